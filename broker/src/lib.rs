@@ -1,0 +1,1 @@
+//! The broker: partition logs, controller, groups, and the server that speaks Kafka.

@@ -1,0 +1,1 @@
+//! Kafka client: producer, consumer, admin, over TCP or in process.

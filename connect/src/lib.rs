@@ -1,0 +1,1 @@
+//! Connect: workers, tasks, offsets and connectors.

@@ -1,0 +1,1 @@
+//! Record bytes to and from Arrow batches: CSV and JSON.

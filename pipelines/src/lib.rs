@@ -1,0 +1,1 @@
+//! Pipelines: the declarative file, its validation, and running it.

@@ -1,0 +1,1 @@
+//! WASM plugins: the WIT worlds and the wasmtime host.

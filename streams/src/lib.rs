@@ -1,0 +1,1 @@
+//! Streams: SQL over topics, planned by DataFusion, run as epochs.

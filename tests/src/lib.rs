@@ -1,0 +1,1 @@
+//! What holds across crates: harness, conformance, end-to-end.
