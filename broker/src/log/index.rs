@@ -1,0 +1,200 @@
+//! The two sparse indexes of a segment, held in memory and written to disk as Kafka lays them out.
+//!
+//! An index is a hint that recovery can rebuild: a lookup gives a place at or before the wanted one, and the reader
+//! walks batch headers from there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::LogError;
+use crate::ids::Offset;
+
+/// Bytes of log between two index entries (`index.interval.bytes`).
+pub(super) const INDEX_INTERVAL_BYTES: u32 = 4096;
+
+const OFFSET_ENTRY_LEN: usize = 8;
+const TIME_ENTRY_LEN: usize = 12;
+
+/// Both indexes of one segment.
+#[derive(Debug, Default, Clone)]
+pub(super) struct SegmentIndex {
+    /// (offset relative to the segment's base, byte position of its batch), growing in both.
+    offsets: Vec<(u32, u32)>,
+    /// (largest timestamp so far in ms, offset relative to the base of the batch that has it), growing in both.
+    times: Vec<(i64, u32)>,
+    bytes_since_entry: u32,
+    max_timestamp_ms: Option<i64>,
+}
+
+impl SegmentIndex {
+    /// Notes a batch that was written at `position`. The first batch of a segment needs no entry.
+    pub fn note(
+        &mut self,
+        relative_offset: u32,
+        position: u32,
+        size: u32,
+        max_timestamp_ms: i64,
+        last_relative: u32,
+    ) {
+        let grows = self.max_timestamp_ms.is_none_or(|max| max_timestamp_ms > max);
+        if self.bytes_since_entry > INDEX_INTERVAL_BYTES {
+            self.offsets.push((relative_offset, position));
+            self.bytes_since_entry = 0;
+            if grows && max_timestamp_ms >= 0 {
+                self.times.push((max_timestamp_ms, last_relative));
+            }
+        }
+        if grows {
+            self.max_timestamp_ms = Some(max_timestamp_ms);
+        }
+        self.bytes_since_entry = self.bytes_since_entry.saturating_add(size);
+    }
+
+    /// The byte position of a batch at or before the relative offset.
+    pub fn position_before(&self, relative_offset: u32) -> u32 {
+        let after = self.offsets.partition_point(|(offset, _)| *offset <= relative_offset);
+        after.checked_sub(1).and_then(|at| self.offsets.get(at)).map_or(0, |(_, position)| *position)
+    }
+
+    /// The largest timestamp of the segment, milliseconds since the epoch.
+    pub fn max_timestamp_ms(&self) -> Option<i64> {
+        self.max_timestamp_ms
+    }
+
+    /// A relative offset before which every record is older than `timestamp_ms`.
+    pub fn offset_before_time(&self, timestamp_ms: i64) -> u32 {
+        let after = self.times.partition_point(|(timestamp, _)| *timestamp < timestamp_ms);
+        after.checked_sub(1).and_then(|at| self.times.get(at)).map_or(0, |(_, offset)| *offset)
+    }
+
+    /// Forgets everything at or past a byte position, which truncation cuts.
+    pub fn truncate(&mut self, position: u32, end_relative: u32) {
+        self.offsets.retain(|(_, at)| *at < position);
+        self.times.retain(|(_, offset)| *offset < end_relative);
+        self.max_timestamp_ms = self.times.last().map(|(timestamp, _)| *timestamp);
+        self.bytes_since_entry = 0;
+    }
+
+    /// Writes both files. They are hints, so they are not synced.
+    pub fn save(&self, dir: &Path, base_offset: Offset) -> Result<(), LogError> {
+        let mut bytes = Vec::with_capacity(self.offsets.len() * OFFSET_ENTRY_LEN);
+        for (offset, position) in &self.offsets {
+            bytes.extend_from_slice(&offset.to_be_bytes());
+            bytes.extend_from_slice(&position.to_be_bytes());
+        }
+        let path = index_path(dir, base_offset);
+        fs::write(&path, bytes).map_err(LogError::io("write", path))?;
+        let mut bytes = Vec::with_capacity(self.times.len() * TIME_ENTRY_LEN);
+        for (timestamp, offset) in &self.times {
+            bytes.extend_from_slice(&timestamp.to_be_bytes());
+            bytes.extend_from_slice(&offset.to_be_bytes());
+        }
+        let path = time_index_path(dir, base_offset);
+        fs::write(&path, bytes).map_err(LogError::io("write", path))
+    }
+
+    /// Reads both files of a segment of `log_size` bytes. `None` when one is missing or contradicts itself: the
+    /// caller then rebuilds them from the log. Zero entries at the end, as Kafka's preallocated files have, are cut.
+    pub fn load(dir: &Path, base_offset: Offset, log_size: u32) -> Option<SegmentIndex> {
+        let bytes = fs::read(index_path(dir, base_offset)).ok()?;
+        let mut offsets = Vec::with_capacity(bytes.len() / OFFSET_ENTRY_LEN);
+        for entry in bytes.chunks_exact(OFFSET_ENTRY_LEN) {
+            let offset = u32::from_be_bytes(entry.get(..4)?.try_into().ok()?);
+            let position = u32::from_be_bytes(entry.get(4..)?.try_into().ok()?);
+            if (offset, position) == (0, 0) {
+                break;
+            }
+            let grows = offsets.last().is_none_or(|(o, p)| *o < offset && *p < position);
+            if !grows || position >= log_size {
+                return None;
+            }
+            offsets.push((offset, position));
+        }
+        let bytes = fs::read(time_index_path(dir, base_offset)).ok()?;
+        let mut times: Vec<(i64, u32)> = Vec::with_capacity(bytes.len() / TIME_ENTRY_LEN);
+        for entry in bytes.chunks_exact(TIME_ENTRY_LEN) {
+            let timestamp = i64::from_be_bytes(entry.get(..8)?.try_into().ok()?);
+            let offset = u32::from_be_bytes(entry.get(8..)?.try_into().ok()?);
+            if (timestamp, offset) == (0, 0) {
+                break;
+            }
+            if times.last().is_some_and(|(t, o)| *t > timestamp || *o > offset) {
+                return None;
+            }
+            times.push((timestamp, offset));
+        }
+        let max_timestamp_ms = times.last().map(|(timestamp, _)| *timestamp);
+        Some(SegmentIndex { offsets, times, bytes_since_entry: 0, max_timestamp_ms })
+    }
+
+    /// Adds the time entry that closes a segment, so that its largest timestamp survives on disk.
+    pub fn close(&mut self, last_relative: u32) {
+        if let Some(max) = self.max_timestamp_ms
+            && max >= 0
+            && self.times.last().is_none_or(|(timestamp, _)| *timestamp < max)
+        {
+            self.times.push((max, last_relative));
+        }
+    }
+}
+
+pub(super) fn log_path(dir: &Path, base_offset: Offset) -> PathBuf {
+    dir.join(format!("{:020}.log", base_offset.0))
+}
+
+pub(super) fn index_path(dir: &Path, base_offset: Offset) -> PathBuf {
+    dir.join(format!("{:020}.index", base_offset.0))
+}
+
+pub(super) fn time_index_path(dir: &Path, base_offset: Offset) -> PathBuf {
+    dir.join(format!("{:020}.timeindex", base_offset.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn filled(sizes: &[u32]) -> (SegmentIndex, Vec<(u32, u32)>) {
+        let mut index = SegmentIndex::default();
+        let mut position = 0;
+        let mut placed = Vec::new();
+        for (i, size) in sizes.iter().enumerate() {
+            index.note(i as u32 * 3, position, *size, 1000 + i as i64, i as u32 * 3 + 2);
+            placed.push((i as u32 * 3, position));
+            position += size;
+        }
+        (index, placed)
+    }
+
+    proptest! {
+        #[test]
+        fn a_lookup_is_never_past_its_batch(sizes in proptest::collection::vec(61u32..9000, 1..60)) {
+            let (index, placed) = filled(&sizes);
+            for (offset, position) in placed {
+                prop_assert!(index.position_before(offset) <= position);
+                prop_assert!(index.position_before(offset + 2) <= position);
+            }
+        }
+
+        #[test]
+        fn files_round_trip(sizes in proptest::collection::vec(61u32..9000, 1..60)) {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut index, _) = filled(&sizes);
+            index.close(sizes.len() as u32 * 3);
+            index.save(dir.path(), Offset(42)).unwrap();
+            let read = SegmentIndex::load(dir.path(), Offset(42), sizes.iter().sum()).unwrap();
+            prop_assert_eq!(&read.offsets, &index.offsets);
+            prop_assert_eq!(&read.times, &index.times);
+            prop_assert_eq!(read.max_timestamp_ms, index.max_timestamp_ms);
+        }
+
+        #[test]
+        fn damaged_files_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(index_path(dir.path(), Offset(0)), &bytes).unwrap();
+            fs::write(time_index_path(dir.path(), Offset(0)), &bytes).unwrap();
+            let _ = SegmentIndex::load(dir.path(), Offset(0), 1 << 20);
+        }
+    }
+}

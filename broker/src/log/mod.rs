@@ -1,0 +1,92 @@
+//! The log of one partition on disk, in Kafka's own layout.
+//!
+//! Owns files: segments, their indexes, producer snapshots and checkpoints; how to append to them, read them and
+//! recover them after a crash. It is plain blocking code with one writer; it knows no tokio, no topics' configs
+//! beyond [`LogConfig`], no replication. Offsets below are those of `broker/src/ids.rs`.
+//!
+//! ```text
+//!  <topic>-<n>/
+//!    00000000000000000000.log        record batches, one after the other, preallocated with zeros past the end
+//!    00000000000000000000.index      sparse: relative offset -> position, 8 bytes an entry
+//!    00000000000000000000.timeindex  sparse: timestamp -> relative offset, 12 bytes an entry
+//!    00000000000000000512.snapshot   producers' state just before offset 512
+//!    leader-epoch-checkpoint         text: epoch -> its first offset
+//!
+//!  log start           recovery point               durable end      log end
+//!     |---- trusted --------|--- scanned after a crash ---|--- may be lost ---|
+//! ```
+
+mod checkpoint;
+mod index;
+mod leader_epochs;
+mod partition_log;
+mod producer_state;
+mod read;
+mod recover;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+use ottla_protocol::records::BatchError;
+use thiserror::Error;
+
+pub use checkpoint::{OffsetCheckpoint, write_file_durably};
+pub use leader_epochs::LeaderEpochs;
+pub use partition_log::{AppendInfo, DirtySegment, LogConfig, PartitionLog};
+pub use producer_state::{ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
+pub use read::{LogReader, ReadError, TimestampOffset};
+
+use crate::ids::Offset;
+
+/// Why a log could not do what was asked.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The file system refused.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried, e.g. `write`.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A producer's batch is not valid.
+    #[error("invalid batch: {0}")]
+    Batch(#[from] BatchError),
+    /// A batch is larger than the topic allows.
+    #[error("batch of {size} bytes is larger than max.message.bytes={max}")]
+    TooLarge {
+        /// Bytes of the batch.
+        size: usize,
+        /// The topic's bound.
+        max: usize,
+    },
+    /// A producer's batch breaks a rule that only the broker knows.
+    #[error("invalid batch: {0}")]
+    Invalid(&'static str),
+    /// The batch's sequence is not the one that must follow.
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// A file of the log contradicts itself in a way that recovery must not paper over.
+    #[error("{path} is corrupt at offset {offset}: {reason}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The offset at which reading stopped.
+        offset: Offset,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl LogError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LogError {
+        let path = path.into();
+        move |source| LogError::Io { action, path, source }
+    }
+}

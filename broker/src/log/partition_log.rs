@@ -1,0 +1,409 @@
+//! The writer of one partition's log: checks batches, places them, rolls segments. Exactly one exists per log.
+
+use std::fs;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::records::{Batch, BatchHeader, patch_log_append_time};
+
+use super::LogError;
+use super::checkpoint::{sync_dir, write_file_durably};
+use super::index::{index_path, log_path, time_index_path};
+use super::leader_epochs::LeaderEpochs;
+use super::producer_state::{ProducerStates, ProducerUndo, SequenceCheck};
+use super::read::{LogReader, Shared};
+use super::segment::{Segment, unpoison};
+use crate::ids::{LeaderEpoch, Offset};
+
+/// Bytes of a batch that are patched on append: base offset, length, leader epoch.
+const PATCHED_LEN: usize = 16;
+
+/// Decompression bound for batches that must be opened to be checked.
+const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
+/// Half of what one vectored write may take (`IOV_MAX` is 1024; a batch is two slices).
+const BATCHES_PER_WRITE: usize = 512;
+
+/// What a topic's config says about its logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is rolled before it grows past this.
+    pub segment_bytes: u32,
+    /// `max.message.bytes`: the largest batch taken.
+    pub max_message_bytes: usize,
+    /// `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: bool,
+    /// `cleanup.policy` has `compact`: records need keys.
+    pub compacted: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            max_message_bytes: 1_048_588,
+            log_append_time: false,
+            compacted: false,
+        }
+    }
+}
+
+/// Where a batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendInfo {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// The offset that must be durable before the batch is.
+    pub end_offset: Offset,
+    /// The broker's time that it was stamped with, when the topic says so; milliseconds since the epoch.
+    pub log_append_time_ms: Option<i64>,
+    /// It was in the log already.
+    pub duplicate: bool,
+}
+
+/// The log of one partition.
+#[derive(Debug)]
+pub struct PartitionLog {
+    pub(super) dir: PathBuf,
+    pub(super) config: LogConfig,
+    pub(super) shared: Arc<Shared>,
+    pub(super) producers: ProducerStates,
+    pub(super) leader_epochs: LeaderEpochs,
+    /// Segments with bytes that were not synced since they were last taken.
+    pub(super) dirty: Vec<Arc<Segment>>,
+}
+
+/// A batch that passed its checks and waits for its bytes to be written.
+struct Placed {
+    header: BatchHeader,
+    patched: [u8; PATCHED_LEN],
+    bytes: Bytes,
+}
+
+/// Something that can be made durable, away from the writer.
+#[derive(Debug, Clone)]
+pub struct DirtySegment(Arc<Segment>);
+
+impl DirtySegment {
+    /// Waits for the disk.
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.0.sync()
+    }
+}
+
+impl PartitionLog {
+    /// A handle for readers.
+    pub fn reader(&self) -> LogReader {
+        LogReader { shared: self.shared.clone() }
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The offset of the next record.
+    pub fn log_end(&self) -> Offset {
+        Offset(self.shared.log_end.load(Ordering::Relaxed))
+    }
+
+    /// The first offset that can be read.
+    pub fn log_start(&self) -> Offset {
+        Offset(self.shared.log_start.load(Ordering::Relaxed))
+    }
+
+    /// The history of leaders.
+    pub fn leader_epochs(&self) -> &LeaderEpochs {
+        &self.leader_epochs
+    }
+
+    /// Replaces the config; it holds from the next append.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// Appends batches, each the whole `records` field of one producer's request, in order and with one write per
+    /// segment. Each gets its own answer: a refused batch does not keep the others out.
+    ///
+    /// Blocking, but only into the page cache: what must survive a power cut waits for [`PartitionLog::take_dirty`].
+    pub fn append(
+        &mut self,
+        batches: &[Bytes],
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Vec<Result<AppendInfo, LogError>> {
+        let mut answers = Vec::with_capacity(batches.len());
+        let mut placed: Vec<Placed> = Vec::with_capacity(batches.len());
+        // Answers of `placed` batches by their index, which a failed write turns into errors.
+        let mut placed_answers: Vec<usize> = Vec::with_capacity(batches.len());
+        let mut next = self.log_end();
+        let mut bytes_pending = 0usize;
+        // The producers' states from before the batches that are not written yet, for undoing.
+        let mut undo: Vec<ProducerUndo> = Vec::new();
+        for records in batches {
+            let batch = match self.checked(records, now_ms) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    answers.push(Err(error));
+                    continue;
+                }
+            };
+            match self.producers.check(&batch.header) {
+                Err(error) => {
+                    answers.push(Err(error.into()));
+                    continue;
+                }
+                Ok(SequenceCheck::Duplicate { base_offset, timestamp_ms }) => {
+                    answers.push(Ok(AppendInfo {
+                        base_offset,
+                        // The first copy may itself not be durable yet; all of the log up to here surely covers it.
+                        end_offset: next,
+                        log_append_time_ms: self.config.log_append_time.then_some(timestamp_ms),
+                        duplicate: true,
+                    }));
+                    continue;
+                }
+                Ok(SequenceCheck::Append) => {}
+            }
+            let size = batch.bytes.len();
+            if self.must_roll(size + bytes_pending, next, &batch.header) {
+                if let Err(error) = self.write(&placed).and_then(|()| self.roll(next)) {
+                    tracing::error!(dir = %self.dir.display(), %error, "append failed");
+                    self.give_up(&mut answers, &placed_answers, &mut undo);
+                    answers.push(Err(error));
+                    return answers;
+                }
+                placed.clear();
+                placed_answers.clear();
+                undo.clear();
+                bytes_pending = 0;
+            }
+            let mut header = batch.header;
+            header.base_offset = next.0;
+            header.leader_epoch = leader_epoch.0;
+            let mut patched = [0u8; PATCHED_LEN];
+            patched[..8].copy_from_slice(&next.0.to_be_bytes());
+            patched[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
+            patched[12..].copy_from_slice(&leader_epoch.0.to_be_bytes());
+            undo.push(self.producers.apply(&header));
+            next = Offset(header.next_offset());
+            bytes_pending += size;
+            placed_answers.push(answers.len());
+            answers.push(Ok(AppendInfo {
+                base_offset: Offset(header.base_offset),
+                end_offset: next,
+                log_append_time_ms: self.config.log_append_time.then_some(header.max_timestamp_ms),
+                duplicate: false,
+            }));
+            placed.push(Placed { header, patched, bytes: batch.bytes });
+        }
+        if let Err(error) = self.write(&placed) {
+            tracing::error!(dir = %self.dir.display(), %error, "append failed");
+            self.give_up(&mut answers, &placed_answers, &mut undo);
+        }
+        answers
+    }
+
+    /// Turns the answers of batches that could not be written into errors and forgets what they did to producers.
+    fn give_up(
+        &mut self,
+        answers: &mut [Result<AppendInfo, LogError>],
+        unwritten: &[usize],
+        undo: &mut Vec<ProducerUndo>,
+    ) {
+        while let Some(undo) = undo.pop() {
+            self.producers.undo(undo);
+        }
+        for index in unwritten {
+            if let Some(answer) = answers.get_mut(*index) {
+                *answer = Err(LogError::io("write", &self.dir)(std::io::ErrorKind::StorageFull.into()));
+            }
+        }
+    }
+
+    /// The checks that need no state: one whole batch, right CRC, sane header (Kafka's `LogValidator`).
+    fn checked(&self, records: &Bytes, now_ms: i64) -> Result<Batch, LogError> {
+        let mut batch = Batch::parse(records)?;
+        if batch.bytes.len() != records.len() {
+            return Err(LogError::Invalid("a request must hold exactly one batch per partition"));
+        }
+        if records.len() > self.config.max_message_bytes {
+            return Err(LogError::TooLarge { size: records.len(), max: self.config.max_message_bytes });
+        }
+        batch.check_crc()?;
+        let header = &batch.header;
+        if header.record_count == 0 || header.record_count != header.last_offset_delta + 1 {
+            return Err(LogError::Invalid("record count and last offset delta disagree"));
+        }
+        if header.is_control() {
+            return Err(LogError::Invalid("clients may not write control batches"));
+        }
+        if header.has_producer_id() && header.base_sequence < 0 {
+            return Err(LogError::Invalid("an idempotent batch needs a sequence"));
+        }
+        header.compression()?;
+        if self.config.compacted {
+            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
+                if record?.key.is_none() {
+                    return Err(LogError::Invalid("a compacted topic takes no record without a key"));
+                }
+            }
+        }
+        if self.config.log_append_time {
+            let mut stamped = BytesMut::from(&batch.bytes[..]);
+            patch_log_append_time(&mut stamped, now_ms);
+            batch = Batch::parse(&stamped.freeze())?;
+        }
+        Ok(batch)
+    }
+
+    fn active(&self) -> Arc<Segment> {
+        let segments = unpoison(self.shared.segments.read());
+        segments.last().cloned().unwrap_or_else(|| unreachable!("a log always has an active segment"))
+    }
+
+    fn must_roll(&self, bytes_more: usize, next: Offset, header: &BatchHeader) -> bool {
+        let active = self.active();
+        let last = next.0 + i64::from(header.last_offset_delta);
+        let full = active.size() as usize + bytes_more > self.config.segment_bytes as usize;
+        let offset_overflows = last - active.base_offset.0 > i64::from(i32::MAX);
+        (full && next > active.base_offset) || offset_overflows
+    }
+
+    /// Writes placed batches to the active segment and publishes them.
+    fn write(&mut self, placed: &[Placed]) -> Result<(), LogError> {
+        let (Some(first), Some(last)) = (placed.first(), placed.last()) else { return Ok(()) };
+        let active = self.active();
+        let start = active.size();
+        let mut position = start;
+        for chunk in placed.chunks(BATCHES_PER_WRITE) {
+            let mut slices: Vec<IoSlice<'_>> = chunk
+                .iter()
+                .flat_map(|batch| [IoSlice::new(&batch.patched), IoSlice::new(&batch.bytes[PATCHED_LEN..])])
+                .collect();
+            position += active.write_at(&mut slices, position)? as u32;
+        }
+        let mut position = start;
+        {
+            let mut index = unpoison(active.index.write());
+            for batch in placed {
+                let header = &batch.header;
+                let size = batch.bytes.len() as u32;
+                let base = active.relative(Offset(header.base_offset));
+                let last = active.relative(Offset(header.last_offset()));
+                index.note(base, position, size, header.max_timestamp_ms, last);
+                position += size;
+            }
+        }
+        let epoch = LeaderEpoch(first.header.leader_epoch);
+        if self.leader_epochs.assign(epoch, Offset(first.header.base_offset)) {
+            self.leader_epochs.save(&self.dir)?;
+        }
+        active.set_size(position);
+        self.shared.log_end.store(last.header.next_offset(), Ordering::Release);
+        if !self.dirty.iter().any(|segment| Arc::ptr_eq(segment, &active)) {
+            self.dirty.push(active);
+        }
+        Ok(())
+    }
+
+    /// Closes the active segment and opens the next at `base_offset`.
+    fn roll(&mut self, base_offset: Offset) -> Result<(), LogError> {
+        let active = self.active();
+        active.cut(active.size())?;
+        {
+            let mut index = unpoison(active.index.write());
+            index.close(active.relative(base_offset).saturating_sub(1));
+            index.save(&self.dir, active.base_offset)?;
+        }
+        self.save_snapshot(base_offset)?;
+        let next = Segment::open(&self.dir, base_offset, true)?;
+        sync_dir(&self.dir)?;
+        unpoison(self.shared.segments.write()).push(Arc::new(next));
+        tracing::debug!(dir = %self.dir.display(), %base_offset, "rolled a segment");
+        Ok(())
+    }
+
+    pub(super) fn snapshot_path(dir: &Path, offset: Offset) -> PathBuf {
+        dir.join(format!("{:020}.snapshot", offset.0))
+    }
+
+    fn save_snapshot(&self, offset: Offset) -> Result<(), LogError> {
+        let path = PartitionLog::snapshot_path(&self.dir, offset);
+        write_file_durably(&path, &self.producers.to_snapshot())
+    }
+
+    /// What must be synced for everything appended so far to be durable.
+    pub fn take_dirty(&mut self) -> Vec<DirtySegment> {
+        std::mem::take(&mut self.dirty).into_iter().map(DirtySegment).collect()
+    }
+
+    /// Saves what makes recovery short: the producers' state at the log end and the active segment's index. The
+    /// caller has synced the log up to here, and may then move the recovery point to the offset returned.
+    pub fn checkpoint(&mut self) -> Result<Offset, LogError> {
+        let end = self.log_end();
+        if !self.producers.is_empty() {
+            self.save_snapshot(end)?;
+        }
+        let active = self.active();
+        unpoison(active.index.read()).save(&self.dir, active.base_offset)?;
+        self.remove_old_snapshots(end);
+        Ok(end)
+    }
+
+    /// Keeps the snapshots at segment borders and the newest one.
+    fn remove_old_snapshots(&self, newest: Offset) {
+        let borders: Vec<Offset> =
+            unpoison(self.shared.segments.read()).iter().map(|segment| segment.base_offset).collect();
+        for offset in super::recover::snapshot_offsets(&self.dir) {
+            if offset < newest && !borders.contains(&offset) {
+                // Left behind it would only take room, so a failure needs no answer.
+                let _ = fs::remove_file(PartitionLog::snapshot_path(&self.dir, offset));
+            }
+        }
+    }
+
+    /// Syncs everything, gives preallocated room back and saves what the next start trusts.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        let active = self.active();
+        active.cut(active.size())?;
+        for segment in self.take_dirty() {
+            segment.sync()?;
+        }
+        active.sync()?;
+        let end = self.log_end();
+        {
+            let mut index = unpoison(active.index.write());
+            index.close(active.relative(end).saturating_sub(1));
+            index.save(&self.dir, active.base_offset)?;
+        }
+        self.save_snapshot(end)?;
+        self.remove_old_snapshots(end);
+        Ok(())
+    }
+
+    /// Removes the log's folder: it is renamed first, so that a crash in between leaves something that the next start
+    /// recognises and removes.
+    pub fn delete(self) -> Result<(), LogError> {
+        let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let aside = self.dir.with_file_name(format!("{name}.{}-delete", uuid::Uuid::new_v4().simple()));
+        fs::rename(&self.dir, &aside).map_err(LogError::io("rename", &self.dir))?;
+        if let Some(parent) = self.dir.parent() {
+            sync_dir(parent)?;
+        }
+        fs::remove_dir_all(&aside).map_err(LogError::io("remove", &aside))
+    }
+
+    /// Removes a segment's files; used by recovery for what lies past a torn batch.
+    pub(super) fn remove_segment_files(dir: &Path, base_offset: Offset) -> Result<(), LogError> {
+        let path = log_path(dir, base_offset);
+        fs::remove_file(&path).map_err(LogError::io("remove", path))?;
+        for path in [index_path(dir, base_offset), time_index_path(dir, base_offset)] {
+            // An index may never have been written.
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! What the log knows of idempotent producers (KIP-98): pure, and kept in Kafka's `.snapshot` files.
+//!
+//! A producer numbers its records per partition. The last five batches of each producer are remembered, because a
+//! client may have five requests in flight: a batch among them is a duplicate and is answered with its first offset,
+//! the next sequence is appended, anything else is refused.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ottla_protocol::records::BatchHeader;
+use thiserror::Error;
+
+use crate::ids::Offset;
+
+/// Batches remembered of each producer, and so the most that a client may have in flight.
+const BATCHES_REMEMBERED: usize = 5;
+const SNAPSHOT_VERSION: i16 = 1;
+const SNAPSHOT_ENTRY_LEN: usize = 46;
+const SNAPSHOT_HEADER_LEN: usize = 10;
+
+/// What to do with a batch whose sequence was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SequenceCheck {
+    /// It follows: append it.
+    Append,
+    /// It is in the log already, at this offset.
+    Duplicate {
+        /// Offset of its first record.
+        base_offset: Offset,
+        /// The timestamp it was stored with, milliseconds since the epoch.
+        timestamp_ms: i64,
+    },
+}
+
+/// Why a batch of an idempotent producer is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SequenceError {
+    /// A newer instance of the producer has written.
+    #[error("producer {producer_id} has epoch {current}, the batch has {epoch}")]
+    StaleEpoch {
+        /// Whose.
+        producer_id: i64,
+        /// Of the batch.
+        epoch: i16,
+        /// Of the log.
+        current: i16,
+    },
+    /// A sequence is missing before this one.
+    #[error("producer {producer_id} sent sequence {sequence}, expected {expected}")]
+    OutOfOrder {
+        /// Whose.
+        producer_id: i64,
+        /// Of the batch.
+        sequence: i32,
+        /// What should have come.
+        expected: i32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BatchMetadata {
+    base_sequence: i32,
+    last_sequence: i32,
+    last_offset: Offset,
+    offset_delta: i32,
+    timestamp_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ProducerState {
+    epoch: i16,
+    batches: VecDeque<BatchMetadata>,
+}
+
+/// What a producer's state was before a batch. Dropping it keeps the batch.
+#[derive(Debug)]
+pub struct ProducerUndo(Option<(i64, Option<ProducerState>)>);
+
+/// The producers of one partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProducerStates {
+    producers: BTreeMap<i64, ProducerState>,
+}
+
+fn next_sequence(sequence: i32) -> i32 {
+    sequence.checked_add(1).unwrap_or(0)
+}
+
+impl ProducerStates {
+    /// Decides about a batch; changes nothing.
+    pub fn check(&self, batch: &BatchHeader) -> Result<SequenceCheck, SequenceError> {
+        if !batch.has_producer_id() || batch.is_control() {
+            return Ok(SequenceCheck::Append);
+        }
+        let producer_id = batch.producer_id;
+        let out_of_order =
+            |expected| SequenceError::OutOfOrder { producer_id, sequence: batch.base_sequence, expected };
+        let Some(state) = self.producers.get(&producer_id) else {
+            // An unknown producer may begin anywhere: its earlier records may have been deleted by retention.
+            return Ok(SequenceCheck::Append);
+        };
+        if batch.producer_epoch < state.epoch {
+            return Err(SequenceError::StaleEpoch {
+                producer_id,
+                epoch: batch.producer_epoch,
+                current: state.epoch,
+            });
+        }
+        if batch.producer_epoch > state.epoch {
+            return if batch.base_sequence == 0 { Ok(SequenceCheck::Append) } else { Err(out_of_order(0)) };
+        }
+        let duplicate = state.batches.iter().find(|known| {
+            known.base_sequence == batch.base_sequence && known.last_sequence == batch.last_sequence()
+        });
+        if let Some(known) = duplicate {
+            return Ok(SequenceCheck::Duplicate {
+                base_offset: known.last_offset.plus(-i64::from(known.offset_delta)),
+                timestamp_ms: known.timestamp_ms,
+            });
+        }
+        match state.batches.back() {
+            Some(last) if batch.base_sequence != next_sequence(last.last_sequence) => {
+                Err(out_of_order(next_sequence(last.last_sequence)))
+            }
+            _ => Ok(SequenceCheck::Append),
+        }
+    }
+
+    /// Notes a batch that goes into the log, and gives what it takes to forget it again.
+    pub fn apply(&mut self, batch: &BatchHeader) -> ProducerUndo {
+        if !batch.has_producer_id() || batch.is_control() {
+            return ProducerUndo(None);
+        }
+        let undo = ProducerUndo(Some((batch.producer_id, self.producers.get(&batch.producer_id).cloned())));
+        let state = self
+            .producers
+            .entry(batch.producer_id)
+            .or_insert_with(|| ProducerState { epoch: batch.producer_epoch, batches: VecDeque::new() });
+        if state.epoch != batch.producer_epoch {
+            state.epoch = batch.producer_epoch;
+            state.batches.clear();
+        }
+        if state.batches.len() == BATCHES_REMEMBERED {
+            state.batches.pop_front();
+        }
+        state.batches.push_back(BatchMetadata {
+            base_sequence: batch.base_sequence,
+            last_sequence: batch.last_sequence(),
+            last_offset: Offset(batch.last_offset()),
+            offset_delta: batch.last_offset_delta,
+            timestamp_ms: batch.max_timestamp_ms,
+        });
+        undo
+    }
+
+    /// Takes back an [`apply`](ProducerStates::apply); of several, the last one first.
+    pub fn undo(&mut self, undo: ProducerUndo) {
+        match undo.0 {
+            Some((producer_id, Some(state))) => {
+                self.producers.insert(producer_id, state);
+            }
+            Some((producer_id, None)) => {
+                self.producers.remove(&producer_id);
+            }
+            None => {}
+        }
+    }
+
+    /// How many producers are known.
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Whether no producer is known.
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Kafka's snapshot file: version, CRC-32C of what follows, then one entry per producer with its last batch.
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let mut entries = Vec::with_capacity(4 + self.producers.len() * SNAPSHOT_ENTRY_LEN);
+        entries.extend_from_slice(&(self.producers.len() as i32).to_be_bytes());
+        for (producer_id, state) in &self.producers {
+            let last = state.batches.back();
+            entries.extend_from_slice(&producer_id.to_be_bytes());
+            entries.extend_from_slice(&state.epoch.to_be_bytes());
+            entries.extend_from_slice(&last.map_or(-1, |batch| batch.last_sequence).to_be_bytes());
+            entries.extend_from_slice(&last.map_or(-1, |batch| batch.last_offset.0).to_be_bytes());
+            entries.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
+            entries.extend_from_slice(&last.map_or(-1, |batch| batch.timestamp_ms).to_be_bytes());
+            entries.extend_from_slice(&(-1i32).to_be_bytes()); // coordinator epoch: no transaction yet
+            entries.extend_from_slice(&(-1i64).to_be_bytes()); // first offset of the open transaction: none
+        }
+        let mut snapshot = Vec::with_capacity(SNAPSHOT_HEADER_LEN + entries.len());
+        snapshot.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
+        snapshot.extend_from_slice(&crc32c::crc32c(&entries).to_be_bytes());
+        snapshot.extend_from_slice(&entries);
+        snapshot
+    }
+
+    /// Reads a snapshot; `None` when it is damaged, and the log is scanned instead.
+    pub fn from_snapshot(bytes: &[u8]) -> Option<ProducerStates> {
+        fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+            let (head, rest) = bytes.split_first_chunk::<N>()?;
+            *bytes = rest;
+            Some(*head)
+        }
+        let mut rest = bytes;
+        if i16::from_be_bytes(take(&mut rest)?) != SNAPSHOT_VERSION {
+            return None;
+        }
+        if u32::from_be_bytes(take(&mut rest)?) != crc32c::crc32c(rest) {
+            return None;
+        }
+        let count = i32::from_be_bytes(take(&mut rest)?);
+        let mut producers = BTreeMap::new();
+        for _ in 0..count {
+            let producer_id = i64::from_be_bytes(take(&mut rest)?);
+            let epoch = i16::from_be_bytes(take(&mut rest)?);
+            let last_sequence = i32::from_be_bytes(take(&mut rest)?);
+            let last_offset = Offset(i64::from_be_bytes(take(&mut rest)?));
+            let offset_delta = i32::from_be_bytes(take(&mut rest)?);
+            let timestamp_ms = i64::from_be_bytes(take(&mut rest)?);
+            let _coordinator_epoch: [u8; 4] = take(&mut rest)?;
+            let _transaction_first_offset: [u8; 8] = take(&mut rest)?;
+            let mut batches = VecDeque::new();
+            if last_sequence >= 0 {
+                let base_sequence = last_sequence.wrapping_sub(offset_delta) & i32::MAX;
+                batches.push_back(BatchMetadata {
+                    base_sequence,
+                    last_sequence,
+                    last_offset,
+                    offset_delta,
+                    timestamp_ms,
+                });
+            }
+            producers.insert(producer_id, ProducerState { epoch, batches });
+        }
+        rest.is_empty().then_some(ProducerStates { producers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_protocol::records::{Batch, BatchBuilder, BatchOptions};
+    use proptest::prelude::*;
+
+    fn batch(offset: i64, epoch: i16, sequence: i32, count: i32) -> BatchHeader {
+        let mut builder = BatchBuilder::default();
+        for _ in 0..count {
+            builder.push(5, None, Some(b"v"), &[]);
+        }
+        let options = BatchOptions {
+            base_offset: offset,
+            producer_id: 9,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            ..BatchOptions::default()
+        };
+        Batch::parse(&builder.build(options)).unwrap().header
+    }
+
+    #[test]
+    fn a_duplicate_among_the_last_five_is_answered_with_its_first_offset() {
+        let mut states = ProducerStates::default();
+        for i in 0..6 {
+            let next = batch(i * 2, 0, i as i32 * 2, 2);
+            assert_eq!(states.check(&next), Ok(SequenceCheck::Append));
+            states.apply(&next);
+        }
+        let again = states.check(&batch(0, 0, 2, 2));
+        assert_eq!(again, Ok(SequenceCheck::Duplicate { base_offset: Offset(2), timestamp_ms: 5 }));
+        let forgotten = states.check(&batch(0, 0, 0, 2));
+        assert!(matches!(forgotten, Err(SequenceError::OutOfOrder { expected: 12, .. })));
+    }
+
+    #[test]
+    fn refuses_a_gap_and_a_stale_epoch_and_lets_a_new_epoch_begin_at_zero() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(0, 3, 0, 1));
+        assert!(matches!(
+            states.check(&batch(1, 3, 2, 1)),
+            Err(SequenceError::OutOfOrder { expected: 1, .. })
+        ));
+        assert!(matches!(
+            states.check(&batch(1, 2, 1, 1)),
+            Err(SequenceError::StaleEpoch { current: 3, .. })
+        ));
+        assert!(matches!(
+            states.check(&batch(1, 4, 1, 1)),
+            Err(SequenceError::OutOfOrder { expected: 0, .. })
+        ));
+        assert_eq!(states.check(&batch(1, 4, 0, 1)), Ok(SequenceCheck::Append));
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let mut states = ProducerStates::default();
+        states.apply(&batch(0, 0, i32::MAX - 1, 2));
+        assert_eq!(states.check(&batch(2, 0, 0, 1)), Ok(SequenceCheck::Append));
+    }
+
+    proptest! {
+        #[test]
+        fn snapshots_round_trip_the_last_batch(sequence in 0i32..i32::MAX, count in 1i32..20, offset in 0i64..1 << 40) {
+            let mut states = ProducerStates::default();
+            states.apply(&batch(offset, 1, sequence, count));
+            let read = ProducerStates::from_snapshot(&states.to_snapshot()).unwrap();
+            prop_assert_eq!(read, states);
+        }
+
+        #[test]
+        fn damaged_snapshots_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = ProducerStates::from_snapshot(&bytes);
+        }
+    }
+}

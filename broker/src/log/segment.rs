@@ -1,0 +1,152 @@
+//! One segment: a `.log` file, how far it is written and its indexes. Shared by the writer and by readers.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::IoSlice;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::records::{BatchHeader, HEADER_LEN};
+
+use super::LogError;
+use super::index::{SegmentIndex, log_path};
+use crate::ids::Offset;
+
+/// A segment is preallocated in steps that double with its size between these two: appends to unallocated files cost
+/// many times more, and a topic with little data must not take much disk.
+const PREALLOCATE_BYTES_MIN: u64 = 1 << 20;
+const PREALLOCATE_BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub base_offset: Offset,
+    pub path: PathBuf,
+    pub file: File,
+    /// Bytes written; what lies past it in the file is preallocated zeros.
+    size: AtomicU32,
+    allocated: AtomicU64,
+    pub index: RwLock<SegmentIndex>,
+}
+
+/// A lock whose holder panicked guards plain data that is still whole.
+pub(super) fn unpoison<T>(result: Result<T, std::sync::PoisonError<T>>) -> T {
+    result.unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Segment {
+    /// Opens or creates the file; `index` describes what it holds.
+    pub fn open(dir: &Path, base_offset: Offset, create: bool) -> Result<Segment, LogError> {
+        let path = log_path(dir, base_offset);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .open(&path)
+            .map_err(LogError::io("open", &path))?;
+        let len = file.metadata().map_err(LogError::io("stat", &path))?.len();
+        let size = u32::try_from(len).map_err(|_| LogError::Corrupt {
+            path: path.clone(),
+            offset: base_offset,
+            reason: format!("{len} bytes are more than a segment can have"),
+        })?;
+        Ok(Segment {
+            base_offset,
+            path,
+            file,
+            size: AtomicU32::new(size),
+            allocated: AtomicU64::new(len),
+            index: RwLock::new(SegmentIndex::default()),
+        })
+    }
+
+    pub fn size(&self) -> u32 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Makes `size` the end of the segment for readers.
+    pub fn set_size(&self, size: u32) {
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Writes all slices at `position`, which must be the current size, growing the allocation first. The size does
+    /// not move: the caller publishes it once the batches are noted. On error nothing is published, so the next write
+    /// goes over what a short write left.
+    pub fn write_at(&self, mut slices: &mut [IoSlice<'_>], position: u32) -> Result<u64, LogError> {
+        let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
+        let mut at = u64::from(position);
+        self.preallocate(at + length)?;
+        while !slices.is_empty() {
+            let written = match rustix::io::pwritev(&self.file, slices, at) {
+                Ok(0) => return Err(LogError::io("write", &self.path)(io::ErrorKind::WriteZero.into())),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err(LogError::io("write", &self.path)(errno.into())),
+            };
+            at += written as u64;
+            IoSlice::advance_slices(&mut slices, written);
+        }
+        Ok(length)
+    }
+
+    fn preallocate(&self, needed: u64) -> Result<(), LogError> {
+        let allocated = self.allocated.load(Ordering::Relaxed);
+        if needed <= allocated {
+            return Ok(());
+        }
+        let step = allocated.clamp(PREALLOCATE_BYTES_MIN, PREALLOCATE_BYTES_MAX);
+        let target = needed.max(allocated + step);
+        let flags = rustix::fs::FallocateFlags::empty();
+        match rustix::fs::fallocate(&self.file, flags, allocated, target - allocated) {
+            Ok(()) => self.allocated.store(target, Ordering::Relaxed),
+            // A file system without fallocate only loses speed.
+            Err(rustix::io::Errno::OPNOTSUPP) => {}
+            // Close to a full disk the step may not fit where the batch still does.
+            Err(rustix::io::Errno::NOSPC) if target > needed => {}
+            Err(errno) => return Err(LogError::io("allocate", &self.path)(errno.into())),
+        }
+        Ok(())
+    }
+
+    /// Cuts the file at `size`, giving preallocated room back.
+    pub fn cut(&self, size: u32) -> Result<(), LogError> {
+        self.file.set_len(u64::from(size)).map_err(LogError::io("truncate", &self.path))?;
+        self.allocated.store(u64::from(size), Ordering::Relaxed);
+        self.set_size(size);
+        Ok(())
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.file.sync_data().map_err(LogError::io("sync", &self.path))
+    }
+
+    /// The batch header at `position`, or `None` where no whole header fits before `end`.
+    pub fn header_at(&self, position: u32, end: u32) -> Result<Option<BatchHeader>, LogError> {
+        if (end as usize) < position as usize + HEADER_LEN {
+            return Ok(None);
+        }
+        let mut bytes = [0u8; HEADER_LEN];
+        self.file.read_exact_at(&mut bytes, u64::from(position)).map_err(LogError::io("read", &self.path))?;
+        Ok(BatchHeader::parse(&bytes).ok().filter(|header| header.size() <= (end - position) as usize))
+    }
+
+    /// `length` bytes from `position`.
+    pub fn read(&self, position: u32, length: usize) -> Result<Bytes, LogError> {
+        let mut bytes = BytesMut::zeroed(length);
+        self.file.read_exact_at(&mut bytes, u64::from(position)).map_err(LogError::io("read", &self.path))?;
+        Ok(bytes.freeze())
+    }
+
+    /// An offset of this segment relative to its base, as the indexes hold it.
+    pub fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset.0 - self.base_offset.0).unwrap_or(if offset < self.base_offset {
+            0
+        } else {
+            u32::MAX
+        })
+    }
+}

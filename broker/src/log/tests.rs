@@ -1,0 +1,237 @@
+//! The log as a whole: what was appended is read, before and after crashes of every kind.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches};
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::LeaderEpoch;
+
+const EPOCH: LeaderEpoch = LeaderEpoch(0);
+
+fn batch(timestamp_ms: i64, values: &[&[u8]]) -> Bytes {
+    sequenced(timestamp_ms, values, -1, -1)
+}
+
+fn sequenced(timestamp_ms: i64, values: &[&[u8]], producer_id: i64, base_sequence: i32) -> Bytes {
+    let mut builder = BatchBuilder::default();
+    for value in values {
+        builder.push(timestamp_ms, Some(b"k"), Some(value), &[]);
+    }
+    let producer_epoch = if producer_id >= 0 { 0 } else { -1 };
+    builder.build(BatchOptions { producer_id, producer_epoch, base_sequence, ..BatchOptions::default() })
+}
+
+fn open(dir: &Path, trusted_to: Option<i64>) -> PartitionLog {
+    PartitionLog::open(dir, small_segments(), trusted_to.map(Offset)).unwrap()
+}
+
+fn small_segments() -> LogConfig {
+    LogConfig { segment_bytes: 4096, ..LogConfig::default() }
+}
+
+fn append(log: &mut PartitionLog, batch: Bytes) -> AppendInfo {
+    log.append(&[batch], EPOCH, 0).remove(0).unwrap()
+}
+
+/// All values from an offset on, read in small fetches.
+fn values(log: &PartitionLog, from: i64) -> Vec<(i64, Bytes)> {
+    let reader = log.reader();
+    let mut next = Offset(from);
+    let mut values = Vec::new();
+    while next < reader.log_end() {
+        let bytes = reader.read(next, reader.log_end(), 300, true).unwrap();
+        assert!(!bytes.is_empty(), "a read below the end must give something");
+        for batch in Batches::new(bytes) {
+            let batch = batch.unwrap();
+            batch.check_crc().unwrap();
+            for record in batch.records(1 << 20).unwrap() {
+                let record = record.unwrap();
+                if record.offset >= next.0 {
+                    values.push((record.offset, record.value.unwrap()));
+                }
+            }
+            next = Offset(batch.header.next_offset());
+        }
+    }
+    values
+}
+
+fn filled(dir: &Path, batches: usize) -> PartitionLog {
+    let mut log = open(dir, None);
+    for i in 0..batches {
+        let text = format!("value {i} {}", "x".repeat(i * 37 % 400));
+        append(&mut log, sequenced(1000 + i as i64, &[text.as_bytes(), b"second"], 7, i as i32 * 2));
+    }
+    log
+}
+
+#[test]
+fn reads_back_what_was_appended_across_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path(), 100);
+    let read = values(&log, 0);
+    assert_eq!(read.len(), 200);
+    assert!(read.iter().enumerate().all(|(i, (offset, _))| *offset == i as i64));
+    assert_eq!(values(&log, 131).first().map(|(offset, _)| *offset), Some(131));
+    assert!(fs::read_dir(dir.path()).unwrap().count() > 10, "segments were rolled");
+}
+
+#[test]
+fn a_read_stops_below_the_bound_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path(), 10);
+    let bytes = log.reader().read(Offset(0), Offset(6), 1 << 20, true).unwrap();
+    let last = Batches::new(bytes).last().unwrap().unwrap();
+    assert_eq!(last.header.next_offset(), 6);
+    assert!(log.reader().read(Offset(6), Offset(6), 1 << 20, true).unwrap().is_empty());
+    let error = log.reader().read(Offset(21), Offset(20), 1, true).unwrap_err();
+    assert!(matches!(error, ReadError::OutOfRange { end: Offset(20), .. }));
+}
+
+#[test]
+fn finds_records_by_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(dir.path(), 100);
+    let reader = log.reader();
+    let at = |timestamp| reader.offset_for_time(timestamp, reader.log_end()).unwrap();
+    assert_eq!(at(0).unwrap().offset, Offset(0));
+    for i in [1, 50, 99] {
+        assert_eq!(at(1000 + i).unwrap().offset, Offset(i * 2));
+    }
+    assert_eq!(at(1100), None);
+    assert_eq!(reader.max_timestamp(reader.log_end()).unwrap().unwrap().offset, Offset(198));
+}
+
+#[test]
+fn a_clean_close_is_trusted_and_appends_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = {
+        let mut log = filled(dir.path(), 60);
+        log.close().unwrap();
+        values(&log, 0)
+    };
+    let mut log = open(dir.path(), None);
+    assert_eq!(values(&log, 0), before);
+    let again = append(&mut log, sequenced(5, &[b"late", b"second"], 7, 118));
+    assert!(again.duplicate, "the snapshot remembers the last batch of each producer");
+    assert_eq!(append(&mut log, sequenced(5, &[b"new"], 7, 120)).base_offset, Offset(120));
+}
+
+#[test]
+fn missing_and_damaged_indexes_are_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = {
+        let mut log = filled(dir.path(), 60);
+        log.close().unwrap();
+        values(&log, 0)
+    };
+    for (i, entry) in fs::read_dir(dir.path()).unwrap().enumerate() {
+        let path = entry.unwrap().path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("index") if i % 2 == 0 => fs::remove_file(path).unwrap(),
+            Some("index" | "timeindex" | "snapshot") => fs::write(path, b"\xff\xff nonsense").unwrap(),
+            _ => {}
+        }
+    }
+    for trusted_to in [None, Some(0), Some(50)] {
+        assert_eq!(values(&open(dir.path(), trusted_to), 0), before);
+    }
+}
+
+#[test]
+fn a_refused_batch_does_not_keep_the_others_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    let mut damaged = batch(1, &[b"damaged"]).to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    let two = [batch(1, &[b"a"]), batch(1, &[b"b"])].concat();
+    let answers = log.append(
+        &[batch(1, &[b"first"]), Bytes::from(damaged), Bytes::from(two), batch(1, &[b"second"])],
+        EPOCH,
+        0,
+    );
+    let offsets: Vec<Option<i64>> =
+        answers.iter().map(|answer| answer.as_ref().ok().map(|info| info.base_offset.0)).collect();
+    assert_eq!(offsets, [Some(0), None, None, Some(1)]);
+}
+
+#[test]
+fn log_append_time_is_stamped_and_the_crc_renewed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { log_append_time: true, ..LogConfig::default() };
+    let mut log = PartitionLog::open(dir.path(), config, None).unwrap();
+    let info = log.append(&[batch(1, &[b"v"])], EPOCH, 777).remove(0).unwrap();
+    assert_eq!(info.log_append_time_ms, Some(777));
+    let bytes = log.reader().read(Offset(0), Offset(1), 1024, true).unwrap();
+    let stored = Batches::new(bytes).next().unwrap().unwrap();
+    stored.check_crc().unwrap();
+    assert_eq!(stored.records(1024).unwrap().next().unwrap().unwrap().timestamp_ms, 777);
+}
+
+#[test]
+fn a_deleted_log_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = filled(&dir.path().join("t-0"), 5);
+    log.delete().unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// A crash leaves any prefix of the unsynced bytes, perhaps with garbage behind it.
+    #[test]
+    fn after_a_torn_write_the_log_is_a_prefix(
+        batches in 1usize..40, trusted in 0usize..40, cut in 0u64..6000, garbage in any::<u8>(), keep_index in any::<bool>()
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let trusted = trusted.min(batches);
+        let mut log = open(dir.path(), None);
+        let mut trusted_size = 0;
+        for i in 0..batches {
+            if i == trusted {
+                log.checkpoint().unwrap();
+                trusted_size = log.reader().size_bytes();
+            }
+            append(&mut log, sequenced(i as i64, &[&[i as u8; 90], b"second"], 7, i as i32 * 2));
+        }
+        if trusted == batches {
+            trusted_size = log.reader().size_bytes();
+        }
+        let before = values(&log, 0);
+        let size = log.reader().size_bytes();
+        let mut bases = super::recover::tests_base_offsets(dir.path());
+        drop(log);
+        // Damage the newest segments from a byte past the trusted ones on.
+        let keep = trusted_size + cut % (size - trusted_size + 1);
+        let mut position = 0;
+        bases.sort();
+        for base in bases {
+            let path = super::index::log_path(dir.path(), base);
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            let length = file.metadata().unwrap().len();
+            if position + length > keep {
+                let from = keep.saturating_sub(position);
+                file.write_all_at(&vec![garbage; (length - from).min(5000) as usize], from).unwrap();
+                file.set_len((from + 5000).min(length)).unwrap();
+            }
+            position += length;
+            if !keep_index {
+                let _ = fs::remove_file(super::index::index_path(dir.path(), base));
+            }
+        }
+        let log = open(dir.path(), Some(trusted as i64 * 2));
+        let after = values(&log, 0);
+        prop_assert!(after.len() >= trusted * 2, "{} of {} trusted", after.len(), trusted * 2);
+        prop_assert_eq!(&before[..after.len()], &after[..]);
+        prop_assert_eq!(log.log_end(), Offset(after.len() as i64));
+        let mut log = log;
+        let next = append(&mut log, sequenced(1, &[b"goes on"], 7, after.len() as i32));
+        prop_assert_eq!(next.base_offset, Offset(after.len() as i64));
+    }
+}
