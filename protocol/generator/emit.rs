@@ -497,14 +497,19 @@ pub fn index(files: &[(String, File)]) -> String {
         "//! Every message that Ottla speaks: a module per API key, and what group coordinator and consumers store.\n\
          //!\n//! Generated from `protocol/messages/` by `just generate`; not to be edited here.\n\n",
     );
-    for (stem, _) in files {
-        put(&mut out, format!("pub mod {};", module_name(stem)));
+    // In the order that rustfmt would give them.
+    let mut modules: Vec<(String, &File)> =
+        files.iter().map(|(stem, file)| (module_name(stem), file)).collect();
+    modules.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (module, _) in &modules {
+        put(&mut out, format!("pub mod {module};"));
     }
     out.push('\n');
-    for (stem, file) in files {
-        let names: Vec<&str> =
-            file.structs.iter().filter(|s| s.is_message).map(|s| s.name.as_str()).collect();
-        put(&mut out, format!("pub use {}::{{{}}};", module_name(stem), names.join(", ")));
+    for (module, file) in &modules {
+        let messages = file.structs.iter().filter(|of| of.is_message);
+        let mut names: Vec<&str> = messages.map(|of| of.name.as_str()).collect();
+        names.sort_unstable();
+        put(&mut out, format!("pub use {module}::{{{}}};", names.join(", ")));
     }
     let apis: Vec<&Api> = files.iter().filter_map(|(_, file)| file.api.as_ref()).collect();
     put(&mut out, "\nuse crate::api_key::{ApiKey, ApiVersions};");

@@ -222,10 +222,12 @@ impl Parser {
         let field = parse_field(text, doc, &parent_versions)?;
         if let Kind::Struct(name) = &field.kind {
             let versions = field.versions.clone();
-            match self.file.structs.iter_mut().find(|known| known.name == *name) {
+            match self.file.structs.iter().find(|known| known.name == *name) {
+                Some(known)
+                    if known.versions.contains(versions.start())
+                        && known.versions.contains(versions.end()) => {}
                 Some(known) => {
-                    let first = *known.versions.start().min(versions.start());
-                    known.versions = first..=*known.versions.end().max(versions.end());
+                    return Err(format!("{name} is defined for versions {:?} only", known.versions));
                 }
                 None => {
                     self.open.push((indent + 2, self.file.structs.len()));

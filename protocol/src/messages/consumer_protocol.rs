@@ -7,6 +7,61 @@ use bytes::Bytes;
 
 use crate::wire::{DecodeError, EncodeError, Message, Reader, Str, Writer, readable, writable};
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerProtocolAssignment {
+    pub assigned_partitions: Vec<TopicPartition>,
+    pub user_data: Option<Bytes>,
+}
+
+impl Message for ConsumerProtocolAssignment {
+    const NAME: &'static str = "ConsumerProtocolAssignment";
+    const VERSIONS: (i16, i16) = (0, 3);
+
+    fn is_flexible(_version: i16) -> bool {
+        false
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        Ok(Self {
+            assigned_partitions: r
+                .array(false, TopicPartition::BYTES_MIN, |r| TopicPartition::decode(r, version))?,
+            user_data: r.nullable_bytes(false)?,
+        })
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.array(&self.assigned_partitions, false, |w, each| each.encode(w, version))?;
+        w.nullable_bytes(self.user_data.as_ref(), false)?;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicPartition {
+    pub topic: Str,
+    pub partitions: Vec<i32>,
+}
+
+impl TopicPartition {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 6;
+
+    fn decode(r: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
+        Ok(Self { topic: r.string(false)?, partitions: r.array(false, 4, Reader::i32)? })
+    }
+
+    fn encode(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        w.string(&self.topic, false)?;
+        w.array(&self.partitions, false, |w, each| {
+            w.i32(*each);
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerProtocolSubscription {
     pub topics: Vec<Str>,
@@ -67,74 +122,6 @@ impl Message for ConsumerProtocolSubscription {
         if version >= 3 {
             w.nullable_string(self.rack_id.as_ref(), false)?;
         }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopicPartition {
-    /// Versions 1+.
-    pub topic: Str,
-    /// Versions 1+.
-    pub partitions: Vec<i32>,
-}
-
-impl TopicPartition {
-    /// The fewest bytes it takes on the wire in any version.
-    const BYTES_MIN: usize = 1;
-
-    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
-        Ok(Self {
-            topic: if version >= 1 { r.string(false)? } else { Str::default() },
-            partitions: if version >= 1 { r.array(false, 4, Reader::i32)? } else { Vec::new() },
-        })
-    }
-
-    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        if version >= 1 {
-            w.string(&self.topic, false)?;
-        } else if !self.topic.is_empty() {
-            return Err(EncodeError::FieldNotInVersion { field: "topic", version });
-        }
-        if version >= 1 {
-            w.array(&self.partitions, false, |w, each| {
-                w.i32(*each);
-                Ok(())
-            })?;
-        } else if !self.partitions.is_empty() {
-            return Err(EncodeError::FieldNotInVersion { field: "partitions", version });
-        }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConsumerProtocolAssignment {
-    pub assigned_partitions: Vec<TopicPartition>,
-    pub user_data: Option<Bytes>,
-}
-
-impl Message for ConsumerProtocolAssignment {
-    const NAME: &'static str = "ConsumerProtocolAssignment";
-    const VERSIONS: (i16, i16) = (0, 3);
-
-    fn is_flexible(_version: i16) -> bool {
-        false
-    }
-
-    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
-        readable::<Self>(version)?;
-        Ok(Self {
-            assigned_partitions: r
-                .array(false, TopicPartition::BYTES_MIN, |r| TopicPartition::decode(r, version))?,
-            user_data: r.nullable_bytes(false)?,
-        })
-    }
-
-    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writable::<Self>(version)?;
-        w.array(&self.assigned_partitions, false, |w, each| each.encode(w, version))?;
-        w.nullable_bytes(self.user_data.as_ref(), false)?;
         Ok(())
     }
 }

@@ -120,8 +120,8 @@ macro_rules! for_each_api {
 macro_rules! for_each_data {
     ($callback:ident) => {
         $callback! {
-            ConsumerProtocolSubscription;
             ConsumerProtocolAssignment;
+            ConsumerProtocolSubscription;
             OffsetCommitKey;
             OffsetCommitValue;
             GroupMetadataKey;

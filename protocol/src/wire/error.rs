@@ -5,7 +5,7 @@
 pub enum DecodeError {
     #[error("{needed} bytes wanted at byte {at}, {left} are left")]
     UnexpectedEnd { at: usize, needed: usize, left: usize },
-    #[error("a length of {length} at byte {at}, which the {left} bytes left cannot hold")]
+    #[error("a length of {length} at byte {at} is more than the format or the {left} bytes left allow")]
     Length { at: usize, length: i64, left: usize },
     #[error("null at byte {at}, where a value is required")]
     Null { at: usize },

@@ -128,6 +128,11 @@ impl Reader {
     }
 
     fn text(&mut self, start: usize, length: usize) -> Result<Str> {
+        // A compact length could say more, but Java refuses such a string, and the classic length cannot.
+        if length > i16::MAX as usize {
+            let (length, left) = (length as i64, self.remaining());
+            return Err(DecodeError::Length { at: start, length, left });
+        }
         let bytes = self.slice(length)?;
         Str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8 { at: start })
     }
@@ -242,6 +247,13 @@ mod tests {
         assert!(matches!(reader(b"\xff\xfe").nullable_string(false), Err(DecodeError::Length { .. })));
         assert_eq!(reader(b"\xff\xff").nullable_string(false), Ok(None));
         assert_eq!(reader(b"\xff\xff").string(false), Err(DecodeError::Null { at: 0 }));
+    }
+
+    #[test]
+    fn a_compact_string_over_32767_bytes_is_refused() {
+        let mut bytes = vec![0x81, 0x80, 0x02];
+        bytes.resize(3 + 0x8000, b'a');
+        assert!(matches!(Reader::new(bytes).string(true), Err(DecodeError::Length { .. })));
     }
 
     #[test]
