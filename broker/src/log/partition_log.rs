@@ -73,6 +73,8 @@ pub struct PartitionLog {
     pub(super) leader_epochs: LeaderEpochs,
     /// Segments with bytes that were not synced since they were last taken.
     pub(super) dirty: Vec<Arc<Segment>>,
+    /// Folders whose new entries were not synced yet: a new file is only as durable as its folder.
+    pub(super) dirty_dirs: Vec<PathBuf>,
 }
 
 /// A batch that passed its checks and waits for its bytes to be written.
@@ -84,12 +86,31 @@ struct Placed {
 
 /// Something that can be made durable, away from the writer.
 #[derive(Debug, Clone)]
-pub struct DirtySegment(Arc<Segment>);
+pub struct DirtySegment {
+    segment: Arc<Segment>,
+    dirs: Vec<PathBuf>,
+}
 
 impl DirtySegment {
-    /// Waits for the disk.
+    /// Waits for the disk: the file, and the folders that list it.
     pub fn sync(&self) -> Result<(), LogError> {
-        self.0.sync()
+        self.sync_dirs()?;
+        self.sync_file()
+    }
+
+    /// Only the folders.
+    pub fn sync_dirs(&self) -> Result<(), LogError> {
+        self.dirs.iter().try_for_each(|dir| sync_dir(dir))
+    }
+
+    /// Only the file.
+    pub fn sync_file(&self) -> Result<(), LogError> {
+        self.segment.sync()
+    }
+
+    /// Whether both are the same file.
+    pub fn is_same_file(&self, other: &DirtySegment) -> bool {
+        Arc::ptr_eq(&self.segment, &other.segment)
     }
 }
 
@@ -320,7 +341,7 @@ impl PartitionLog {
         }
         self.save_snapshot(base_offset)?;
         let next = Segment::open(&self.dir, base_offset, true)?;
-        sync_dir(&self.dir)?;
+        self.dirty_dirs.push(self.dir.clone());
         unpoison(self.shared.segments.write()).push(Arc::new(next));
         tracing::debug!(dir = %self.dir.display(), %base_offset, "rolled a segment");
         Ok(())
@@ -337,7 +358,14 @@ impl PartitionLog {
 
     /// What must be synced for everything appended so far to be durable.
     pub fn take_dirty(&mut self) -> Vec<DirtySegment> {
-        std::mem::take(&mut self.dirty).into_iter().map(DirtySegment).collect()
+        let mut dirs = match self.dirty.is_empty() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.dirty_dirs),
+        };
+        std::mem::take(&mut self.dirty)
+            .into_iter()
+            .map(|segment| DirtySegment { segment, dirs: std::mem::take(&mut dirs) })
+            .collect()
     }
 
     /// Saves what makes recovery short: the producers' state at the log end and the active segment's index. The

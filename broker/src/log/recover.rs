@@ -26,16 +26,15 @@ impl PartitionLog {
     /// (everything), else the recovery point. The batches at and past it are checked by length, order and CRC; the
     /// log ends at the first that fails.
     pub fn open(dir: &Path, config: LogConfig, trusted_to: Option<Offset>) -> Result<PartitionLog, LogError> {
+        let mut dirty_dirs = Vec::new();
         if !dir.exists() {
             fs::create_dir_all(dir).map_err(LogError::io("create", dir))?;
-            if let Some(parent) = dir.parent() {
-                sync_dir(parent)?;
-            }
+            dirty_dirs.extend(dir.parent().map(Path::to_owned));
         }
         let mut bases = base_offsets(dir)?;
         if bases.is_empty() {
             Segment::open(dir, Offset::ZERO, true)?;
-            sync_dir(dir)?;
+            dirty_dirs.push(dir.to_owned());
             bases.push(Offset::ZERO);
         }
         let log_start = bases.first().copied().unwrap_or_default();
@@ -83,6 +82,7 @@ impl PartitionLog {
             producers: recovery.producers,
             leader_epochs: recovery.leader_epochs,
             dirty,
+            dirty_dirs,
         })
     }
 }

@@ -1,0 +1,182 @@
+//! The image of the cluster: a value that records change and everybody else reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::records::MetadataRecord;
+use crate::ids::{LeaderEpoch, NodeId};
+
+/// What a config belongs to. The numbers are the protocol's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResourceType {
+    /// 2.
+    Topic,
+    /// 4.
+    Broker,
+}
+
+impl ResourceType {
+    /// The type of a protocol number, when it is one that has configs here.
+    pub fn from_code(code: i8) -> Option<ResourceType> {
+        match code {
+            2 => Some(ResourceType::Topic),
+            4 => Some(ResourceType::Broker),
+            _ => None,
+        }
+    }
+
+    /// The protocol's number.
+    pub fn code(self) -> i8 {
+        match self {
+            ResourceType::Topic => 2,
+            ResourceType::Broker => 4,
+        }
+    }
+}
+
+/// A partition as the cluster sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionImage {
+    /// Who keeps it, the preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// Which of them are in sync.
+    pub isr: Vec<NodeId>,
+    /// Who leads, if anybody can.
+    pub leader: Option<NodeId>,
+    /// Grows with every change of leader.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicImage {
+    /// Its name.
+    pub name: String,
+    /// Never used again for another topic, even of the same name (KIP-516).
+    pub id: Uuid,
+    /// By number, without holes.
+    pub partitions: Vec<PartitionImage>,
+    /// What was set; the rest is at its default.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Everything that is decided for the whole cluster. Cloning shares the topics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClusterImage {
+    topics: BTreeMap<String, Arc<TopicImage>>,
+    names: BTreeMap<Uuid, String>,
+    partition_count: usize,
+    next_producer_id: i64,
+}
+
+impl ClusterImage {
+    /// All topics by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
+        self.topics.values()
+    }
+
+    /// A topic by name.
+    pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        self.topics.get(name)
+    }
+
+    /// A topic by id.
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<TopicImage>> {
+        self.names.get(&id).and_then(|name| self.topics.get(name))
+    }
+
+    /// Partitions of all topics together.
+    pub fn partition_count(&self) -> usize {
+        self.partition_count
+    }
+
+    /// The first producer id that was not given out.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// Makes one change. The only mutator: whatever leads to the same records leads to the same image.
+    ///
+    /// A record that names an unknown topic changes nothing: records of one decision are written together, so this
+    /// can only be a topic that a later record removed.
+    pub fn apply(&mut self, record: &MetadataRecord) {
+        match record {
+            MetadataRecord::Topic(topic) => {
+                let name = topic.name.to_string();
+                self.names.insert(topic.topic_id, name.clone());
+                let image = TopicImage {
+                    name: name.clone(),
+                    id: topic.topic_id,
+                    partitions: Vec::new(),
+                    configs: BTreeMap::new(),
+                };
+                self.topics.insert(name, Arc::new(image));
+            }
+            MetadataRecord::Partition(record) => {
+                let image = PartitionImage {
+                    replicas: record.replicas.iter().copied().map(NodeId).collect(),
+                    isr: record.isr.iter().copied().map(NodeId).collect(),
+                    leader: (record.leader >= 0).then_some(NodeId(record.leader)),
+                    leader_epoch: LeaderEpoch(record.leader_epoch),
+                };
+                let Some(topic) = self.topic_mut(record.topic_id) else { return };
+                let place = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
+                if let Some(partition) = topic.partitions.get_mut(place) {
+                    *partition = image;
+                } else if place == topic.partitions.len() {
+                    topic.partitions.push(image);
+                    self.partition_count += 1;
+                }
+            }
+            MetadataRecord::Config(record) => {
+                if ResourceType::from_code(record.resource_type) != Some(ResourceType::Topic) {
+                    return;
+                }
+                if let Some(topic) = self.topics.get_mut(&*record.resource_name) {
+                    let configs = &mut Arc::make_mut(topic).configs;
+                    match &record.value {
+                        Some(value) => configs.insert(record.name.to_string(), value.to_string()),
+                        None => configs.remove(&*record.name),
+                    };
+                }
+            }
+            MetadataRecord::RemoveTopic(record) => {
+                if let Some(topic) =
+                    self.names.remove(&record.topic_id).and_then(|name| self.topics.remove(&name))
+                {
+                    self.partition_count -= topic.partitions.len();
+                }
+            }
+            MetadataRecord::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
+        }
+    }
+
+    fn topic_mut(&mut self, id: Uuid) -> Option<&mut TopicImage> {
+        let name = self.names.get(&id)?;
+        self.topics.get_mut(name).map(Arc::make_mut)
+    }
+
+    /// What must always hold.
+    pub fn invariants(&self) -> Result<(), String> {
+        let counted: usize = self.topics.values().map(|topic| topic.partitions.len()).sum();
+        if counted != self.partition_count {
+            return Err(format!("{counted} partitions are counted as {}", self.partition_count));
+        }
+        for (name, topic) in &self.topics {
+            if self.names.get(&topic.id) != Some(name) {
+                return Err(format!("topic {name} is not found by its id"));
+            }
+            for (number, partition) in topic.partitions.iter().enumerate() {
+                if !partition.isr.iter().all(|node| partition.replicas.contains(node)) {
+                    return Err(format!("{name}-{number}: a node is in sync that is no replica"));
+                }
+                if partition.leader.is_some_and(|leader| !partition.isr.contains(&leader)) {
+                    return Err(format!("{name}-{number}: the leader is not in sync"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

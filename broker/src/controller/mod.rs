@@ -1,0 +1,28 @@
+//! The controller: what the cluster is made of, decided in one place. This is ZooKeeper's job, done inside.
+//!
+//! Topics, partitions, configs and producer ids are an image that only changes by records of the metadata log
+//! (`__cluster_metadata-0`, Kafka's record format, KIP-631). Deciding is pure: `decide_*` in `topics.rs` and
+//! `producer_ids.rs` turn a request and the image into records and a reply and change nothing;
+//! [`ClusterImage::apply`] is the only mutator; recovery is `apply` from the log. `runtime.rs` owns the log and the
+//! order of requests. The quorum has one voter today, so a record is committed when it is durable here.
+//!
+//! Architecture invariant: no file, socket, clock or task outside `runtime.rs`.
+
+mod image;
+mod producer_ids;
+mod records;
+mod runtime;
+mod topic_configs;
+mod topics;
+
+pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
+pub use producer_ids::ProducerIdBlock;
+pub use records::{MetadataRecord, RecordError};
+pub use runtime::{Controller, ControllerError, GrowTopic};
+pub use topic_configs::{ConfigSource, ConfigType, ConfigValue, TopicConfigs};
+pub use topics::{CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules, is_internal};
+
+/// The topic that holds the metadata log.
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+/// The topic that holds groups and their committed offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

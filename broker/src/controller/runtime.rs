@@ -1,0 +1,305 @@
+//! The controller's task: the one that writes the metadata log, and so the one that orders all changes.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::records::{BatchBuilder, BatchError, BatchOptions, Batches};
+use ottla_protocol::wire::EncodeError;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::image::ClusterImage;
+use super::producer_ids::{self, ProducerIdBlock};
+use super::records::{MetadataRecord, RecordError};
+use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
+use crate::ids::{NodeId, Offset};
+use crate::log::{LogError, ReadError};
+use crate::partition::{AppendError, Partition, Partitions, now_ms};
+
+/// Requests that may wait; more of them wait at their connections.
+const QUEUE_LEN: usize = 256;
+const READ_BYTES: usize = 1 << 20;
+
+/// Why the controller cannot start or go on.
+#[derive(Debug, Error)]
+pub enum ControllerError {
+    /// The metadata log cannot be read.
+    #[error("metadata log: {0}")]
+    Read(#[from] ReadError),
+    /// A batch in it is damaged.
+    #[error("metadata log at offset {offset}: {error}")]
+    Batch {
+        /// Where.
+        offset: Offset,
+        /// What is wrong.
+        error: BatchError,
+    },
+    /// A record in it cannot be understood.
+    #[error("metadata log at offset {offset}: {error}")]
+    Record {
+        /// Where.
+        offset: Offset,
+        /// What is wrong.
+        error: RecordError,
+    },
+    /// It cannot be written.
+    #[error("metadata log: {0}")]
+    Append(#[from] AppendError),
+    /// A decision cannot be stored.
+    #[error("metadata record: {0}")]
+    Encode(#[from] EncodeError),
+    /// A partition cannot be opened or closed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The broker stops.
+    #[error("the controller has stopped")]
+    Stopped,
+}
+
+impl From<ControllerError> for Refusal {
+    fn from(error: ControllerError) -> Refusal {
+        let code = match error {
+            ControllerError::Append(AppendError::Log(_)) | ControllerError::Log(_) => {
+                ErrorCode::KafkaStorageError
+            }
+            _ => ErrorCode::UnknownServerError,
+        };
+        Refusal { code, message: error.to_string() }
+    }
+}
+
+/// The new total of a topic's partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrowTopic {
+    /// Which.
+    pub name: String,
+    /// After the change.
+    pub count: i32,
+    /// Replicas of each new partition, when the client chooses.
+    pub assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+type Answers<T> = oneshot::Sender<Vec<Result<T, Refusal>>>;
+
+enum Command {
+    Create { topics: Vec<CreateTopic>, validate_only: bool, reply: Answers<CreatedTopic> },
+    Grow { topics: Vec<GrowTopic>, validate_only: bool, reply: Answers<()> },
+    Delete { topics: Vec<TopicRef>, reply: Answers<(String, Uuid)> },
+    ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
+}
+
+/// A handle to the controller; cheap to clone.
+#[derive(Clone)]
+pub struct Controller {
+    commands: mpsc::Sender<Command>,
+    image: Arc<ArcSwap<ClusterImage>>,
+}
+
+impl Controller {
+    /// Replays the metadata log, opens what it names, and starts the task.
+    pub async fn start(
+        log: Partition,
+        rules: TopicRules,
+        partitions: Arc<Partitions>,
+    ) -> Result<Controller, ControllerError> {
+        let reader = log.clone();
+        let image = blocking(move || replay(&reader)).await?;
+        let image = Arc::new(image);
+        let (opening, opened) = (partitions.clone(), image.clone());
+        blocking(move || opening.open_all(&opened)).await?;
+        let published = Arc::new(ArcSwap::new(image));
+        let (commands, inbox) = mpsc::channel(QUEUE_LEN);
+        let owner = Owner { log, rules, partitions, image: published.clone() };
+        tokio::spawn(owner.run(inbox));
+        Ok(Controller { commands, image: published })
+    }
+
+    /// The cluster as it is decided and stored now.
+    pub fn image(&self) -> Arc<ClusterImage> {
+        self.image.load_full()
+    }
+
+    /// Makes topics; one answer per topic, in order. With `validate_only` nothing changes.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+    ) -> Vec<Result<CreatedTopic, Refusal>> {
+        let count = topics.len();
+        self.ask(count, |reply| Command::Create { topics, validate_only, reply }).await
+    }
+
+    /// Gives topics more partitions; one answer per topic, in order.
+    pub async fn grow_topics(&self, topics: Vec<GrowTopic>, validate_only: bool) -> Vec<Result<(), Refusal>> {
+        let count = topics.len();
+        self.ask(count, |reply| Command::Grow { topics, validate_only, reply }).await
+    }
+
+    /// Removes topics with their records; one answer per topic, in order.
+    pub async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<(String, Uuid), Refusal>> {
+        let count = topics.len();
+        self.ask(count, |reply| Command::Delete { topics, reply }).await
+    }
+
+    /// A block of producer ids that nobody else gets.
+    pub async fn producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::ProducerIds { reply }).await.map_err(|_| ControllerError::Stopped)?;
+        answer.await.map_err(|_| ControllerError::Stopped)?
+    }
+
+    async fn ask<T>(
+        &self,
+        count: usize,
+        command: impl FnOnce(Answers<T>) -> Command,
+    ) -> Vec<Result<T, Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).await.is_ok()
+            && let Ok(answers) = answer.await
+        {
+            return answers;
+        }
+        (0..count).map(|_| Err(ControllerError::Stopped.into())).collect()
+    }
+}
+
+async fn blocking<T: Send + 'static, E: Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, ControllerError>
+where
+    ControllerError: From<E>,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(ControllerError::Stopped),
+    }
+}
+
+fn replay(log: &Partition) -> Result<ClusterImage, ControllerError> {
+    let mut image = ClusterImage::default();
+    let reader = log.log();
+    let mut next = reader.log_start();
+    while next < reader.log_end() {
+        let bytes = reader.read(next, reader.log_end(), READ_BYTES, true)?;
+        let before = next;
+        for batch in Batches::new(bytes) {
+            let batch = batch.map_err(|error| ControllerError::Batch { offset: next, error })?;
+            let fault = |error| ControllerError::Batch { offset: Offset(batch.header.base_offset), error };
+            batch.check_crc().map_err(fault)?;
+            for record in batch.records(usize::MAX).map_err(fault)? {
+                let record = record.map_err(fault)?;
+                let offset = Offset(record.offset);
+                let change = MetadataRecord::decode(record.value.unwrap_or_default())
+                    .map_err(|error| ControllerError::Record { offset, error })?;
+                image.apply(&change);
+            }
+            next = Offset(batch.header.next_offset());
+        }
+        if next == before {
+            break;
+        }
+    }
+    Ok(image)
+}
+
+struct Owner {
+    log: Partition,
+    rules: TopicRules,
+    partitions: Arc<Partitions>,
+    image: Arc<ArcSwap<ClusterImage>>,
+}
+
+impl Owner {
+    async fn run(self, mut inbox: mpsc::Receiver<Command>) {
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Create { topics, validate_only, reply } => {
+                    let decide = |image: &ClusterImage, wanted: &CreateTopic| {
+                        topics::decide_create(image, &self.rules, wanted, Uuid::new_v4())
+                    };
+                    let _ = reply.send(self.change(&topics, validate_only, decide).await);
+                }
+                Command::Grow { topics, validate_only, reply } => {
+                    let decide = |image: &ClusterImage, wanted: &GrowTopic| {
+                        let assignments = wanted.assignments.as_deref();
+                        topics::decide_grow(image, &self.rules, &wanted.name, wanted.count, assignments)
+                            .map(|records| (records, ()))
+                    };
+                    let _ = reply.send(self.change(&topics, validate_only, decide).await);
+                }
+                Command::Delete { topics, reply } => {
+                    let decide = |image: &ClusterImage, topic: &TopicRef| {
+                        topics::decide_delete(image, topic).map(|(records, name, id)| (records, (name, id)))
+                    };
+                    let _ = reply.send(self.change(&topics, false, decide).await);
+                }
+                Command::ProducerIds { reply } => {
+                    let mut image = ClusterImage::clone(&self.image.load());
+                    let (records, block) = producer_ids::decide_block(&image, self.rules.node_id);
+                    records.iter().for_each(|record| image.apply(record));
+                    let _ = reply.send(self.commit(records, image).await.map(|()| block));
+                }
+            }
+        }
+    }
+
+    /// Decides about every item against an image that has the earlier ones, then stores all records at once. When
+    /// that fails nothing has happened and every item that was granted is refused.
+    async fn change<W, T>(
+        &self,
+        wanted: &[W],
+        validate_only: bool,
+        decide: impl Fn(&ClusterImage, &W) -> Result<(Vec<MetadataRecord>, T), Refusal>,
+    ) -> Vec<Result<T, Refusal>> {
+        let mut image = ClusterImage::clone(&self.image.load());
+        let mut records = Vec::new();
+        let mut answers = Vec::with_capacity(wanted.len());
+        for item in wanted {
+            answers.push(decide(&image, item).map(|(more, answer)| {
+                more.iter().for_each(|record| image.apply(record));
+                records.extend(more);
+                answer
+            }));
+        }
+        if validate_only || records.is_empty() {
+            return answers;
+        }
+        if let Err(error) = self.commit(records, image).await {
+            tracing::error!(%error, "a metadata change failed");
+            let refusal = Refusal::from(error);
+            return answers.into_iter().map(|answer| answer.and(Err(refusal.clone()))).collect();
+        }
+        answers
+    }
+
+    /// Makes records durable, brings the partitions in line with the image they lead to, and publishes it.
+    async fn commit(&self, records: Vec<MetadataRecord>, image: ClusterImage) -> Result<(), ControllerError> {
+        let batch = batch_of(&records)?;
+        let appended = self.log.append(batch, true).await.map_err(|_| AppendError::Closed)??;
+        tracing::debug!(offset = %appended.base_offset, records = records.len(), "metadata changed");
+        let image = Arc::new(image);
+        let (partitions, before, after) = (self.partitions.clone(), self.image.load_full(), image.clone());
+        let removed = blocking(move || partitions.follow(&before, &after)).await;
+        // The records are committed, so the image holds whatever became of the files; a partition that could not be
+        // opened is offline and its clients retry.
+        self.image.store(image);
+        for partition in removed? {
+            if let Err(error) = partition.delete().await {
+                tracing::warn!(partition = %partition.name(), %error, "files of a deleted partition stay behind");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn batch_of(records: &[MetadataRecord]) -> Result<Bytes, ControllerError> {
+    let mut builder = BatchBuilder::default();
+    let now = now_ms();
+    for record in records {
+        builder.push(now, None, Some(&record.encode()?), &[]);
+    }
+    Ok(builder.build(BatchOptions::default()))
+}

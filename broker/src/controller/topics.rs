@@ -1,0 +1,396 @@
+//! Creating, growing and deleting topics: pure decisions.
+
+use std::collections::BTreeMap;
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::metadata_records::{
+    ConfigRecord, PartitionRecord, RemoveTopicRecord, TopicRecord,
+};
+use uuid::Uuid;
+
+use super::image::{ClusterImage, ResourceType, TopicImage};
+use super::records::MetadataRecord;
+use super::{METADATA_TOPIC, OFFSETS_TOPIC, topic_configs};
+use crate::ids::NodeId;
+
+const NAME_LEN_MAX: usize = 249;
+/// Partitions that one node is asked to lead at most; a request beyond it is a mistake or an attack.
+const PARTITIONS_MAX: usize = 50_000;
+
+/// What the broker's own config says about new topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicRules {
+    /// Who leads everything, while there is one node.
+    pub node_id: NodeId,
+    /// `num.partitions`.
+    pub default_partitions: i32,
+    /// The log dir's id, stored with each replica (KIP-858).
+    pub directory_id: Uuid,
+}
+
+/// A topic that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreateTopic {
+    /// Its name.
+    pub name: String,
+    /// -1 for the default.
+    pub partitions: i32,
+    /// -1 for the default.
+    pub replication_factor: i16,
+    /// Replicas per partition, when the client chooses them itself.
+    pub assignments: Vec<(i32, Vec<NodeId>)>,
+    /// A null value asks for the default.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedTopic {
+    /// Its new id.
+    pub id: Uuid,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How many replicas each has.
+    pub replication_factor: i16,
+    /// What was set.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Why a topic cannot be had as asked, in the words of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+}
+
+fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { code, message: message.into() })
+}
+
+/// Whether clients should leave the topic alone.
+pub fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC || name == METADATA_TOPIC
+}
+
+fn check_name(image: &ClusterImage, name: &str) -> Result<(), Refusal> {
+    let invalid =
+        |why: &str| refuse(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}"));
+    if name.is_empty() {
+        return invalid("it must not be empty");
+    }
+    if name == "." || name == ".." {
+        return invalid("it cannot be \".\" or \"..\"");
+    }
+    if name.len() > NAME_LEN_MAX {
+        return invalid(&format!("it is longer than {NAME_LEN_MAX} characters"));
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return invalid(&format!(
+            "{name:?} contains characters other than ASCII letters, digits, '.', '_' and '-'"
+        ));
+    }
+    if name == METADATA_TOPIC {
+        return invalid("it is the name of the metadata log");
+    }
+    if image.topic(name).is_some() {
+        return refuse(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."));
+    }
+    // Metric names cannot tell '.' from '_', so Kafka refuses the second of such a pair.
+    if name.contains(['.', '_']) {
+        let folded = name.replace('.', "_");
+        if let Some(other) = image.topics().find(|topic| topic.name.replace('.', "_") == folded) {
+            return invalid(&format!("'{name}' collides with existing topic: {}", other.name));
+        }
+    }
+    Ok(())
+}
+
+/// Decides about a new topic that shall have the id `id`.
+pub(super) fn decide_create(
+    image: &ClusterImage,
+    rules: &TopicRules,
+    wanted: &CreateTopic,
+    id: Uuid,
+) -> Result<(Vec<MetadataRecord>, CreatedTopic), Refusal> {
+    check_name(image, &wanted.name)?;
+    let (partitions, replication_factor) = match wanted.assignments.as_slice() {
+        [] => (wanted_partitions(rules, wanted.partitions)?, wanted_replication(wanted.replication_factor)?),
+        assignments => check_assignments(rules, wanted, assignments)?,
+    };
+    if image.partition_count() + partitions as usize > PARTITIONS_MAX {
+        return refuse(
+            ErrorCode::PolicyViolation,
+            format!("the node would have more than {PARTITIONS_MAX} partitions"),
+        );
+    }
+    let mut configs = BTreeMap::new();
+    for (name, value) in &wanted.configs {
+        let Some(value) = value else {
+            return refuse(
+                ErrorCode::InvalidConfig,
+                format!("Null value not supported for topic configs: {name}"),
+            );
+        };
+        topic_configs::check(name, value)
+            .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
+        configs.insert(name.clone(), value.clone());
+    }
+    let mut records =
+        vec![MetadataRecord::Topic(TopicRecord { name: wanted.name.as_str().into(), topic_id: id })];
+    records.extend(configs.iter().map(|(name, value)| {
+        MetadataRecord::Config(ConfigRecord {
+            resource_type: ResourceType::Topic.code(),
+            resource_name: wanted.name.as_str().into(),
+            name: name.as_str().into(),
+            value: Some(value.as_str().into()),
+        })
+    }));
+    records.extend((0..partitions).map(|partition| partition_record(rules, id, partition)));
+    Ok((records, CreatedTopic { id, partitions, replication_factor, configs }))
+}
+
+fn wanted_partitions(rules: &TopicRules, wanted: i32) -> Result<i32, Refusal> {
+    match wanted {
+        -1 => Ok(rules.default_partitions),
+        1.. => Ok(wanted),
+        _ => refuse(
+            ErrorCode::InvalidPartitions,
+            "Number of partitions was set to an invalid non-positive value.",
+        ),
+    }
+}
+
+fn wanted_replication(wanted: i16) -> Result<i16, Refusal> {
+    match wanted {
+        -1 | 1 => Ok(1),
+        2.. => refuse(
+            ErrorCode::InvalidReplicationFactor,
+            format!("Unable to replicate the partition {wanted} time(s): only 1 broker is registered."),
+        ),
+        _ => refuse(
+            ErrorCode::InvalidReplicationFactor,
+            "Replication factor must be larger than 0, or -1 to use the default value.",
+        ),
+    }
+}
+
+fn check_assignments(
+    rules: &TopicRules,
+    wanted: &CreateTopic,
+    assignments: &[(i32, Vec<NodeId>)],
+) -> Result<(i32, i16), Refusal> {
+    let invalid = |why: &str| refuse(ErrorCode::InvalidReplicaAssignment, why);
+    if wanted.partitions != -1 || wanted.replication_factor != -1 {
+        return refuse(
+            ErrorCode::InvalidRequest,
+            "A manual partition assignment was specified, but numPartitions or replicationFactor was not set to -1.",
+        );
+    }
+    let mut numbers: Vec<i32> = assignments.iter().map(|(number, _)| *number).collect();
+    numbers.sort_unstable();
+    if numbers.iter().enumerate().any(|(expected, number)| expected as i32 != *number) {
+        return invalid("partitions should be a consecutive 0-based integer sequence");
+    }
+    if assignments.iter().any(|(_, replicas)| replicas != &[rules.node_id]) {
+        return invalid("a replica is assigned to a broker that is not registered, twice, or to none");
+    }
+    Ok((numbers.len() as i32, 1))
+}
+
+fn partition_record(rules: &TopicRules, topic_id: Uuid, partition_id: i32) -> MetadataRecord {
+    MetadataRecord::Partition(PartitionRecord {
+        partition_id,
+        topic_id,
+        replicas: vec![rules.node_id.0],
+        isr: vec![rules.node_id.0],
+        leader: rules.node_id.0,
+        leader_epoch: 0,
+        partition_epoch: 0,
+        directories: vec![rules.directory_id],
+        ..PartitionRecord::default()
+    })
+}
+
+/// Decides about giving a topic more partitions; `count` is the total.
+pub(super) fn decide_grow(
+    image: &ClusterImage,
+    rules: &TopicRules,
+    name: &str,
+    count: i32,
+    assignments: Option<&[Vec<NodeId>]>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    let topic = existing(image, name)?;
+    let now = topic.partitions.len() as i32;
+    if count <= now {
+        let message = match count == now {
+            true => format!("Topic already has {now} partition(s)."),
+            false => format!(
+                "The topic {name} currently has {now} partition(s); {count} would not be an increase."
+            ),
+        };
+        return refuse(ErrorCode::InvalidPartitions, message);
+    }
+    let more = count - now;
+    if image.partition_count() + more as usize > PARTITIONS_MAX {
+        return refuse(
+            ErrorCode::PolicyViolation,
+            format!("the node would have more than {PARTITIONS_MAX} partitions"),
+        );
+    }
+    if let Some(assignments) = assignments
+        && (assignments.len() as i32 != more
+            || assignments.iter().any(|replicas| replicas != &[rules.node_id]))
+    {
+        return refuse(
+            ErrorCode::InvalidReplicaAssignment,
+            format!("{more} new partition(s) need one registered broker each"),
+        );
+    }
+    Ok((now..count).map(|partition| partition_record(rules, topic.id, partition)).collect())
+}
+
+/// Decides about removing a topic.
+pub(super) fn decide_delete(
+    image: &ClusterImage,
+    topic: &TopicRef,
+) -> Result<(Vec<MetadataRecord>, String, Uuid), Refusal> {
+    let found = match topic {
+        TopicRef::Name(name) => existing(image, name)?,
+        TopicRef::Id(id) => match image.topic_by_id(*id) {
+            Some(topic) => topic,
+            None => return refuse(ErrorCode::UnknownTopicId, "This server does not host this topic ID."),
+        },
+    };
+    let record = MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: found.id });
+    Ok((vec![record], found.name.clone(), found.id))
+}
+
+/// How a request names a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicRef {
+    /// By name.
+    Name(String),
+    /// By id.
+    Id(Uuid),
+}
+
+fn existing<'a>(image: &'a ClusterImage, name: &str) -> Result<&'a TopicImage, Refusal> {
+    match image.topic(name) {
+        Some(topic) => Ok(topic),
+        None => refuse(ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rules() -> TopicRules {
+        TopicRules { node_id: NodeId(1), default_partitions: 3, directory_id: Uuid::from_u128(5) }
+    }
+
+    fn wanted(name: &str) -> CreateTopic {
+        CreateTopic {
+            name: name.to_owned(),
+            partitions: -1,
+            replication_factor: -1,
+            ..CreateTopic::default()
+        }
+    }
+
+    fn create(image: &mut ClusterImage, wanted: &CreateTopic, id: u128) -> Result<CreatedTopic, Refusal> {
+        let (records, created) = decide_create(image, &rules(), wanted, Uuid::from_u128(id))?;
+        records.iter().for_each(|record| image.apply(record));
+        image.invariants().unwrap();
+        Ok(created)
+    }
+
+    fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> ErrorCode {
+        result.unwrap_err().code
+    }
+
+    #[test]
+    fn a_new_topic_has_the_default_partitions_and_is_found_by_name_and_id() {
+        let mut image = ClusterImage::default();
+        let created = create(&mut image, &wanted("orders"), 7).unwrap();
+        assert_eq!((created.partitions, created.replication_factor), (3, 1));
+        assert_eq!(image.topic("orders"), image.topic_by_id(Uuid::from_u128(7)));
+        assert_eq!(code(create(&mut image, &wanted("orders"), 8)), ErrorCode::TopicAlreadyExists);
+    }
+
+    #[test]
+    fn refuses_names_that_kafka_refuses() {
+        let mut image = ClusterImage::default();
+        create(&mut image, &wanted("a.b"), 1).unwrap();
+        let long = "x".repeat(250);
+        for name in ["", ".", "..", "a/b", "a b", "ä", "a_b", "__cluster_metadata", long.as_str()] {
+            let refused = code(create(&mut image, &wanted(name), 2));
+            assert_eq!(refused, ErrorCode::InvalidTopicException, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_impossible_shapes() {
+        let mut image = ClusterImage::default();
+        let with =
+            |partitions, replication_factor| CreateTopic { partitions, replication_factor, ..wanted("t") };
+        assert_eq!(code(create(&mut image, &with(0, 1), 1)), ErrorCode::InvalidPartitions);
+        assert_eq!(code(create(&mut image, &with(1, 3), 1)), ErrorCode::InvalidReplicationFactor);
+        assert_eq!(code(create(&mut image, &with(1, 0), 1)), ErrorCode::InvalidReplicationFactor);
+        assert_eq!(code(create(&mut image, &with(1_000_000, 1), 1)), ErrorCode::PolicyViolation);
+        let bad_config =
+            CreateTopic { configs: vec![("retention.ms".into(), Some("x".into()))], ..wanted("t") };
+        assert_eq!(code(create(&mut image, &bad_config, 1)), ErrorCode::InvalidConfig);
+        let foreign = CreateTopic { assignments: vec![(0, vec![NodeId(9)])], ..wanted("t") };
+        assert_eq!(code(create(&mut image, &foreign, 1)), ErrorCode::InvalidReplicaAssignment);
+        assert_eq!(image, ClusterImage::default());
+    }
+
+    #[test]
+    fn topics_grow_but_never_shrink_and_a_deleted_one_is_gone() {
+        let mut image = ClusterImage::default();
+        create(&mut image, &wanted("t"), 1).unwrap();
+        assert_eq!(code(decide_grow(&image, &rules(), "t", 2, None)), ErrorCode::InvalidPartitions);
+        let records = decide_grow(&image, &rules(), "t", 5, None).unwrap();
+        records.iter().for_each(|record| image.apply(record));
+        assert_eq!(image.topic("t").unwrap().partitions.len(), 5);
+        let (records, name, _) = decide_delete(&image, &TopicRef::Id(Uuid::from_u128(1))).unwrap();
+        assert_eq!(name, "t");
+        records.iter().for_each(|record| image.apply(record));
+        image.invariants().unwrap();
+        assert_eq!(image, ClusterImage::default());
+        assert_eq!(
+            code(decide_delete(&image, &TopicRef::Name("t".into()))),
+            ErrorCode::UnknownTopicOrPartition
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn replaying_the_log_gives_the_same_image(steps in proptest::collection::vec((0u8..3, 0u8..5, 1i32..9), 0..60)) {
+            let mut image = ClusterImage::default();
+            let mut log = Vec::new();
+            for (i, (kind, topic, count)) in steps.into_iter().enumerate() {
+                let name = format!("t{topic}");
+                let records = match kind {
+                    0 => decide_create(&image, &rules(), &wanted(&name), Uuid::from_u128(i as u128)).map(|(r, _)| r),
+                    1 => decide_grow(&image, &rules(), &name, count, None),
+                    _ => decide_delete(&image, &TopicRef::Name(name)).map(|(r, _, _)| r),
+                };
+                for record in records.unwrap_or_default() {
+                    image.apply(&record);
+                    image.invariants().unwrap();
+                    log.push(record.encode().unwrap());
+                }
+            }
+            let mut replayed = ClusterImage::default();
+            for bytes in log {
+                replayed.apply(&MetadataRecord::decode(bytes).unwrap());
+            }
+            prop_assert_eq!(replayed, image);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A log dir: the folder that holds partitions' folders, its identity, lock and checkpoints, and what it takes to
+//! open all of them after a clean or an unclean stop.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::committer::Committer;
+use super::owner::Partition;
+use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use crate::log::{LogConfig, LogError, OffsetCheckpoint, PartitionLog, write_file_durably};
+
+const META_PROPERTIES: &str = "meta.properties";
+const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+const LOCK: &str = ".lock";
+
+/// Why a data directory cannot be used. Each says what to do.
+#[derive(Debug, Error)]
+pub enum LogDirError {
+    /// It cannot be created or written.
+    #[error("data directory {path} cannot be used: {source}; choose a writable one with --data-dir")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("data directory {path} is in use by another process; stop it or choose another with --data-dir")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It belongs to another node.
+    #[error(
+        "data directory {path} belongs to node {found}, this is node {expected}; choose another with --data-dir or the right --node-id"
+    )]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        found: NodeId,
+        /// Who asked.
+        expected: NodeId,
+    },
+    /// `meta.properties` cannot be understood.
+    #[error("{path} is damaged: {reason}; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A log in it failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// An open log dir. Its lock is held until it is dropped.
+pub struct LogDir {
+    path: PathBuf,
+    /// The id of the cluster that the directory belongs to.
+    pub cluster_id: String,
+    /// The id of the directory itself (KIP-858).
+    pub directory_id: Uuid,
+    committer: Committer,
+    was_clean: bool,
+    loaded_points: OffsetCheckpoint,
+    points: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
+    next_key: AtomicU64,
+    _lock: File,
+}
+
+impl LogDir {
+    /// Opens or creates the directory and takes its lock.
+    pub fn open(path: &Path, node_id: NodeId) -> Result<LogDir, LogDirError> {
+        let unusable = |source| LogDirError::Unusable { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK))
+            .map_err(unusable)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| LogDirError::Locked { path: path.to_owned() })?;
+        let (cluster_id, directory_id) = identity(path, node_id)?;
+        let clean_marker = path.join(CLEAN_SHUTDOWN);
+        let was_clean = clean_marker.exists();
+        if was_clean {
+            // From here on a crash is a crash.
+            fs::remove_file(&clean_marker).map_err(unusable)?;
+        }
+        let loaded_points = OffsetCheckpoint::load(&path.join(RECOVERY_POINTS));
+        Ok(LogDir {
+            path: path.to_owned(),
+            cluster_id,
+            directory_id,
+            committer: Committer::start().map_err(unusable)?,
+            was_clean,
+            points: Arc::new(Mutex::new(loaded_points.offsets.clone())),
+            loaded_points,
+            next_key: AtomicU64::new(0),
+            _lock: lock,
+        })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a partition, creating it when it is new, and starts its owner. Blocking: recovery may read much.
+    pub fn open_partition(
+        &self,
+        name: TopicPartition,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Partition, LogError> {
+        let trusted_to = match self.was_clean {
+            true => None,
+            false => Some(self.loaded_points.offsets.get(&name).copied().unwrap_or_default()),
+        };
+        let mut log = PartitionLog::open(&self.path.join(name.to_string()), config, trusted_to)?;
+        // What recovery found may never have been synced; it is served as durable, so it is made so first.
+        for segment in log.take_dirty() {
+            segment.sync()?;
+        }
+        let points = self.points.clone();
+        let own_name = name.clone();
+        let recovery_point = Box::new(move |offset| {
+            points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(own_name.clone(), offset);
+        });
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        Ok(Partition::start(name, key, log, leader_epoch, self.committer.clone(), recovery_point))
+    }
+
+    /// Partitions that have a folder here.
+    pub fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, LogError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(LogError::io("list", &self.path))? {
+            let entry = entry.map_err(LogError::io("list", &self.path))?;
+            let name = entry.file_name();
+            if entry.path().is_dir()
+                && let Some(partition) = name.to_str().and_then(TopicPartition::parse)
+            {
+                found.push(partition);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes folders of deleted partitions that a crash left behind.
+    pub fn remove_leftovers(&self) -> Result<(), LogError> {
+        for entry in fs::read_dir(&self.path).map_err(LogError::io("list", &self.path))? {
+            let path = entry.map_err(LogError::io("list", &self.path))?.path();
+            if path.is_dir() && path.to_string_lossy().ends_with("-delete") {
+                fs::remove_dir_all(&path).map_err(LogError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the recovery points. Blocking; called every few seconds and at the end.
+    pub fn save_recovery_points(&self) -> Result<(), LogError> {
+        let offsets = self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        OffsetCheckpoint { offsets }.save(&self.path.join(RECOVERY_POINTS))
+    }
+
+    /// Forgets a deleted partition.
+    pub fn forget(&self, name: &TopicPartition) {
+        self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+    }
+
+    /// Leaves word for the next start that every log was closed.
+    pub fn mark_clean(&self) -> Result<(), LogError> {
+        self.save_recovery_points()?;
+        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")
+    }
+}
+
+/// Reads `meta.properties`, or makes a new identity.
+fn identity(path: &Path, node_id: NodeId) -> Result<(String, Uuid), LogDirError> {
+    let file = path.join(META_PROPERTIES);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (cluster_id, directory_id) = (kafka_uuid(Uuid::new_v4()), Uuid::new_v4());
+            let text = format!(
+                "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={}\n",
+                kafka_uuid(directory_id)
+            );
+            write_file_durably(&file, text.as_bytes())?;
+            return Ok((cluster_id, directory_id));
+        }
+        Err(source) => return Err(LogDirError::Unusable { path: file, source }),
+    };
+    let property = |key: &str| {
+        text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('=')).map(str::trim)
+    };
+    let damaged = |reason| LogDirError::Damaged { path: file.clone(), reason };
+    let cluster_id = property("cluster.id").ok_or_else(|| damaged("cluster.id is missing"))?;
+    let found =
+        property("node.id").and_then(|id| id.parse().ok()).ok_or_else(|| damaged("node.id is missing"))?;
+    if NodeId(found) != node_id {
+        return Err(LogDirError::OtherNode {
+            path: path.to_owned(),
+            found: NodeId(found),
+            expected: node_id,
+        });
+    }
+    let directory_id = property("directory.id").and_then(parse_kafka_uuid).unwrap_or_else(Uuid::new_v4);
+    Ok((cluster_id.to_owned(), directory_id))
+}
+
+/// A UUID as Kafka writes it: URL-safe base64 without padding.
+pub(crate) fn kafka_uuid(id: Uuid) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes())
+}
+
+fn parse_kafka_uuid(text: &str) -> Option<Uuid> {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
+    Uuid::from_slice(&bytes).ok()
+}

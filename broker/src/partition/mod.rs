@@ -1,0 +1,18 @@
+//! A partition at work: one owner task per partition around its log and its leader state, and the group commit that
+//! all partitions of a log dir share.
+//!
+//! A produce request goes `Partition::append` → the owner's queue → one vectored write for all that waited →
+//! [`Committer`] → `Synced` → the leader's parked answers. Readers go to the log directly, below the high watermark.
+
+mod committer;
+mod log_dir;
+mod owner;
+mod registry;
+
+pub use committer::Committer;
+pub use log_dir::{LogDir, LogDirError};
+pub use owner::{AppendError, Appended, Partition};
+pub use registry::{OpenPartition, Partitions};
+
+pub(crate) use log_dir::kafka_uuid;
+pub(crate) use owner::now_ms;

@@ -1,0 +1,319 @@
+//! The task that owns a partition's log: the only one that writes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::committer::{Committer, SyncRequest};
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::log::{AppendInfo, LogConfig, LogError, LogReader, PartitionLog};
+use crate::replica::{AckId, Effect, Event, Leader};
+
+/// Batches taken from the queue for one write.
+const BATCHES_PER_APPEND_MAX: usize = 256;
+/// Bytes appended before the recovery point is moved, which bounds what is scanned after a crash.
+const CHECKPOINT_BYTES: usize = 64 << 20;
+
+/// Where a batch went, once that is as safe as was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// Set when the topic's timestamps are the broker's; milliseconds since the epoch.
+    pub log_append_time_ms: Option<i64>,
+    /// The first offset of the partition at that time.
+    pub log_start: Offset,
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// The log refused it.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The partition was deleted or the broker stops.
+    #[error("the partition is closed")]
+    Closed,
+}
+
+enum Command {
+    Append { batch: Bytes, durable: bool, reply: oneshot::Sender<Result<Appended, AppendError>> },
+    Synced { end: Offset },
+    Configure(LogConfig),
+    Close { reply: oneshot::Sender<Result<Offset, LogError>> },
+    Delete { reply: oneshot::Sender<Result<(), LogError>> },
+}
+
+/// A handle to a partition; cheap to clone.
+#[derive(Clone)]
+pub struct Partition {
+    name: Arc<TopicPartition>,
+    commands: mpsc::UnboundedSender<Command>,
+    reader: LogReader,
+    high_watermark: watch::Receiver<Offset>,
+    leader_epochs: watch::Receiver<crate::log::LeaderEpochs>,
+}
+
+impl Partition {
+    /// Starts the owner of a log. `key` tells it from the other partitions that share the committer;
+    /// `recovery_point` hears how far a crash needs no scan.
+    pub(super) fn start(
+        name: TopicPartition,
+        key: u64,
+        log: PartitionLog,
+        leader_epoch: LeaderEpoch,
+        committer: Committer,
+        recovery_point: Box<dyn Fn(Offset) + Send + Sync>,
+    ) -> Partition {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (high_watermark_tx, high_watermark) = watch::channel(log.log_end());
+        let (leader_epochs_tx, leader_epochs) = watch::channel(log.leader_epochs().clone());
+        let reader = log.reader();
+        let owner = Owner {
+            leader: Leader::new(log.log_end()),
+            key,
+            log: Some(log),
+            leader_epoch,
+            committer,
+            recovery_point,
+            // A weak sender: an owner that nobody else can reach ends.
+            own_commands: commands.downgrade(),
+            high_watermark: high_watermark_tx,
+            leader_epochs: leader_epochs_tx,
+            parked: HashMap::new(),
+            next_ack: 0,
+            bytes_since_checkpoint: 0,
+        };
+        tokio::spawn(owner.run(inbox));
+        Partition { name: Arc::new(name), commands, reader, high_watermark, leader_epochs }
+    }
+
+    /// The partition's name.
+    pub fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// The records below this are committed, and only they may be read.
+    pub fn high_watermark(&self) -> Offset {
+        *self.high_watermark.borrow()
+    }
+
+    /// Changes of the high watermark, for long polls.
+    pub fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
+        self.high_watermark.clone()
+    }
+
+    /// Reads the log; callers stay below the high watermark.
+    pub fn log(&self) -> &LogReader {
+        &self.reader
+    }
+
+    /// Where `epoch` ended (KIP-320): the largest epoch at or before it and the offset after its last record.
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.leader_epochs.borrow().end_offset(epoch, self.high_watermark())
+    }
+
+    /// Queues a batch; the order of calls is the order in the log. The answer comes when the batch is in the page
+    /// cache, or with `durable` when the disk has it.
+    pub fn append(&self, batch: Bytes, durable: bool) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        let (reply, answer) = oneshot::channel();
+        // A closed partition drops the sender, which the receiver sees.
+        let _ = self.commands.send(Command::Append { batch, durable, reply });
+        answer
+    }
+
+    /// Replaces what the topic's config says about the log.
+    pub fn configure(&self, config: LogConfig) {
+        let _ = self.commands.send(Command::Configure(config));
+    }
+
+    /// Makes everything durable and closes the log; gives its end.
+    pub async fn close(&self) -> Result<Option<Offset>, LogError> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Close { reply });
+        answer.await.ok().transpose()
+    }
+
+    /// Closes the log and removes its files.
+    pub async fn delete(&self) -> Result<(), LogError> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Delete { reply });
+        answer.await.unwrap_or(Ok(()))
+    }
+}
+
+type Parked = (oneshot::Sender<Result<Appended, AppendError>>, Appended);
+
+struct Owner {
+    leader: Leader,
+    key: u64,
+    /// `None` once closed or deleted.
+    log: Option<PartitionLog>,
+    leader_epoch: LeaderEpoch,
+    committer: Committer,
+    recovery_point: Box<dyn Fn(Offset) + Send + Sync>,
+    own_commands: mpsc::WeakUnboundedSender<Command>,
+    high_watermark: watch::Sender<Offset>,
+    leader_epochs: watch::Sender<crate::log::LeaderEpochs>,
+    parked: HashMap<AckId, Parked>,
+    next_ack: u64,
+    bytes_since_checkpoint: usize,
+}
+
+struct Waiting {
+    durable: bool,
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+impl Owner {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let mut commands = Vec::with_capacity(16);
+        while inbox.recv_many(&mut commands, BATCHES_PER_APPEND_MAX).await > 0 {
+            let mut batches = Vec::new();
+            let mut waiting = Vec::new();
+            for command in commands.drain(..) {
+                if let Command::Append { batch, durable, reply } = command {
+                    batches.push(batch);
+                    waiting.push(Waiting { durable, reply });
+                    continue;
+                }
+                self.append(&mut batches, &mut waiting);
+                self.on_command(command);
+            }
+            self.append(&mut batches, &mut waiting);
+            if self.log.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Append { .. } => unreachable!("appends are gathered"),
+            Command::Synced { end } => self.on_synced(end),
+            Command::Configure(config) => {
+                if let Some(log) = &mut self.log {
+                    log.set_config(config);
+                }
+            }
+            Command::Close { reply } => {
+                let closed = self.log.take().map_or(Ok(Offset::ZERO), |mut log| {
+                    log.close()?;
+                    let end = log.log_end();
+                    self.step(Event::Durable { end });
+                    (self.recovery_point)(end);
+                    Ok(end)
+                });
+                let _ = reply.send(closed);
+            }
+            Command::Delete { reply } => {
+                let _ = reply.send(self.log.take().map_or(Ok(()), PartitionLog::delete));
+            }
+        }
+    }
+
+    /// Writes everything that was gathered with as few writes as can be, then asks for the shared sync.
+    fn append(&mut self, batches: &mut Vec<Bytes>, waiting: &mut Vec<Waiting>) {
+        let Some(log) = self.log.as_mut().filter(|_| !batches.is_empty()) else {
+            for Waiting { reply, .. } in waiting.drain(..) {
+                let _ = reply.send(Err(AppendError::Closed));
+            }
+            batches.clear();
+            return;
+        };
+        let answers = log.append(batches, self.leader_epoch, now_ms());
+        let (log_end, log_start) = (log.log_end(), log.log_start());
+        let segments = log.take_dirty();
+        self.bytes_since_checkpoint += batches.iter().map(Bytes::len).sum::<usize>();
+        batches.clear();
+        if log.leader_epochs().latest() != self.leader_epochs.borrow().latest() {
+            self.leader_epochs.send_replace(log.leader_epochs().clone());
+        }
+        self.step(Event::Appended { log_end });
+        for (Waiting { durable, reply }, answer) in waiting.drain(..).zip(answers) {
+            match answer {
+                Err(error) => {
+                    let _ = reply.send(Err(error.into()));
+                }
+                Ok(info) => self.answer(info, log_start, durable, reply),
+            }
+        }
+        if !segments.is_empty() {
+            let own = self.own_commands.clone();
+            self.committer.request(SyncRequest {
+                partition: self.key,
+                segments,
+                end: log_end,
+                done: Box::new(move |end| {
+                    if let Some(own) = own.upgrade() {
+                        let _ = own.send(Command::Synced { end });
+                    }
+                }),
+            });
+        }
+    }
+
+    fn answer(
+        &mut self,
+        info: AppendInfo,
+        log_start: Offset,
+        durable: bool,
+        reply: oneshot::Sender<Result<Appended, AppendError>>,
+    ) {
+        let appended = Appended {
+            base_offset: info.base_offset,
+            log_append_time_ms: info.log_append_time_ms,
+            log_start,
+        };
+        if !durable {
+            let _ = reply.send(Ok(appended));
+            return;
+        }
+        let ack = AckId(self.next_ack);
+        self.next_ack += 1;
+        self.parked.insert(ack, (reply, appended));
+        self.step(Event::Park { ack, end: info.end_offset });
+    }
+
+    fn on_synced(&mut self, end: Offset) {
+        self.step(Event::Durable { end });
+        if self.bytes_since_checkpoint < CHECKPOINT_BYTES {
+            return;
+        }
+        if let Some(log) = self.log.as_mut().filter(|log| log.log_end() == end) {
+            self.bytes_since_checkpoint = 0;
+            match log.checkpoint() {
+                Ok(point) => (self.recovery_point)(point),
+                // The recovery point stays where it is: a crash scans more, nothing is lost.
+                Err(error) => tracing::warn!(%error, "checkpoint failed"),
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.leader.step(event, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::AdvanceHighWatermark(offset) => {
+                    self.high_watermark.send_replace(offset);
+                }
+                Effect::Answer(ack) => {
+                    if let Some((reply, appended)) = self.parked.remove(&ack) {
+                        // Whoever asked may have gone; the records stay.
+                        let _ = reply.send(Ok(appended));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The wall clock, milliseconds since the epoch.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
