@@ -1,7 +1,12 @@
 //! The broker: partition logs, controller, groups, and the server that speaks Kafka.
 
+mod broker;
 pub mod controller;
 pub mod ids;
 pub mod log;
 pub mod partition;
 pub mod replica;
+pub mod server;
+
+pub use broker::{Broker, StartError};
+pub use server::BrokerConfig;

@@ -75,6 +75,7 @@ pub struct LogDir {
     was_clean: bool,
     loaded_points: OffsetCheckpoint,
     points: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
+    saved_points: Mutex<BTreeMap<TopicPartition, Offset>>,
     next_key: AtomicU64,
     _lock: File,
 }
@@ -107,6 +108,7 @@ impl LogDir {
             committer: Committer::start().map_err(unusable)?,
             was_clean,
             points: Arc::new(Mutex::new(loaded_points.offsets.clone())),
+            saved_points: Mutex::new(loaded_points.offsets.clone()),
             loaded_points,
             next_key: AtomicU64::new(0),
             _lock: lock,
@@ -170,10 +172,15 @@ impl LogDir {
         Ok(())
     }
 
-    /// Writes the recovery points. Blocking; called every few seconds and at the end.
+    /// Writes the recovery points if any moved. Blocking; called every few seconds and at the end.
     pub fn save_recovery_points(&self) -> Result<(), LogError> {
         let offsets = self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        OffsetCheckpoint { offsets }.save(&self.path.join(RECOVERY_POINTS))
+        let mut saved = self.saved_points.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *saved != offsets {
+            OffsetCheckpoint { offsets: offsets.clone() }.save(&self.path.join(RECOVERY_POINTS))?;
+            *saved = offsets;
+        }
+        Ok(())
     }
 
     /// Forgets a deleted partition.

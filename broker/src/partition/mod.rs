@@ -14,5 +14,4 @@ pub use log_dir::{LogDir, LogDirError};
 pub use owner::{AppendError, Appended, Partition};
 pub use registry::{OpenPartition, Partitions};
 
-pub(crate) use log_dir::kafka_uuid;
 pub(crate) use owner::now_ms;

@@ -1,0 +1,138 @@
+//! Starting and stopping a broker: opens the data directory, replays the metadata log, opens partitions, listens.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::controller::{Controller, ControllerError, METADATA_TOPIC, ProducerIdBlock, TopicRules};
+use crate::ids::{LeaderEpoch, TopicPartition};
+use crate::log::{LogConfig, LogError};
+use crate::partition::{LogDir, LogDirError, Partition, Partitions};
+use crate::server::{BrokerConfig, Context, Listener};
+
+/// How often recovery points are written: at most this much time is scanned again after a crash.
+const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why a broker did not start. Each says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    LogDir(#[from] LogDirError),
+    /// A log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The metadata log cannot be read.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
+    /// The address is taken or not ours.
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses it, or choose another with --listen (port 0 takes a free one)"
+    )]
+    Listen {
+        /// Asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime ended while the broker started.
+    #[error("the start was interrupted")]
+    Interrupted,
+}
+
+/// A broker that serves.
+pub struct Broker {
+    context: Arc<Context>,
+    address: SocketAddr,
+    log_dir: Arc<LogDir>,
+    metadata: Partition,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    checkpointing: JoinHandle<()>,
+}
+
+impl Broker {
+    /// Starts it; when this returns, clients are served.
+    pub async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
+        // The socket comes first: a taken port must be found before anything is written.
+        let listener = Listener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let address = listener.address();
+        let (dir, node_id) = (config.data_dir.clone(), config.node_id);
+        let opening = tokio::task::spawn_blocking(move || open(&dir, node_id));
+        let (log_dir, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
+        let partitions = Arc::new(Partitions::new(log_dir.clone()));
+        let rules = TopicRules {
+            node_id: config.node_id,
+            default_partitions: config.num_partitions,
+            directory_id: log_dir.directory_id,
+        };
+        let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
+        let host = config.advertised_host.clone().unwrap_or_else(|| address.ip().to_string());
+        let context = Arc::new(Context {
+            cluster_id: log_dir.cluster_id.as_str().into(),
+            host: host.into(),
+            port: i32::from(address.port()),
+            controller,
+            partitions,
+            producer_ids: Mutex::new(ProducerIdBlock { next: 0, end: 0 }),
+            config,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(listener.run(context.clone(), stopped));
+        let checkpointing = tokio::spawn(save_recovery_points(log_dir.clone()));
+        tracing::info!(node_id = %context.node_id(), %address, "broker serves");
+        Ok(Broker { context, address, log_dir, metadata, stop, serving, checkpointing })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Shared with the handlers.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
+    pub async fn shutdown(self) -> Result<(), LogError> {
+        let _ = self.stop.send(true);
+        let _ = self.serving.await;
+        self.checkpointing.abort();
+        for partition in self.context.partitions.all().into_iter().chain([self.metadata]) {
+            partition.close().await?;
+        }
+        let log_dir = self.log_dir;
+        let marked = tokio::task::spawn_blocking(move || log_dir.mark_clean()).await;
+        tracing::info!("broker stopped");
+        marked.unwrap_or(Ok(()))
+    }
+}
+
+fn open(dir: &std::path::Path, node_id: crate::ids::NodeId) -> Result<(Arc<LogDir>, Partition), StartError> {
+    let log_dir = LogDir::open(dir, node_id)?;
+    // One decision is one batch, however many partitions it makes.
+    let config = LogConfig { max_message_bytes: i32::MAX as usize, ..LogConfig::default() };
+    let name = TopicPartition::new(METADATA_TOPIC, 0);
+    let metadata = log_dir.open_partition(name, config, LeaderEpoch(0))?;
+    Ok((Arc::new(log_dir), metadata))
+}
+
+async fn save_recovery_points(log_dir: Arc<LogDir>) {
+    let mut ticks = tokio::time::interval(RECOVERY_POINT_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let saving = log_dir.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || saving.save_recovery_points()).await {
+            // An old recovery point is a right one; the next tick tries again.
+            tracing::warn!(%error, "recovery points were not saved");
+        }
+    }
+}

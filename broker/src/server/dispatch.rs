@@ -1,0 +1,191 @@
+//! Which APIs are served at which versions, and the way from a frame to its handler.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use ottla_protocol::frame::{RequestHeader, encode_response_segments};
+use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request};
+use ottla_protocol::{ApiKey, ErrorCode};
+use thiserror::Error;
+
+use super::context::Context;
+use super::handlers;
+
+/// An API that is served, with the versions that ApiVersions advertises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Which.
+    pub key: ApiKey,
+    /// First and last version.
+    pub versions: (i16, i16),
+}
+
+const fn serve(key: ApiKey, first: i16, last: i16) -> Served {
+    Served { key, versions: (first, last) }
+}
+
+/// Everything that is served. Produce is advertised from 0 although 0 to 2 are refused: librdkafka before 2.11 turns
+/// compression off where version 0 is missing (KAFKA-18659).
+pub const SERVED: &[Served] = &[
+    serve(ApiKey::Produce, 0, 13),
+    serve(ApiKey::Fetch, 4, 18),
+    serve(ApiKey::ListOffsets, 1, 11),
+    serve(ApiKey::Metadata, 0, 13),
+    serve(ApiKey::FindCoordinator, 0, 6),
+    serve(ApiKey::ApiVersions, 0, 4),
+    serve(ApiKey::CreateTopics, 2, 7),
+    serve(ApiKey::DeleteTopics, 1, 6),
+    serve(ApiKey::InitProducerId, 0, 5),
+    serve(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    serve(ApiKey::DescribeConfigs, 1, 4),
+    serve(ApiKey::CreatePartitions, 0, 3),
+    serve(ApiKey::DescribeCluster, 0, 2),
+];
+
+/// Why a connection must end: its next bytes cannot be trusted to be a request.
+#[derive(Debug, Error)]
+pub enum Violation {
+    /// The header or the body is damaged.
+    #[error("request cannot be read: {0}")]
+    Decode(#[from] DecodeError),
+    /// The API or its version is not served.
+    #[error("{key:?} version {version} is not served")]
+    NotServed {
+        /// Which.
+        key: ApiKey,
+        /// At which version.
+        version: i16,
+    },
+    /// The reply does not fit the version: a fault of ours.
+    #[error("reply cannot be written: {0}")]
+    Encode(#[from] EncodeError),
+}
+
+/// A reply in the making: the whole frame as segments, or none for a request that wants no answer.
+pub type ReplyFuture = BoxFuture<'static, Result<Option<Vec<Bytes>>, Violation>>;
+
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// For people: an address, or `in-process`.
+    pub host: Arc<str>,
+}
+
+/// A request with what its header said.
+pub(super) struct Call<R> {
+    pub header: RequestHeader,
+    pub request: R,
+    pub peer: Peer,
+}
+
+impl<R> Call<R> {
+    pub fn version(&self) -> i16 {
+        self.header.api_version
+    }
+}
+
+/// Starts a request: what fixes its order is done when this returns.
+pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<ReplyFuture, Violation> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::decode(&mut reader)?;
+    let (key, version) = (header.api_key, header.api_version);
+    if key == ApiKey::ApiVersions && version > <ApiVersionsRequest as Message>::VERSIONS.1 {
+        return refuse_api_versions(header.correlation_id);
+    }
+    let served = SERVED.iter().find(|served| served.key == key);
+    if !served.is_some_and(|served| (served.versions.0..=served.versions.1).contains(&version)) {
+        return Err(Violation::NotServed { key, version });
+    }
+    let mut start = Start { context, peer, header, reader };
+    match key {
+        ApiKey::Produce => start.with_optional_reply(handlers::k00_produce::handle),
+        ApiKey::Fetch => start.with(handlers::k01_fetch::handle),
+        ApiKey::ListOffsets => start.with(handlers::k02_list_offsets::handle),
+        ApiKey::Metadata => start.with(handlers::k03_metadata::handle),
+        ApiKey::FindCoordinator => start.with(handlers::k10_find_coordinator::handle),
+        ApiKey::ApiVersions => start.with(handlers::k18_api_versions::handle),
+        ApiKey::CreateTopics => start.with(handlers::k19_create_topics::handle),
+        ApiKey::DeleteTopics => start.with(handlers::k20_delete_topics::handle),
+        ApiKey::InitProducerId => start.with(handlers::k22_init_producer_id::handle),
+        ApiKey::OffsetForLeaderEpoch => start.with(handlers::k23_offset_for_leader_epoch::handle),
+        ApiKey::DescribeConfigs => start.with(handlers::k32_describe_configs::handle),
+        ApiKey::CreatePartitions => start.with(handlers::k37_create_partitions::handle),
+        ApiKey::DescribeCluster => start.with(handlers::k60_describe_cluster::handle),
+        _ => Err(Violation::NotServed { key, version }),
+    }
+}
+
+struct Start<'a> {
+    context: &'a Arc<Context>,
+    peer: &'a Peer,
+    header: RequestHeader,
+    reader: Reader,
+}
+
+impl Start<'_> {
+    fn call<R: Request>(&mut self) -> Result<Call<R>, Violation> {
+        let request = R::decode(&mut self.reader, self.header.api_version)?;
+        Ok(Call { header: self.header.clone(), request, peer: self.peer.clone() })
+    }
+
+    /// Starts a handler that always answers.
+    fn with<R: Request, F>(
+        &mut self,
+        handler: fn(Arc<Context>, Call<R>) -> F,
+    ) -> Result<ReplyFuture, Violation>
+    where
+        F: Future<Output = R::Response> + Send + 'static,
+        R::Response: Send,
+    {
+        let call = self.call::<R>()?;
+        let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
+        let reply = handler(self.context.clone(), call);
+        let encoded = async move {
+            let reply = reply.await;
+            encode::<R>(version, correlation_id, &reply).map(Some)
+        };
+        Ok(encoded.boxed())
+    }
+
+    /// Starts a handler that may answer nothing, as produce does with `acks=0`.
+    fn with_optional_reply<R: Request, F>(
+        &mut self,
+        handler: fn(Arc<Context>, Call<R>) -> F,
+    ) -> Result<ReplyFuture, Violation>
+    where
+        F: Future<Output = Option<R::Response>> + Send + 'static,
+        R::Response: Send,
+    {
+        let call = self.call::<R>()?;
+        let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
+        let reply = handler(self.context.clone(), call);
+        let encoded =
+            async move { reply.await.map(|reply| encode::<R>(version, correlation_id, &reply)).transpose() };
+        Ok(encoded.boxed())
+    }
+}
+
+fn encode<R: Request>(
+    version: i16,
+    correlation_id: i32,
+    reply: &R::Response,
+) -> Result<Vec<Bytes>, Violation> {
+    encode_response_segments(R::API_KEY, version, correlation_id, reply).map_err(|error| {
+        tracing::error!(api = ?R::API_KEY, version, %error, "a reply does not fit its version");
+        error.into()
+    })
+}
+
+/// An ApiVersions version from the future is answered in version 0, naming what is served, so that the client can
+/// ask again (KIP-511).
+fn refuse_api_versions(correlation_id: i32) -> Result<ReplyFuture, Violation> {
+    let reply = ApiVersionsResponse {
+        error_code: ErrorCode::UnsupportedVersion.code(),
+        api_keys: handlers::k18_api_versions::advertised(),
+        ..ApiVersionsResponse::default()
+    };
+    let segments = encode_response_segments(ApiKey::ApiVersions, 0, correlation_id, &reply)?;
+    Ok(futures::future::ready(Ok(Some(segments))).boxed())
+}

@@ -1,0 +1,130 @@
+//! Produce (0): appends record batches. Versions 3 to 13; 0 to 2 are advertised and refused (KIP-896, KAFKA-18659).
+//!
+//! `acks=all` is answered when the disk has the records (or as soon as they are in the page cache where the topic
+//! says `flush.messages` > 1), `acks=1` when they are in the page cache, `acks=0` never. Idempotence is KIP-98;
+//! topic ids (13) are KIP-516; zstd needs version 7 (KIP-110); the current leader (10) is KIP-951.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k00_produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
+use ottla_protocol::records::{BatchHeader, Compression};
+use ottla_protocol::wire::{Str, Uuid};
+use tokio::sync::oneshot;
+
+use super::super::context::Context;
+use super::super::dispatch::Call;
+use super::{append_error_code, open_partition, topic_name};
+use crate::controller::is_internal;
+use crate::partition::{AppendError, Appended};
+
+const ZSTD_VERSION_MIN: i16 = 7;
+const TOPIC_ID_VERSION_MIN: i16 = 13;
+
+/// A batch on its way, or why it did not start.
+type Started = Result<oneshot::Receiver<Result<Appended, AppendError>>, (ErrorCode, Option<String>)>;
+
+struct StartedTopic {
+    name: Str,
+    topic_id: Uuid,
+    partitions: Vec<(i32, Started)>,
+}
+
+/// Stage 1 puts every batch into its partition's queue before this returns; the future waits for the answers.
+pub(in super::super) fn handle(
+    context: Arc<Context>,
+    call: Call<ProduceRequest>,
+) -> impl Future<Output = Option<ProduceResponse>> + Send + 'static {
+    let version = call.version();
+    let request = call.request;
+    let acks = request.acks;
+    let image = context.image();
+    let transactional = request.transactional_id.is_some();
+    let topics: Vec<StartedTopic> = request
+        .topic_data
+        .into_iter()
+        .map(|topic| {
+            let by_id = version >= TOPIC_ID_VERSION_MIN;
+            let name = topic_name(&image, by_id, &topic.name, topic.topic_id);
+            let partitions = topic
+                .partition_data
+                .into_iter()
+                .map(|data| {
+                    let index = data.index;
+                    let started = match &name {
+                        Err(code) => Err((*code, None)),
+                        Ok(_) if transactional => Err((
+                            ErrorCode::UnsupportedVersion,
+                            Some("transactions are not served by this release".to_owned()),
+                        )),
+                        Ok(name) => start(&context, name, data, acks, version),
+                    };
+                    (index, started)
+                })
+                .collect();
+            StartedTopic { name: topic.name, topic_id: topic.topic_id, partitions }
+        })
+        .collect();
+    async move {
+        let responses = join_all(topics.into_iter().map(finish_topic)).await;
+        (acks != 0).then(|| ProduceResponse { responses, ..ProduceResponse::default() })
+    }
+}
+
+fn start(context: &Context, topic: &str, data: PartitionProduceData, acks: i16, version: i16) -> Started {
+    if !(-1..=1).contains(&acks) {
+        return Err((ErrorCode::InvalidRequiredAcks, None));
+    }
+    if is_internal(topic) {
+        return Err((ErrorCode::InvalidTopicException, Some(format!("clients may not write to {topic}"))));
+    }
+    let records = data.records.unwrap_or_default();
+    check_codec(&records, version).map_err(|code| (code, None))?;
+    let open = open_partition(context, topic, data.index).map_err(|code| (code, None))?;
+    Ok(open.partition.append(records, acks == -1 && open.acks_all_is_durable))
+}
+
+fn check_codec(records: &Bytes, version: i16) -> Result<(), ErrorCode> {
+    // A batch that cannot be read is refused by the log with its reason.
+    let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
+    match header.compression() {
+        Ok(Compression::Zstd) if version < ZSTD_VERSION_MIN => Err(ErrorCode::UnsupportedCompressionType),
+        _ => Ok(()),
+    }
+}
+
+async fn finish_topic(topic: StartedTopic) -> TopicProduceResponse {
+    let mut partition_responses = Vec::with_capacity(topic.partitions.len());
+    for (index, started) in topic.partitions {
+        partition_responses.push(finish_partition(index, started).await);
+    }
+    TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses }
+}
+
+async fn finish_partition(index: i32, started: Started) -> PartitionProduceResponse {
+    let refused = |code: ErrorCode, message: Option<String>| PartitionProduceResponse {
+        index,
+        error_code: code.code(),
+        base_offset: -1,
+        error_message: message.map(Str::from),
+        ..PartitionProduceResponse::default()
+    };
+    let answer = match started {
+        Err((code, message)) => return refused(code, message),
+        Ok(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+    };
+    match answer {
+        Err(error) => refused(append_error_code(&error), Some(error.to_string())),
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time_ms.unwrap_or(-1),
+            log_start_offset: appended.log_start.0,
+            ..PartitionProduceResponse::default()
+        },
+    }
+}

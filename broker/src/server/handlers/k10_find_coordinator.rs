@@ -1,0 +1,80 @@
+//! FindCoordinator (10): which broker coordinates a group. Versions 0 to 6; several keys at once (4) are KIP-699.
+//! Transactions and share groups have no coordinator in this release, which is said as such.
+
+use std::sync::Arc;
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k10_find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use ottla_protocol::wire::Str;
+
+use super::super::context::Context;
+use super::super::dispatch::Call;
+use crate::controller::{CreateTopic, OFFSETS_TOPIC};
+
+const GROUP: i8 = 0;
+const KEYS_VERSION_MIN: i16 = 4;
+
+pub(in super::super) async fn handle(
+    context: Arc<Context>,
+    call: Call<FindCoordinatorRequest>,
+) -> FindCoordinatorResponse {
+    let version = call.version();
+    let request = call.request;
+    let ready = match request.key_type {
+        GROUP => make_offsets_topic(&context).await,
+        _ => Err((ErrorCode::InvalidRequest, "only groups have a coordinator in this release".to_owned())),
+    };
+    let answer = |key: Str| {
+        let mut coordinator = Coordinator { key, node_id: -1, port: -1, ..Coordinator::default() };
+        match &ready {
+            Ok(()) => {
+                coordinator.node_id = context.node_id().0;
+                coordinator.host = context.host.clone();
+                coordinator.port = context.port;
+            }
+            Err((code, message)) => {
+                coordinator.error_code = code.code();
+                coordinator.error_message = Some(message.as_str().into());
+            }
+        }
+        coordinator
+    };
+    if version >= KEYS_VERSION_MIN {
+        let coordinators = request.coordinator_keys.into_iter().map(answer).collect();
+        return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
+    }
+    let only = answer(request.key);
+    FindCoordinatorResponse {
+        error_code: only.error_code,
+        error_message: only.error_message,
+        node_id: only.node_id,
+        host: only.host,
+        port: only.port,
+        ..FindCoordinatorResponse::default()
+    }
+}
+
+/// The internal topic is made when the first group looks for its coordinator, as in Kafka.
+async fn make_offsets_topic(context: &Context) -> Result<(), (ErrorCode, String)> {
+    if context.image().topic(OFFSETS_TOPIC).is_some() {
+        return Ok(());
+    }
+    let topic = CreateTopic {
+        name: OFFSETS_TOPIC.to_owned(),
+        partitions: context.config.offsets_topic_partitions,
+        replication_factor: -1,
+        assignments: Vec::new(),
+        configs: vec![
+            ("cleanup.policy".to_owned(), Some("compact".to_owned())),
+            ("segment.bytes".to_owned(), Some((100 << 20).to_string())),
+        ],
+    };
+    match context.controller.create_topics(vec![topic], false).await.pop() {
+        Some(Err(refusal)) if refusal.code != ErrorCode::TopicAlreadyExists => {
+            Err((ErrorCode::CoordinatorNotAvailable, refusal.message))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,98 @@
+//! CreateTopics (19). Versions 2 to 7. Defaults by -1 are KIP-464, the configs in the answer (5) KIP-525, topic ids
+//! (7) KIP-516.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k19_create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use ottla_protocol::wire::Str;
+
+use super::super::context::Context;
+use super::super::dispatch::Call;
+use crate::controller::{CreateTopic, CreatedTopic, Refusal, TopicConfigs};
+use crate::ids::NodeId;
+
+pub(in super::super) async fn handle(
+    context: Arc<Context>,
+    call: Call<CreateTopicsRequest>,
+) -> CreateTopicsResponse {
+    let request = call.request;
+    let twice = names_that_come_twice(&request.topics);
+    let (doubled, wanted): (Vec<CreatableTopic>, Vec<CreatableTopic>) =
+        request.topics.into_iter().partition(|topic| twice.contains(&topic.name));
+    let names: Vec<Str> = wanted.iter().map(|topic| topic.name.detached()).collect();
+    let wanted = wanted.into_iter().map(wanted_topic).collect();
+    let answers = context.controller.create_topics(wanted, request.validate_only).await;
+    let mut topics: Vec<CreatableTopicResult> = names
+        .into_iter()
+        .zip(answers)
+        .map(|(name, answer)| match answer {
+            Ok(created) => {
+                if !request.validate_only {
+                    tracing::info!(topic = %&*name, partitions = created.partitions, "made a topic");
+                }
+                granted(name, created)
+            }
+            Err(refusal) => refused(name, refusal),
+        })
+        .collect();
+    let doubled: BTreeSet<Str> = doubled.into_iter().map(|topic| topic.name).collect();
+    topics.extend(doubled.into_iter().map(|name| {
+        let message = "Duplicate topic name.".to_owned();
+        refused(name, Refusal { code: ErrorCode::InvalidRequest, message })
+    }));
+    CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
+}
+
+fn names_that_come_twice(topics: &[CreatableTopic]) -> BTreeSet<Str> {
+    let mut seen = BTreeSet::new();
+    topics.iter().filter(|topic| !seen.insert(&topic.name)).map(|topic| topic.name.clone()).collect()
+}
+
+fn wanted_topic(topic: CreatableTopic) -> CreateTopic {
+    CreateTopic {
+        name: topic.name.to_string(),
+        partitions: topic.num_partitions,
+        replication_factor: topic.replication_factor,
+        assignments: topic
+            .assignments
+            .into_iter()
+            .map(|assigned| (assigned.partition_index, assigned.broker_ids.into_iter().map(NodeId).collect()))
+            .collect(),
+        configs: topic
+            .configs
+            .into_iter()
+            .map(|config| (config.name.to_string(), config.value.map(|value| value.to_string())))
+            .collect(),
+    }
+}
+
+fn granted(name: Str, created: CreatedTopic) -> CreatableTopicResult {
+    let configs = TopicConfigs(&created.configs).all().into_iter().map(|config| CreatableTopicConfigs {
+        name: config.name.into(),
+        value: Some(config.value.into()),
+        read_only: false,
+        config_source: config.source.code(),
+        is_sensitive: false,
+    });
+    CreatableTopicResult {
+        name,
+        topic_id: created.id,
+        num_partitions: created.partitions,
+        replication_factor: created.replication_factor,
+        configs: Some(configs.collect()),
+        ..CreatableTopicResult::default()
+    }
+}
+
+fn refused(name: Str, refusal: Refusal) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name,
+        error_code: refusal.code.code(),
+        error_message: Some(refusal.message.into()),
+        ..CreatableTopicResult::default()
+    }
+}

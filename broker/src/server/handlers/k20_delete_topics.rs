@@ -1,0 +1,44 @@
+//! DeleteTopics (20): removes topics and their records, by name or by id (6, KIP-516). Versions 1 to 6.
+
+use std::sync::Arc;
+
+use ottla_protocol::messages::k20_delete_topics::{
+    DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
+};
+use ottla_protocol::wire::{Str, Uuid};
+
+use super::super::context::Context;
+use super::super::dispatch::Call;
+use crate::controller::TopicRef;
+
+pub(in super::super) async fn handle(
+    context: Arc<Context>,
+    call: Call<DeleteTopicsRequest>,
+) -> DeleteTopicsResponse {
+    let request = call.request;
+    let by_name = request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil()));
+    let by_state = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
+    let asked: Vec<(Option<Str>, Uuid)> = by_name.chain(by_state).collect();
+    let topics = asked.iter().map(|(name, id)| match name {
+        Some(name) => TopicRef::Name(name.to_string()),
+        None => TopicRef::Id(*id),
+    });
+    let answers = context.controller.delete_topics(topics.collect()).await;
+    let responses = asked.into_iter().zip(answers).map(|((name, id), answer)| match answer {
+        Ok((deleted, topic_id)) => {
+            tracing::info!(topic = deleted, "deleted a topic");
+            DeletableTopicResult {
+                name: Some(name.unwrap_or_else(|| deleted.into())),
+                topic_id,
+                ..DeletableTopicResult::default()
+            }
+        }
+        Err(refusal) => DeletableTopicResult {
+            name,
+            topic_id: id,
+            error_code: refusal.code.code(),
+            error_message: Some(refusal.message.into()),
+        },
+    });
+    DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }
+}

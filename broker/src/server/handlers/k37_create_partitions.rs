@@ -1,0 +1,41 @@
+//! CreatePartitions (37): gives topics more partitions (KIP-195). Versions 0 to 3.
+
+use std::sync::Arc;
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k37_create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+
+use super::super::context::Context;
+use super::super::dispatch::Call;
+use crate::controller::GrowTopic;
+use crate::ids::NodeId;
+
+pub(in super::super) async fn handle(
+    context: Arc<Context>,
+    call: Call<CreatePartitionsRequest>,
+) -> CreatePartitionsResponse {
+    let request = call.request;
+    let wanted: Vec<GrowTopic> = request
+        .topics
+        .iter()
+        .map(|topic| GrowTopic {
+            name: topic.name.to_string(),
+            count: topic.count,
+            assignments: topic.assignments.as_ref().map(|assignments| {
+                let nodes = |ids: &Vec<i32>| ids.iter().copied().map(NodeId).collect();
+                assignments.iter().map(|assigned| nodes(&assigned.broker_ids)).collect()
+            }),
+        })
+        .collect();
+    let answers = context.controller.grow_topics(wanted, request.validate_only).await;
+    let results = request.topics.into_iter().zip(answers).map(|(topic, answer)| {
+        let (code, message) = match answer {
+            Ok(()) => (ErrorCode::None, None),
+            Err(refusal) => (refusal.code, Some(refusal.message.into())),
+        };
+        CreatePartitionsTopicResult { name: topic.name, error_code: code.code(), error_message: message }
+    });
+    CreatePartitionsResponse { results: results.collect(), ..CreatePartitionsResponse::default() }
+}

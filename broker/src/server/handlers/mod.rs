@@ -1,0 +1,92 @@
+//! One file per API key. Each opens with what the API does, the versions it is served at and the KIPs behind it.
+//!
+//! A handler never fails: what goes wrong becomes the error code of the topic, partition or group that it concerns.
+
+pub(super) mod k00_produce;
+pub(super) mod k01_fetch;
+pub(super) mod k02_list_offsets;
+pub(super) mod k03_metadata;
+pub(super) mod k10_find_coordinator;
+pub(super) mod k18_api_versions;
+pub(super) mod k19_create_topics;
+pub(super) mod k20_delete_topics;
+pub(super) mod k22_init_producer_id;
+pub(super) mod k23_offset_for_leader_epoch;
+pub(super) mod k32_describe_configs;
+pub(super) mod k37_create_partitions;
+pub(super) mod k60_describe_cluster;
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::wire::{Str, Uuid};
+
+use crate::controller::{ClusterImage, TopicImage};
+use crate::ids::LeaderEpoch;
+use crate::log::LogError;
+use crate::partition::{AppendError, OpenPartition};
+
+use super::context::Context;
+
+/// What a client must be told to do itself when it is not authorised to ask: this release has no ACLs, so nothing is
+/// computed.
+const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+
+/// The topic that a request names, by id where its version has ids, else by name.
+fn topic_name(image: &ClusterImage, by_id: bool, name: &Str, id: Uuid) -> Result<Str, ErrorCode> {
+    if !by_id {
+        return Ok(name.clone());
+    }
+    image.topic_by_id(id).map(|topic| topic.name.as_str().into()).ok_or(ErrorCode::UnknownTopicId)
+}
+
+/// An open partition, or why there is none.
+fn open_partition(context: &Context, topic: &str, partition: i32) -> Result<OpenPartition, ErrorCode> {
+    if let Some(open) = context.partitions.get(topic, partition) {
+        return Ok(open);
+    }
+    match context.image().topic(topic) {
+        Some(image) if usize::try_from(partition).is_ok_and(|number| number < image.partitions.len()) => {
+            Err(ErrorCode::KafkaStorageError)
+        }
+        _ => Err(ErrorCode::UnknownTopicOrPartition),
+    }
+}
+
+fn leader_epoch(topic: Option<&TopicImage>, partition: i32) -> LeaderEpoch {
+    topic
+        .and_then(|topic| topic.partitions.get(usize::try_from(partition).ok()?))
+        .map_or(LeaderEpoch(-1), |partition| partition.leader_epoch)
+}
+
+/// Refuses a client that knows an older or a newer leader than there is (KIP-320); -1 does not say.
+fn check_epoch(claimed: i32, current: LeaderEpoch) -> Result<(), ErrorCode> {
+    match claimed {
+        -1 => Ok(()),
+        claimed if claimed < current.0 => Err(ErrorCode::FencedLeaderEpoch),
+        claimed if claimed > current.0 => Err(ErrorCode::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+fn log_error_code(error: &LogError) -> ErrorCode {
+    use crate::log::SequenceError;
+    use ottla_protocol::records::BatchError;
+    match error {
+        LogError::Io { .. } => ErrorCode::KafkaStorageError,
+        LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        LogError::Invalid(_) => ErrorCode::InvalidRecord,
+        LogError::Corrupt { .. } => ErrorCode::KafkaStorageError,
+        LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
+        LogError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+        LogError::Batch(BatchError::BadMagic(_)) => ErrorCode::UnsupportedForMessageFormat,
+        LogError::Batch(BatchError::BadRecord { .. } | BatchError::BadHeader(_)) => ErrorCode::InvalidRecord,
+        LogError::Batch(BatchError::Compression(_)) => ErrorCode::UnsupportedCompressionType,
+        LogError::Batch(_) => ErrorCode::CorruptMessage,
+    }
+}
+
+fn append_error_code(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Log(error) => log_error_code(error),
+        AppendError::Closed => ErrorCode::NotLeaderOrFollower,
+    }
+}

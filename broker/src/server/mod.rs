@@ -1,0 +1,19 @@
+//! The server: sockets, frames, and which handler answers which API.
+//!
+//! A request goes `listener` → `connection` (frames in, replies out in request order) → `dispatch` (versions,
+//! decoding) → `handlers/kNN_name.rs` → partitions, controller or group coordinator.
+//!
+//! Handling has two stages, so that one connection can have many requests under way: calling a handler does what
+//! fixes the order (a produce request's batches enter their partitions' queues), and the future it gives does the
+//! rest (waits for the disk, for data, for a coordinator) and makes the reply.
+
+mod connection;
+mod context;
+mod dispatch;
+mod handlers;
+mod listener;
+
+pub use context::{BrokerConfig, Context};
+pub(crate) use listener::Listener;
+
+pub use dispatch::SERVED;
