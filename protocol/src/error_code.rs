@@ -99,7 +99,7 @@ error_codes! {
     InvalidTxnState INVALID_TXN_STATE 48 false "the transaction is not in a state that allows this",
     InvalidProducerIdMapping INVALID_PRODUCER_ID_MAPPING 49 false "the producer id is not the one of this transactional id",
     InvalidTransactionTimeout INVALID_TRANSACTION_TIMEOUT 50 false "the transaction timeout is larger than the broker allows",
-    ConcurrentTransactions CONCURRENT_TRANSACTIONS 51 false "another operation on this transaction is going on",
+    ConcurrentTransactions CONCURRENT_TRANSACTIONS 51 true "another operation on this transaction is going on",
     TransactionCoordinatorFenced TRANSACTION_COORDINATOR_FENCED 52 false "the transaction coordinator was replaced by a newer one",
     TransactionalIdAuthorizationFailed TRANSACTIONAL_ID_AUTHORIZATION_FAILED 53 false "no permission for the transactional id",
     SecurityDisabled SECURITY_DISABLED 54 false "security is switched off",
