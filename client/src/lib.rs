@@ -1,1 +1,43 @@
-//! Kafka client: producer, consumer, admin, over TCP or in process.
+//! Ottla's Kafka client: [`Producer`], [`Consumer`] and [`Admin`] over TCP or in one process with a broker.
+//!
+//! Everything above the broker talks to it through this crate and the Kafka protocol alone, so that a foreign Kafka
+//! cluster does as well. It must not know `ottla-broker`.
+//!
+//! ```no_run
+//! use ottla_client::{Client, ClientConfig, ProducerConfig, Record};
+//!
+//! # async fn example() -> Result<(), ottla_client::ClientError> {
+//! let config = ClientConfig { bootstrap_servers: vec!["localhost:9092".into()], ..Default::default() };
+//! let client = Client::connect(config).await?;
+//! let producer = client.producer(ProducerConfig::default()).await?;
+//! let delivery = producer.send("flights", None, Record::new("JFK", "{}")).await?;
+//! println!("at offset {}", delivery.await?.offset);
+//! producer.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod backoff;
+mod client;
+mod cluster;
+mod config;
+mod connection;
+mod error;
+mod metadata;
+mod pool;
+mod producer;
+mod record;
+mod topic_partition;
+mod transport;
+mod versions;
+
+pub use client::Client;
+pub use config::ClientConfig;
+pub use error::ClientError;
+pub use metadata::{PartitionDescription, TopicDescription};
+pub use ottla_protocol::records::{Compression, Header};
+pub use ottla_protocol::{ErrorCode, Uuid};
+pub use producer::{Acks, Delivery, Producer, ProducerConfig, murmur2, partition_of_key};
+pub use record::{ConsumerRecord, Record, RecordMetadata};
+pub use topic_partition::TopicPartition;
+pub use transport::{FrameConnection, TcpTransport, Transport};

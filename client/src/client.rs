@@ -1,0 +1,53 @@
+//! The face of the crate: one client, from which producers, consumers and admins are made.
+
+use std::sync::Arc;
+
+use crate::cluster::Cluster;
+use crate::config::ClientConfig;
+use crate::error::ClientError;
+use crate::producer::{Producer, ProducerConfig};
+use crate::transport::{TcpTransport, Transport};
+
+/// A connection to a cluster. Cheap to clone; clones share metadata and connections.
+#[derive(Clone)]
+pub struct Client {
+    cluster: Arc<Cluster>,
+}
+
+impl Client {
+    /// Connects over TCP. Succeeds when one of the bootstrap servers has told what the cluster looks like.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidConfig`]; [`ClientError::Timeout`] when no broker answers within `api_timeout`.
+    pub async fn connect(config: ClientConfig) -> Result<Client, ClientError> {
+        let transport = Arc::new(TcpTransport { frame_len_max: config.frame_len_max });
+        Client::connect_with(config, transport).await
+    }
+
+    /// Connects over another transport, for instance that of a broker in the same process.
+    ///
+    /// # Errors
+    /// As [`connect`](Client::connect).
+    pub async fn connect_with(
+        config: ClientConfig,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Client, ClientError> {
+        let cluster = Arc::new(Cluster::new(config, transport)?);
+        // An empty list of topics asks for the brokers alone.
+        cluster
+            .retry(
+                || "connecting to the cluster".to_owned(),
+                async || cluster.refresh(Some(&[]), false).await.map(|_| ()),
+            )
+            .await?;
+        Ok(Client { cluster })
+    }
+
+    /// A producer of its own batches and connections.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidConfig`].
+    pub async fn producer(&self, config: ProducerConfig) -> Result<Producer, ClientError> {
+        Producer::new(self.cluster.clone(), config)
+    }
+}
