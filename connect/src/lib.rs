@@ -1,1 +1,35 @@
-//! Connect: workers, tasks, offsets and connectors.
+//! Connect: data from outside into topics and from topics to the outside, exactly once.
+//!
+//! A connector is a [`Source`] or a [`Sink`] and knows only its own system: it gives batches with positions, or takes
+//! batches with offsets. Everything that can lose or double a record is done here, once for all connectors, by the
+//! worker: it writes records, positions and dead letters, retries, and starts again where it stopped.
+//!
+//! ```text
+//!  file ─► Source::poll ─► SourceTask ─► topic, dead letters          connect-offsets
+//!                              └─ when acknowledged: position, end offsets ─┘
+//!
+//!  topic ─► SinkTask ─► Sink::write, then Sink::commit(consumed offsets) in one transaction of the target
+//!               └─► dead letters
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`connector`] | the traits and their types |
+//! | [`registry`] | which connector types there are, and their configs' schemas |
+//! | [`worker`] | tasks: [`SourceTask`], [`SinkTask`], [`TaskHandle`], [`TaskStatus`] |
+//! | `connectors/<name>/` | `config.rs`, `source.rs`, `sink.rs`, `tests.rs` of each connector |
+//!
+//! It reaches the broker through `ottla-client` alone, so it runs against any Kafka cluster.
+
+pub mod connector;
+mod connectors;
+mod error;
+pub mod registry;
+pub mod worker;
+
+pub use connector::{Sink, Source};
+pub use error::{ConnectError, ConnectorError, FieldError};
+pub use registry::{ConnectorKind, ConnectorType, connector_type, connector_types};
+pub use worker::{
+    OnError, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState, TaskStatus,
+};

@@ -1,0 +1,46 @@
+//! The worker: it runs source and sink tasks, and is the only one that writes records, offsets and dead letters.
+//!
+//! | file | owns | pure |
+//! |---|---|---|
+//! | `task.rs` | handles, status and counters of tasks, retries | |
+//! | `source_task.rs` | source to topic | |
+//! | `source_ledger.rs` | which records to skip, and how far the source is safely written | yes |
+//! | `source_records.rs` | rows of a source as records: key, partition, headers | yes |
+//! | `sink_task.rs` | topic to sink | |
+//! | `sink_batches.rs` | records as batches, deletes and bad records | yes |
+//! | `offsets.rs` | the `connect-offsets` topic's keys and values | yes |
+//! | `origin.rs` | the `ottla.source` header | yes |
+//! | `dead_letter.rs` | dead letters and their headers | yes |
+//! | `cluster.rs` | everything that is asked of the Kafka cluster | |
+
+mod cluster;
+mod dead_letter;
+mod offsets;
+mod origin;
+mod sink_batches;
+mod sink_task;
+mod source_ledger;
+mod source_records;
+mod source_task;
+mod task;
+
+#[cfg(test)]
+mod memory_cluster;
+#[cfg(test)]
+mod tests;
+
+pub use sink_task::{SinkTask, SinkTaskConfig};
+pub use source_task::{SourceTask, SourceTaskConfig};
+pub use task::{TaskHandle, TaskState, TaskStatus};
+
+/// What to do with a record that a stage cannot handle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnError {
+    /// Write it to this topic with its place and the reason, and go on.
+    DeadLetter {
+        /// The dead-letter topic; made with one partition when it does not exist.
+        topic: String,
+    },
+    /// Stop the task with an error.
+    Stop,
+}

@@ -1,0 +1,89 @@
+//! The records of the `connect-offsets` topic.
+//!
+//! Key and value are JSON as Kafka Connect writes them, `["connector",{partition}]` and `{offset}`. The offset map holds
+//! the connector's own fields and, under `ottla.topics`, what the worker needs to find records that were written but not
+//! committed: for each topic its id and, per partition, the offset from which on such records can be.
+//!
+//! ```text
+//!   partition of the topic   … | ours ≤ P | others | ours > P, unknown to the commit | end
+//!                                         ^ ends[partition]: after the last record of ours that is ≤ P
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::connector::{SourceOffset, SourcePartition};
+
+/// The topic's name, Kafka Connect's default for `offset.storage.topic`.
+pub(crate) const TOPIC: &str = "connect-offsets";
+
+/// How far one partition of a source is safely written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceCommit {
+    /// Everything up to here is acknowledged; `None` before the first record.
+    #[serde(flatten)]
+    pub(crate) resume: Option<SourceOffset>,
+    /// Per topic that the task writes to (its own and the dead-letter topic).
+    #[serde(rename = "ottla.topics", default)]
+    pub(crate) topics: BTreeMap<String, TopicEnds>,
+}
+
+/// Where in a topic records beyond the commit can be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TopicEnds {
+    /// The topic's id: a topic made anew has another one, and then the offsets mean nothing.
+    pub(crate) topic_id: String,
+    /// By partition, the first offset at which such a record can be; a partition not named: from its beginning.
+    pub(crate) ends: BTreeMap<i32, i64>,
+}
+
+/// The key under which a source partition's commits are stored.
+pub(crate) fn key(connector: &str, partition: &SourcePartition) -> Bytes {
+    Bytes::from(serde_json::json!([connector, partition.0]).to_string())
+}
+
+/// The value of a commit.
+pub(crate) fn value(commit: &SourceCommit) -> Bytes {
+    // A map with text keys always has a JSON form.
+    Bytes::from(serde_json::to_vec(commit).unwrap_or_default())
+}
+
+/// Reads a stored commit.
+pub(crate) fn parse(value: &[u8]) -> Result<SourceCommit, String> {
+    serde_json::from_slice(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Map;
+
+    #[test]
+    fn keys_and_values_look_as_in_kafka_connect() {
+        let partition = SourcePartition([("filename".to_owned(), "/a.csv".to_owned())].into());
+        assert_eq!(key("csv", &partition), r#"["csv",{"filename":"/a.csv"}]"#);
+        let mut state = Map::new();
+        state.insert("line".to_owned(), 3.into());
+        let ends = TopicEnds { topic_id: "id".to_owned(), ends: [(0, 4), (2, 0)].into() };
+        let commit = SourceCommit {
+            resume: Some(SourceOffset { position: 9, state }),
+            topics: [("flights".to_owned(), ends)].into(),
+        };
+        let text = value(&commit);
+        assert_eq!(
+            text,
+            r#"{"position":9,"line":3,"ottla.topics":{"flights":{"topic_id":"id","ends":{"0":4,"2":0}}}}"#
+        );
+        assert_eq!(parse(&text).unwrap(), commit);
+    }
+
+    #[test]
+    fn a_commit_before_the_first_record_round_trips() {
+        let commit = SourceCommit { resume: None, topics: BTreeMap::new() };
+        assert_eq!(parse(&value(&commit)).unwrap(), commit);
+        assert!(parse(b"{").is_err());
+        assert!(parse(b"[]").is_err());
+    }
+}
