@@ -1,0 +1,40 @@
+# The commands that CI runs, and the ones a developer needs. `just --list` shows them.
+
+target := env("CARGO_TARGET_DIR", "target")
+
+# Everything that must hold before a change lands
+ci:
+    .ci/run
+
+# What the conformance clients need (Debian, PyPI, npm)
+setup:
+    scripts/setup.sh
+
+test:
+    cargo test --workspace
+
+format:
+    cargo fmt --all
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+release:
+    cargo build --release
+
+# kcat, librdkafka, kafka-python, aiokafka and kafkajs against the release binary
+conformance: release setup
+    tests/conformance/run.sh
+
+# The example pipelines, the whole year and kills at random moments, with the release binary
+pipelines: release
+    tests/end_to_end/pipelines.sh
+
+# Time to the first answer and idle memory of the release binary
+startup: release
+    tests/bench/startup.sh
+
+# Writes protocol/src/messages/ from protocol/messages/
+generate:
+    cargo run -p ottla-protocol --example generate

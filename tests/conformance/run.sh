@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Each client library makes a topic, produces, consumes with a group, commits, and finds its commit again, against
+# a real `ottla server`. Usage: tests/conformance/run.sh [OTTLA_BINARY]. Needs scripts/setup.sh to have run.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${OTTLA_CACHE:-$HOME/.cache/ottla}
+ottla=${1:-${CARGO_TARGET_DIR:-$here/../../target}/release/ottla}
+work=$(mktemp -d)
+server=
+cleanup() {
+    [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
+    >"$work/out" 2>"$work/log" &
+server=$!
+for _ in $(seq 200); do
+    grep -q '^ready ' "$work/out" && break
+    kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; echo "ottla server ended before it was ready" >&2; exit 1; }
+    sleep 0.05
+done
+address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
+
+passed=0 failed=0
+check() {
+    local name=$1
+    shift
+    if timeout 120 "$@" >"$work/$name.out" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok      $name"
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $name"
+        sed 's/^/        /' "$work/$name.out"
+    fi
+}
+check kcat "$here/kcat.sh" "$address" "$ottla"
+check confluent-kafka "$cache/py/bin/python" "$here/confluent_kafka_client.py" "$address"
+check kafka-python "$cache/py/bin/python" "$here/kafka_python_client.py" "$address"
+check aiokafka "$cache/py/bin/python" "$here/aiokafka_client.py" "$address"
+check kafkajs env NODE_PATH="$cache/node/node_modules" node "$here/kafkajs_client.js" "$address"
+if grep -E ' (ERROR|panicked)' "$work/log"; then
+    echo "FAILED  the server logged an error"
+    failed=$((failed + 1))
+fi
+echo "conformance: $passed passed, $failed failed"
+[ "$failed" = 0 ]
