@@ -1,0 +1,64 @@
+//! OffsetFetch: what a group has committed. Anyone may ask.
+
+use uuid::Uuid;
+
+use super::{CommittedOffset, Offsets};
+use crate::groups::names::{GroupId, TopicName};
+
+/// OffsetFetch, for one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchOffsets {
+    /// The group.
+    pub group: GroupId,
+    /// Which partitions.
+    pub selection: OffsetSelection,
+}
+
+/// Which of a group's offsets are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OffsetSelection {
+    /// All that there are.
+    All,
+    /// These, answered in this order: a topic's name, its id now (nil if unknown), a partition's index.
+    Partitions(Vec<(TopicName, Uuid, i32)>),
+}
+
+/// One partition's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchedOffset {
+    /// The topic's name.
+    pub topic: TopicName,
+    /// The partition's index.
+    pub partition: i32,
+    /// `None` when nothing was committed.
+    pub committed: Option<CommittedOffset>,
+}
+
+pub(in crate::groups) fn on_fetch_offsets(offsets: &Offsets, request: &FetchOffsets) -> Vec<FetchedOffset> {
+    let of_group = offsets.of_group(&request.group);
+    match &request.selection {
+        OffsetSelection::All => of_group
+            .into_iter()
+            .flatten()
+            .map(|((topic, partition), committed)| FetchedOffset {
+                topic: topic.clone(),
+                partition: *partition,
+                committed: Some(committed.clone()),
+            })
+            .collect(),
+        OffsetSelection::Partitions(partitions) => partitions
+            .iter()
+            .map(|(topic, topic_id, partition)| {
+                let committed = of_group.and_then(|offsets| offsets.get(&(topic.clone(), *partition)));
+                let committed =
+                    committed.filter(|committed| is_same_topic(*topic_id, committed.topic_id)).cloned();
+                FetchedOffset { topic: topic.clone(), partition: *partition, committed }
+            })
+            .collect(),
+    }
+}
+
+/// An offset of a topic that was deleted and made again under the same name is not an offset of the new one (KIP-516).
+fn is_same_topic(asked: Uuid, committed: Uuid) -> bool {
+    asked.is_nil() || committed.is_nil() || asked == committed
+}

@@ -1,0 +1,90 @@
+//! Everything that can be asked of a coordinator partition, and every answer.
+
+use super::classic::{
+    DescribedGroup, Heartbeat, JoinGroup, JoinRefused, Joined, LeaveGroup, ListedGroup, SyncGroup, Synced,
+};
+use super::error::GroupError;
+use super::names::{GroupId, TopicName};
+use super::offsets::{CommitOffsets, FetchOffsets, FetchedOffset};
+
+/// A request for the groups of one coordinator partition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Answered when the rebalance ends.
+    JoinGroup(Box<JoinGroup>),
+    /// Answered when the leader has assigned.
+    SyncGroup(SyncGroup),
+    /// Answered at once.
+    Heartbeat(Heartbeat),
+    /// Answered at once.
+    LeaveGroup(LeaveGroup),
+    /// Answered when durable.
+    CommitOffsets(CommitOffsets),
+    /// Answered when what it saw is durable.
+    FetchOffsets(FetchOffsets),
+    /// One group.
+    DescribeGroup(GroupId),
+    /// Every group of the partition.
+    ListGroups,
+    /// A group without members, and its offsets.
+    DeleteGroup(GroupId),
+    /// Topics are gone; so are the offsets in them, lest a new topic of the same name be read from the middle.
+    DeleteTopics(Vec<TopicName>),
+}
+
+/// The answer to the [`Request`] of the same name.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Reply {
+    JoinGroup(Result<Joined, JoinRefused>),
+    SyncGroup(Result<Synced, GroupError>),
+    Heartbeat(Result<(), GroupError>),
+    /// Member by member, in the request's order.
+    LeaveGroup(Result<Vec<Result<(), GroupError>>, GroupError>),
+    /// Partition by partition, in the request's order.
+    CommitOffsets(Result<Vec<Result<(), GroupError>>, GroupError>),
+    FetchOffsets(Result<Vec<FetchedOffset>, GroupError>),
+    DescribeGroup(Result<DescribedGroup, GroupError>),
+    ListGroups(Result<Vec<ListedGroup>, GroupError>),
+    DeleteGroup(Result<(), GroupError>),
+    DeleteTopics(Result<(), GroupError>),
+}
+
+impl Request {
+    /// The answer that only says why there is none.
+    pub fn refused(&self, error: GroupError) -> Reply {
+        match self {
+            Request::JoinGroup(join) => {
+                Reply::JoinGroup(Err(JoinRefused { error, member_id: join.member_id.clone() }))
+            }
+            Request::SyncGroup(_) => Reply::SyncGroup(Err(error)),
+            Request::Heartbeat(_) => Reply::Heartbeat(Err(error)),
+            Request::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
+            Request::CommitOffsets(_) => Reply::CommitOffsets(Err(error)),
+            Request::FetchOffsets(_) => Reply::FetchOffsets(Err(error)),
+            Request::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
+            Request::ListGroups => Reply::ListGroups(Err(error)),
+            Request::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
+            Request::DeleteTopics(_) => Reply::DeleteTopics(Err(error)),
+        }
+    }
+}
+
+impl Reply {
+    /// What is answered in its stead when the log refused the records that it rests on. A join keeps no member id: the
+    /// id may be among what was lost.
+    pub fn refused(&self, error: GroupError) -> Reply {
+        match self {
+            Reply::JoinGroup(_) => Reply::JoinGroup(Err(JoinRefused { error, member_id: None })),
+            Reply::SyncGroup(_) => Reply::SyncGroup(Err(error)),
+            Reply::Heartbeat(_) => Reply::Heartbeat(Err(error)),
+            Reply::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
+            Reply::CommitOffsets(_) => Reply::CommitOffsets(Err(error)),
+            Reply::FetchOffsets(_) => Reply::FetchOffsets(Err(error)),
+            Reply::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
+            Reply::ListGroups(_) => Reply::ListGroups(Err(error)),
+            Reply::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
+            Reply::DeleteTopics(_) => Reply::DeleteTopics(Err(error)),
+        }
+    }
+}
