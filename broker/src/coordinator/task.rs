@@ -1,0 +1,101 @@
+//! The task that owns a shard: one closed event enum, one `select!`, everything else in [`Shard`].
+
+use std::future::pending;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
+
+use super::CoordinatorConfig;
+use super::clock::Clock;
+use super::log::{CoordinatorLog, LogError, LogSlice};
+use super::shard::Shard;
+use crate::groups::{Reply, Request};
+
+/// How much of the log is read at once while loading.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// A request on its way to its shard.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// Everything that can happen to a shard.
+enum Event {
+    /// The batch being appended is durable, or failed.
+    Appended(Result<i64, LogError>),
+    /// The read is done.
+    Read(Result<LogSlice, LogError>),
+    /// The shard's next deadline has come.
+    DeadlinePassed,
+    /// A client asks.
+    Asked(Asked),
+    /// All handles are gone.
+    Closed,
+}
+
+/// Runs the shard of `partition` until its requests end and what they decided is durable.
+pub(super) async fn run(
+    partition: i32,
+    log: Arc<dyn CoordinatorLog>,
+    config: CoordinatorConfig,
+    mut requests: mpsc::Receiver<Asked>,
+) {
+    let clock = Clock::new();
+    let mut shard = Shard::new(config, clock.now());
+    let mut append: Option<BoxFuture<'static, Result<i64, LogError>>> = None;
+    let mut read: Option<BoxFuture<'static, Result<LogSlice, LogError>>> = None;
+    let mut closing = false;
+    loop {
+        if read.is_none() && !closing {
+            read = shard.next_read().map(|from| log.read(partition, from, READ_BYTES_MAX));
+        }
+        if append.is_none() {
+            append = shard.next_batch().map(|batch: Bytes| log.append(partition, batch));
+        }
+        if closing && append.is_none() {
+            debug_assert!(shard.is_settled());
+            return;
+        }
+        let deadline = shard.next_deadline().map(|at| clock.instant(at));
+        // Durable first, so that replies do not wait behind a flood of requests.
+        let event = tokio::select! {
+            biased;
+            result = done(&mut append) => Event::Appended(result),
+            result = done(&mut read) => Event::Read(result),
+            () = passed(deadline) => Event::DeadlinePassed,
+            asked = requests.recv(), if !closing => asked.map_or(Event::Closed, Event::Asked),
+        };
+        let now = clock.now();
+        match event {
+            Event::Appended(result) => {
+                append = None;
+                shard.on_appended(now, result);
+            }
+            Event::Read(result) => {
+                read = None;
+                shard.on_read(now, result);
+            }
+            Event::DeadlinePassed => shard.on_deadline(now),
+            Event::Asked(asked) => shard.on_request(now, asked.request, asked.reply),
+            Event::Closed => closing = true,
+        }
+    }
+}
+
+async fn done<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn passed(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
