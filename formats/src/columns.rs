@@ -7,6 +7,7 @@
 //! Cells are kept in one wide type per kind (all integers as `i64`, all text as UTF-8 with 32-bit offsets) and cast to
 //! the declared type once per batch.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -228,83 +229,32 @@ impl Column {
         Ok(())
     }
 
-    pub(crate) fn append_i64(&mut self, value: i64) -> Result<(), String> {
+    /// A JSON number's text. An integer column takes `2.0` but not `2.5`; a timestamp takes milliseconds since 1970, as
+    /// Kafka Connect writes them.
+    pub(crate) fn append_json_number(&mut self, text: &str) -> Result<(), String> {
         let fits = match &mut self.values {
-            Values::Int { values, min, max } if (*min..=*max).contains(&value) => {
-                values.push(value);
-                true
+            Values::Int { values, min, max } => {
+                push_some(parse_whole::<i64>(text).filter(|value| (*min..=*max).contains(value)), |value| {
+                    values.push(value)
+                })
             }
-            Values::UInt64(values) => u64::try_from(value).map(|value| values.push(value)).is_ok(),
+            Values::UInt64(values) => push_some(parse_whole(text), |value| values.push(value)),
             Values::Float(values) => {
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "a double column rounds, as every JSON reader does"
-                )]
-                values.push(value as f64);
-                true
+                push_some(text.parse::<f64>().ok().filter(|value| value.is_finite()), |value| {
+                    values.push(value)
+                })
             }
-            Values::Timestamp { ticks, unit } => match millis_to_ticks(value, *unit) {
-                Some(value) => {
-                    ticks.push(value);
-                    true
-                }
-                None => false,
-            },
+            Values::Timestamp { ticks, unit } => {
+                let value = parse_whole(text).and_then(|millis| millis_to_ticks(millis, *unit));
+                push_some(value, |value| ticks.push(value))
+            }
             Values::Decimal { values, precision, scale } => {
-                match parse_decimal(&value.to_string(), *precision, *scale) {
-                    Some(value) => {
-                        values.push(value);
-                        true
-                    }
-                    None => false,
-                }
+                push_some(parse_decimal(text, *precision, *scale), |value| values.push(value))
             }
             _ => false,
         };
         if !fits {
-            return Err(self.mismatch(&value.to_string()));
-        }
-        self.nulls.append_non_null();
-        Ok(())
-    }
-
-    pub(crate) fn append_u64(&mut self, value: u64) -> Result<(), String> {
-        if let Ok(value) = i64::try_from(value) {
-            return self.append_i64(value);
-        }
-        match &mut self.values {
-            Values::UInt64(values) => values.push(value),
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a double column rounds, as every JSON reader does"
-            )]
-            Values::Float(values) => values.push(value as f64),
-            _ => return Err(self.mismatch(&value.to_string())),
-        }
-        self.nulls.append_non_null();
-        Ok(())
-    }
-
-    /// A number written with a point or exponent. An integer column takes `2.0` but not `2.5`.
-    pub(crate) fn append_f64(&mut self, value: f64) -> Result<(), String> {
-        /// Up to here every integer has its own double.
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-        match &mut self.values {
-            Values::Float(values) => values.push(value),
-            Values::Decimal { values, precision, scale } => {
-                match parse_decimal(&format!("{value}"), *precision, *scale) {
-                    Some(value) => values.push(value),
-                    None => return Err(self.mismatch(&value.to_string())),
-                }
-            }
-            Values::Int { .. } | Values::UInt64(_) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "just checked to be whole and small enough"
-                )]
-                return self.append_i64(value as i64);
-            }
-            _ => return Err(self.mismatch(&value.to_string())),
+            return Err(self.mismatch(text));
         }
         self.nulls.append_non_null();
         Ok(())
@@ -495,6 +445,21 @@ fn parse_boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// An integer, also when it is written with a fraction of zeros or an exponent.
+fn parse_whole<T: FromStr + TryFrom<i64>>(text: &str) -> Option<T> {
+    /// Up to here every integer has its own double.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    if let Ok(value) = text.parse() {
+        return Some(value);
+    }
+    let value: f64 = text.parse().ok()?;
+    if value.fract() != 0.0 || value.abs() > EXACT_MAX || !text.contains(['.', 'e', 'E']) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "just checked to be whole and small enough")]
+    T::try_from(value as i64).ok()
+}
+
 /// Kafka Connect's rule for a number in a timestamp column: milliseconds since 1970.
 fn millis_to_ticks(millis: i64, unit: TimeUnit) -> Option<i64> {
     match ticks_per_second(unit) {
@@ -510,6 +475,9 @@ fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
+    if let Some(plain) = without_exponent(digits) {
+        return parse_decimal(&plain, precision, scale).map(|value| if negative { -value } else { value });
+    }
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     if whole.is_empty() && fraction.is_empty() {
         return None;
@@ -533,6 +501,30 @@ fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
         return None;
     }
     Some(if negative { -value } else { value })
+}
+
+/// `1.5e3` as `1500`: the point moved, no digit changed. `None` when there is no exponent, or one that no decimal needs.
+fn without_exponent(digits: &str) -> Option<String> {
+    let (mantissa, exponent) = digits.split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok().filter(|exponent| (-80..=80).contains(exponent))?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut all = format!("{whole}{fraction}");
+    if all.is_empty() {
+        return None;
+    }
+    let point = i32::try_from(whole.len()).ok()? + exponent;
+    let point = usize::try_from(point).unwrap_or_else(|_| {
+        all.insert_str(0, &"0".repeat(point.unsigned_abs() as usize));
+        0
+    });
+    while all.len() < point {
+        all.push('0');
+    }
+    if !all.is_char_boundary(point) || all.contains(['e', 'E']) {
+        return None;
+    }
+    all.insert(point, '.');
+    Some(all)
 }
 
 fn timestamp_array(

@@ -1,6 +1,6 @@
 //! CSV as a record format: the fields of one record, in the schema's order, without header and line end.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 

@@ -1,6 +1,6 @@
 //! Batches to JSON objects, one per row, all in one buffer.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use base64::Engine as _;
 use bytes::Bytes;
 
