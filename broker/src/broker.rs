@@ -8,11 +8,16 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::controller::{Controller, ControllerError, METADATA_TOPIC, ProducerIdBlock, TopicRules};
+use crate::controller::{
+    Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdBlock, TopicRules,
+};
+use crate::coordinator::{CoordinatorConfig, GroupCoordinator};
+use crate::groups::GroupConfig;
 use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::{LogConfig, LogError};
+use crate::offsets_log::OffsetsLog;
 use crate::partition::{LogDir, LogDirError, Partition, Partitions};
-use crate::server::{BrokerConfig, Context, Listener};
+use crate::server::{BrokerConfig, Context, InProcess, Listener};
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
 const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(5);
@@ -74,6 +79,13 @@ impl Broker {
             directory_id: log_dir.directory_id,
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
+        let offsets_log =
+            OffsetsLog::new(partitions.clone(), controller.clone(), offsets_partitions(&config, &controller));
+        let groups = GroupCoordinator::new(
+            Arc::new(offsets_log.clone()),
+            Arc::new(controller.clone()),
+            coordinator_config(&config, offsets_partitions(&config, &controller)),
+        );
         let host = config.advertised_host.clone().unwrap_or_else(|| address.ip().to_string());
         let context = Arc::new(Context {
             cluster_id: log_dir.cluster_id.as_str().into(),
@@ -81,6 +93,8 @@ impl Broker {
             port: i32::from(address.port()),
             controller,
             partitions,
+            groups,
+            offsets_log,
             producer_ids: Mutex::new(ProducerIdBlock { next: 0, end: 0 }),
             config,
         });
@@ -101,10 +115,16 @@ impl Broker {
         &self.context
     }
 
+    /// A way in without a socket.
+    pub fn in_process(&self) -> InProcess {
+        InProcess::new(self.context.clone())
+    }
+
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
     pub async fn shutdown(self) -> Result<(), LogError> {
         let _ = self.stop.send(true);
         let _ = self.serving.await;
+        self.context.groups.close().await;
         self.checkpointing.abort();
         for partition in self.context.partitions.all().into_iter().chain([self.metadata]) {
             partition.close().await?;
@@ -113,6 +133,22 @@ impl Broker {
         let marked = tokio::task::spawn_blocking(move || log_dir.mark_clean()).await;
         tracing::info!("broker stopped");
         marked.unwrap_or(Ok(()))
+    }
+}
+
+/// The topic's own count, once it is made: groups must be looked for where they were put.
+fn offsets_partitions(config: &BrokerConfig, controller: &Controller) -> i32 {
+    let made = controller.image().topic(OFFSETS_TOPIC).map(|topic| topic.partitions.len() as i32);
+    made.unwrap_or(config.offsets_topic_partitions)
+}
+
+fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConfig {
+    let initial_rebalance_delay =
+        Duration::from_millis(config.group_initial_rebalance_delay_ms.max(0) as u64);
+    CoordinatorConfig {
+        partitions,
+        groups: GroupConfig { initial_rebalance_delay, ..GroupConfig::default() },
+        ..CoordinatorConfig::default()
     }
 }
 

@@ -2,8 +2,11 @@
 
 mod broker;
 pub mod controller;
+pub mod coordinator;
+pub mod groups;
 pub mod ids;
 pub mod log;
+mod offsets_log;
 pub mod partition;
 pub mod replica;
 pub mod server;

@@ -1,1 +1,60 @@
-fn main() {}
+//! The one binary: words on the command line, wiring of roles, exit codes.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 the words are wrong (of the command line, a config, a pipeline file or SQL).
+
+mod cli;
+mod commands;
+mod config;
+mod failure;
+mod http;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::failed(format!("the runtime cannot start: {error}")).report(),
+    };
+    let result = runtime.block_on(run(cli));
+    // Blocking work that is still under way (a read of standard input, say) must not hold the exit up.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Logs go to stderr. A command that works for a person stays silent below warnings, a server tells state changes;
+/// `OTTLA_LOG` (or `RUST_LOG`) says otherwise, in the syntax of tracing's `EnvFilter`.
+fn start_logging(cli: &Cli) {
+    let default = if matches!(cli.command, Command::Server(_)) { "info" } else { "warn" };
+    let filter = std::env::var("OTTLA_LOG").or_else(|_| std::env::var("RUST_LOG"));
+    let filter = EnvFilter::new(filter.unwrap_or_else(|_| default.to_owned()));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Server(arguments) => commands::server::run(*arguments).await,
+        Command::Run(arguments) => commands::run::run(arguments).await,
+        Command::Pipeline(command) => commands::pipeline::run(command).await,
+        Command::Topic(command) => commands::topic::run(command).await,
+        Command::Produce(arguments) => commands::produce::run(arguments).await,
+        Command::Consume(arguments) => commands::consume::run(arguments).await,
+        Command::Group(command) => commands::group::run(command).await,
+        Command::Sql(arguments) => commands::sql::run(arguments).await,
+    }
+}

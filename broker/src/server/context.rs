@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use ottla_protocol::wire::Str;
 
 use crate::controller::{ClusterImage, Controller, ControllerError, ProducerIdBlock};
+use crate::coordinator::GroupCoordinator;
 use crate::ids::NodeId;
+use crate::offsets_log::OffsetsLog;
 use crate::partition::Partitions;
 
 /// How a broker runs. Names are Kafka's, with dots as underscores.
@@ -46,9 +48,8 @@ impl BrokerConfig {
             num_partitions: 1,
             auto_create_topics: true,
             offsets_topic_partitions: 50,
-            // Kafka waits three seconds for more members before the first rebalance of a new group. A tenth of that
-            // still gathers members that start together, and a single one does not wait in vain.
-            group_initial_rebalance_delay_ms: 300,
+            // The reason for the difference to Kafka's three seconds is at `GroupConfig::initial_rebalance_delay`.
+            group_initial_rebalance_delay_ms: 100,
             request_bytes_max: 100 << 20,
             connection_idle_ms_max: 600_000,
         }
@@ -69,6 +70,10 @@ pub struct Context {
     pub controller: Controller,
     /// The open partitions.
     pub partitions: Arc<Partitions>,
+    /// Groups and their offsets.
+    pub groups: GroupCoordinator,
+    /// Where they are kept.
+    pub offsets_log: OffsetsLog,
     pub(crate) producer_ids: Mutex<ProducerIdBlock>,
 }
 

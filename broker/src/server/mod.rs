@@ -11,9 +11,11 @@ mod connection;
 mod context;
 mod dispatch;
 mod handlers;
+mod in_process;
 mod listener;
 
 pub use context::{BrokerConfig, Context};
+pub use in_process::InProcess;
 pub(crate) use listener::Listener;
 
 pub use dispatch::SERVED;

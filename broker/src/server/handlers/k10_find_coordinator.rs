@@ -11,7 +11,6 @@ use ottla_protocol::wire::Str;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use crate::controller::{CreateTopic, OFFSETS_TOPIC};
 
 const GROUP: i8 = 0;
 const KEYS_VERSION_MIN: i16 = 4;
@@ -23,7 +22,11 @@ pub(in super::super) async fn handle(
     let version = call.version();
     let request = call.request;
     let ready = match request.key_type {
-        GROUP => make_offsets_topic(&context).await,
+        GROUP => context
+            .offsets_log
+            .make_topic()
+            .await
+            .map_err(|refusal| (ErrorCode::CoordinatorNotAvailable, refusal.message)),
         _ => Err((ErrorCode::InvalidRequest, "only groups have a coordinator in this release".to_owned())),
     };
     let answer = |key: Str| {
@@ -53,28 +56,5 @@ pub(in super::super) async fn handle(
         host: only.host,
         port: only.port,
         ..FindCoordinatorResponse::default()
-    }
-}
-
-/// The internal topic is made when the first group looks for its coordinator, as in Kafka.
-async fn make_offsets_topic(context: &Context) -> Result<(), (ErrorCode, String)> {
-    if context.image().topic(OFFSETS_TOPIC).is_some() {
-        return Ok(());
-    }
-    let topic = CreateTopic {
-        name: OFFSETS_TOPIC.to_owned(),
-        partitions: context.config.offsets_topic_partitions,
-        replication_factor: -1,
-        assignments: Vec::new(),
-        configs: vec![
-            ("cleanup.policy".to_owned(), Some("compact".to_owned())),
-            ("segment.bytes".to_owned(), Some((100 << 20).to_string())),
-        ],
-    };
-    match context.controller.create_topics(vec![topic], false).await.pop() {
-        Some(Err(refusal)) if refusal.code != ErrorCode::TopicAlreadyExists => {
-            Err((ErrorCode::CoordinatorNotAvailable, refusal.message))
-        }
-        _ => Ok(()),
     }
 }

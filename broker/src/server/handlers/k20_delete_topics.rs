@@ -9,7 +9,7 @@ use ottla_protocol::wire::{Str, Uuid};
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use crate::controller::TopicRef;
+use crate::controller::{OFFSETS_TOPIC, TopicRef};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -24,6 +24,14 @@ pub(in super::super) async fn handle(
         None => TopicRef::Id(*id),
     });
     let answers = context.controller.delete_topics(topics.collect()).await;
+    let deleted: Vec<&str> = answers.iter().flatten().map(|(name, _)| name.as_str()).collect();
+    if !deleted.is_empty()
+        && context.image().topic(OFFSETS_TOPIC).is_some()
+        && let Err(error) = context.groups.on_topics_deleted(&deleted).await
+    {
+        // A topic of the same name that is made later has another id; its readers reset as for any lost offset.
+        tracing::warn!(%error, "committed offsets of deleted topics stay behind");
+    }
     let responses = asked.into_iter().zip(answers).map(|((name, id), answer)| match answer {
         Ok((deleted, topic_id)) => {
             tracing::info!(topic = deleted, "deleted a topic");

@@ -2,6 +2,7 @@
 //!
 //! A handler never fails: what goes wrong becomes the error code of the topic, partition or group that it concerns.
 
+pub(super) mod groups;
 pub(super) mod k00_produce;
 pub(super) mod k01_fetch;
 pub(super) mod k02_list_offsets;

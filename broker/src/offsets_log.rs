@@ -1,0 +1,112 @@
+//! `__consumer_offsets` as the group coordinator sees it: over the broker's own partitions and its controller.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::records::{BatchHeader, Batches};
+use ottla_protocol::wire::{Str, Uuid};
+
+use crate::controller::{Controller, CreateTopic, OFFSETS_TOPIC, Refusal};
+use crate::coordinator::{CoordinatorLog, LogError, LogSlice, TopicLookup};
+use crate::ids::Offset;
+use crate::partition::Partitions;
+
+/// The internal topic; cheap to clone.
+#[derive(Clone)]
+pub struct OffsetsLog {
+    partitions: Arc<Partitions>,
+    controller: Controller,
+    partition_count: i32,
+}
+
+impl OffsetsLog {
+    /// Over the broker's partitions; the topic gets `partition_count` of them when it is made.
+    pub fn new(partitions: Arc<Partitions>, controller: Controller, partition_count: i32) -> OffsetsLog {
+        OffsetsLog { partitions, controller, partition_count }
+    }
+
+    /// Makes the topic if it is not there: when the first group looks for its coordinator, as in Kafka.
+    pub async fn make_topic(&self) -> Result<(), Refusal> {
+        if self.controller.image().topic(OFFSETS_TOPIC).is_some() {
+            return Ok(());
+        }
+        let topic = CreateTopic {
+            name: OFFSETS_TOPIC.to_owned(),
+            partitions: self.partition_count,
+            replication_factor: -1,
+            assignments: Vec::new(),
+            configs: vec![
+                ("cleanup.policy".to_owned(), Some("compact".to_owned())),
+                ("segment.bytes".to_owned(), Some((100 << 20).to_string())),
+            ],
+        };
+        match self.controller.create_topics(vec![topic], false).await.pop() {
+            Some(Err(refusal)) if refusal.code != ErrorCode::TopicAlreadyExists => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_blocking(&self, partition: i32, from: i64, bytes_max: usize) -> Result<LogSlice, LogError> {
+        let Some(open) = self.partitions.get(OFFSETS_TOPIC, partition) else {
+            return Ok(LogSlice::default());
+        };
+        let log = open.partition.log();
+        let from = Offset(from).max(log.log_start());
+        let end = open.partition.high_watermark();
+        let batches =
+            log.read(from, end, bytes_max, true).map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let last: Option<BatchHeader> =
+            Batches::new(batches.clone()).flatten().last().map(|batch| batch.header);
+        // Nothing more to read means that the end is reached, even where it lies in a gap.
+        let next_offset = last.map_or(end.0, |header| header.next_offset());
+        Ok(LogSlice { batches, next_offset, end_offset: end.0 })
+    }
+}
+
+impl CoordinatorLog for OffsetsLog {
+    fn append(&self, partition: i32, batch: Bytes) -> BoxFuture<'static, Result<i64, LogError>> {
+        let this = self.clone();
+        async move {
+            this.make_topic().await.map_err(|refusal| LogError::Unavailable(refusal.message))?;
+            let open = this.partitions.get(OFFSETS_TOPIC, partition).ok_or(LogError::NotLeader)?;
+            match open.partition.append(batch, true).await {
+                Ok(Ok(appended)) => Ok(appended.base_offset.0),
+                Ok(Err(error)) => Err(LogError::Unavailable(error.to_string())),
+                Err(_) => Err(LogError::NotLeader),
+            }
+        }
+        .boxed()
+    }
+
+    fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        bytes_max: usize,
+    ) -> BoxFuture<'static, Result<LogSlice, LogError>> {
+        let this = self.clone();
+        async move {
+            let reading = tokio::task::spawn_blocking(move || this.read_blocking(partition, from, bytes_max));
+            reading.await.unwrap_or(Err(LogError::NotLeader))
+        }
+        .boxed()
+    }
+}
+
+impl TopicLookup for Controller {
+    fn topic_id(&self, name: &str) -> Option<Uuid> {
+        self.image().topic(name).map(|topic| topic.id)
+    }
+
+    fn topic_name(&self, id: Uuid) -> Option<Str> {
+        self.image().topic_by_id(id).map(|topic| topic.name.as_str().into())
+    }
+
+    fn has_partition(&self, name: &str, partition: i32) -> bool {
+        let image = self.image();
+        let count = image.topic(name).map_or(0, |topic| topic.partitions.len());
+        usize::try_from(partition).is_ok_and(|partition| partition < count)
+    }
+}

@@ -1,0 +1,238 @@
+//! The words of the command line. One struct per command; help texts are what users read, so they are sentences.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::ServerArguments;
+
+/// Apache Kafka's ecosystem in one binary: brokers, Connect, Streams and pipelines.
+#[derive(Parser)]
+#[command(name = "ottla", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve the Kafka protocol, with the data in a directory.
+    Server(Box<ServerArguments>),
+    /// Run a pipeline file in an embedded server until its bounded sources are drained.
+    Run(RunArguments),
+    /// Work with pipeline files.
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
+    /// Make, list, describe, grow and delete topics.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Produce records from the lines of standard input.
+    Produce(ProduceArguments),
+    /// Consume records and print them.
+    Consume(ConsumeArguments),
+    /// List and describe consumer groups.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Query what topics hold.
+    Sql(SqlArguments),
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets (`sql` only).
+    Csv,
+}
+
+/// Which cluster to talk to.
+#[derive(Args, Clone)]
+pub struct ClusterArguments {
+    /// Brokers to ask first, as HOST:PORT, separated by commas.
+    #[arg(long, env = "OTTLA_BOOTSTRAP_SERVER", default_value = "localhost:9092", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub bootstrap_server: Vec<String>,
+}
+
+/// `ottla run`
+#[derive(Args)]
+pub struct RunArguments {
+    /// The pipeline file.
+    pub file: PathBuf,
+    /// Keep the data here, and go on from there when it exists; without it everything is temporary but the sinks.
+    #[arg(long, env = "OTTLA_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How the summary is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `ottla pipeline …`
+#[derive(Subcommand)]
+pub enum PipelineCommand {
+    /// Check a pipeline file: every error at once, each with its place.
+    Validate {
+        /// The pipeline file.
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of pipeline files, for editors.
+    Schema,
+}
+
+/// `ottla topic …`
+#[derive(Subcommand)]
+pub enum TopicCommand {
+    /// Make a topic.
+    Create {
+        /// Its name.
+        name: String,
+        /// How many partitions; the server's num.partitions when left out.
+        #[arg(short, long)]
+        partitions: Option<i32>,
+        /// How many replicas of each; the server's default when left out.
+        #[arg(short, long)]
+        replication_factor: Option<i16>,
+        /// A topic config, as NAME=VALUE; may be given several times.
+        #[arg(short, long = "config", value_name = "NAME=VALUE")]
+        configs: Vec<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// List topics.
+    List {
+        /// Also those that hold the cluster's own state.
+        #[arg(long)]
+        internal: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Show a topic's partitions, offsets and configs.
+    Describe {
+        /// Its name.
+        name: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Give a topic more partitions.
+    Alter {
+        /// Its name.
+        name: String,
+        /// How many it shall have.
+        #[arg(short, long)]
+        partitions: i32,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Delete topics with their records.
+    Delete {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+/// `ottla produce`
+#[derive(Args)]
+pub struct ProduceArguments {
+    /// The topic.
+    pub topic: String,
+    /// What separates key from value in a line; without it a line is a value.
+    #[arg(short, long, value_name = "TEXT")]
+    pub key_separator: Option<String>,
+    /// The partition; chosen by key when left out.
+    #[arg(short, long)]
+    pub partition: Option<i32>,
+    /// How batches are compressed: none, gzip, snappy, lz4 or zstd.
+    #[arg(short = 'z', long, default_value = "none")]
+    pub compression: String,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+}
+
+/// `ottla consume`
+#[derive(Args)]
+pub struct ConsumeArguments {
+    /// The topic.
+    pub topic: String,
+    /// Begin with the first record instead of the next one.
+    #[arg(long)]
+    pub from_beginning: bool,
+    /// Consume as a member of this group, and commit what was printed.
+    #[arg(short, long)]
+    pub group: Option<String>,
+    /// Only this partition.
+    #[arg(short, long, conflicts_with = "group")]
+    pub partition: Option<i32>,
+    /// Begin at this offset of the partition.
+    #[arg(long, requires = "partition", conflicts_with = "from_beginning")]
+    pub offset: Option<i64>,
+    /// Stop after so many records.
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub max_records: Option<u64>,
+    /// Stop at the offsets that are the ends now.
+    #[arg(short, long)]
+    pub exit_at_end: bool,
+    /// Print keys too, before the value and this text.
+    #[arg(short, long, value_name = "TEXT")]
+    pub key_separator: Option<String>,
+    /// `json` prints one object per record with its offset, time, key, value and headers.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+}
+
+/// `ottla group …`
+#[derive(Subcommand)]
+pub enum GroupCommand {
+    /// List groups.
+    List {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Show a group's members, offsets and lag.
+    Describe {
+        /// Its id.
+        group: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Delete groups that have no members.
+    Delete {
+        /// Their ids.
+        #[arg(required = true)]
+        groups: Vec<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+/// `ottla sql`
+#[derive(Args)]
+pub struct SqlArguments {
+    /// The statements: CREATE STREAM … to declare topics, SELECT to read their history; separated by semicolons.
+    #[arg(short, long, conflicts_with = "file", required_unless_present = "file")]
+    pub execute: Option<String>,
+    /// A file with the statements.
+    #[arg(short, long)]
+    pub file: Option<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+}

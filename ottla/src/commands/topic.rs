@@ -1,0 +1,135 @@
+//! `ottla topic …`
+
+use ottla_client::{NewTopic, TopicDescription, TopicPartition};
+use serde_json::json;
+
+use super::connect;
+use crate::cli::{Output, TopicCommand};
+use crate::failure::Failure;
+use crate::output::{print_json, print_table};
+
+pub async fn run(command: TopicCommand) -> Result<(), Failure> {
+    match command {
+        TopicCommand::Create { name, partitions, replication_factor, configs, cluster } => {
+            let configs = configs.iter().map(|config| parse_config(config)).collect::<Result<_, _>>()?;
+            let topic = NewTopic {
+                name: name.clone(),
+                partitions: partitions.unwrap_or(-1),
+                replication_factor: replication_factor.unwrap_or(-1),
+                configs,
+            };
+            let client = connect(&cluster).await?;
+            client.admin().create_topic(topic).await.map_err(|error| named(&name, error))?;
+            println!("made topic {name}");
+            Ok(())
+        }
+        TopicCommand::List { internal, output, cluster } => {
+            let client = connect(&cluster).await?;
+            let mut topics = client.admin().list_topics().await?;
+            topics.retain(|topic| internal || !topic.is_internal);
+            topics.sort_by(|a, b| a.name.cmp(&b.name));
+            print_topics(&topics, output)
+        }
+        TopicCommand::Describe { name, output, cluster } => describe(&connect(&cluster).await?, &name, output).await,
+        TopicCommand::Alter { name, partitions, cluster } => {
+            let client = connect(&cluster).await?;
+            client.admin().create_partitions(&name, partitions).await.map_err(|error| named(&name, error))?;
+            println!("topic {name} has {partitions} partitions");
+            Ok(())
+        }
+        TopicCommand::Delete { names, cluster } => {
+            let client = connect(&cluster).await?;
+            for name in names {
+                client.admin().delete_topic(&name).await.map_err(|error| named(&name, error))?;
+                println!("deleted topic {name}");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn named(name: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::failed(format!("topic {name}: {error}"))
+}
+
+fn parse_config(text: &str) -> Result<(String, String), Failure> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| Failure::wrong_words(format!("--config {text}: should be NAME=VALUE")))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn print_topics(topics: &[TopicDescription], output: Output) -> Result<(), Failure> {
+    if output == Output::Json {
+        let topics: Vec<_> = topics
+            .iter()
+            .map(|topic| {
+                json!({ "name": topic.name, "topic_id": topic.topic_id, "partitions": topic.partitions.len(),
+                        "internal": topic.is_internal })
+            })
+            .collect();
+        return Ok(print_json(&json!(topics))?);
+    }
+    let rows: Vec<Vec<String>> = topics
+        .iter()
+        .map(|topic| {
+            let replicas = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
+            vec![topic.name.clone(), topic.partitions.len().to_string(), replicas.to_string()]
+        })
+        .collect();
+    Ok(print_table(&["topic", "partitions", "replicas"], &rows)?)
+}
+
+async fn describe(client: &ottla_client::Client, name: &str, output: Output) -> Result<(), Failure> {
+    let admin = client.admin();
+    let topic = admin.describe_topic(name).await.map_err(|error| named(name, error))?;
+    let places: Vec<TopicPartition> =
+        (0..topic.partition_count()).map(|partition| TopicPartition::new(name, partition)).collect();
+    let starts = admin.earliest_offsets(&places).await?;
+    let ends = admin.latest_offsets(&places).await?;
+    let configs = admin.describe_configs(name).await?;
+    let offset = |offsets: &std::collections::BTreeMap<TopicPartition, i64>, place: &TopicPartition| {
+        offsets.get(place).copied().unwrap_or(-1)
+    };
+    if output == Output::Json {
+        let partitions: Vec<_> = topic
+            .partitions
+            .iter()
+            .zip(&places)
+            .map(|(partition, place)| {
+                json!({ "partition": partition.partition, "leader": partition.leader,
+                        "leader_epoch": partition.leader_epoch, "replicas": partition.replicas,
+                        "isr": partition.isr, "start": offset(&starts, place), "end": offset(&ends, place) })
+            })
+            .collect();
+        let configs: serde_json::Map<String, serde_json::Value> = configs
+            .iter()
+            .map(|config| {
+                (config.name.clone(), json!({ "value": config.value, "default": config.is_default }))
+            })
+            .collect();
+        return Ok(print_json(&json!({ "name": topic.name, "topic_id": topic.topic_id,
+                                      "partitions": partitions, "configs": configs }))?);
+    }
+    println!("topic {}  id {}", topic.name, topic.topic_id);
+    for config in configs.iter().filter(|config| !config.is_default) {
+        println!("  {}={}", config.name, config.value.as_deref().unwrap_or_default());
+    }
+    let list = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let rows: Vec<Vec<String>> = topic
+        .partitions
+        .iter()
+        .zip(&places)
+        .map(|(partition, place)| {
+            vec![
+                partition.partition.to_string(),
+                partition.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
+                list(&partition.replicas),
+                list(&partition.isr),
+                offset(&starts, place).to_string(),
+                offset(&ends, place).to_string(),
+            ]
+        })
+        .collect();
+    Ok(print_table(&["partition", "leader", "replicas", "isr", "start", "end"], &rows)?)
+}

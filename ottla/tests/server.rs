@@ -1,0 +1,186 @@
+//! `ottla server` as a process: its ready line, its errors, SIGTERM, and kill -9 under load.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::{Random, Running, ottla, text};
+
+fn server(data_dir: &Path) -> (Running, String) {
+    let mut command = ottla();
+    command.args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut running = Running(command.spawn().expect("the binary runs"));
+    let mut line = String::new();
+    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let words: Vec<&str> = line.trim().split(' ').collect();
+    assert_eq!(words[0], "ready", "{line:?}");
+    let address = words.iter().find_map(|word| word.strip_prefix("kafka=")).expect("kafka=HOST:PORT").to_owned();
+    (running, address)
+}
+
+fn succeed(arguments: &[&str], address: &str) -> String {
+    let output = ottla().args(arguments).args(["--bootstrap-server", address]).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn produce(topic: &str, lines: &[String], address: &str) -> bool {
+    let mut command = ottla();
+    command.args(["produce", topic, "--key-separator", ":", "--bootstrap-server", address]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    for line in lines {
+        if writeln!(input, "{line}").is_err() {
+            break;
+        }
+    }
+    drop(input);
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn the_verbs_work_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(dir.path());
+    succeed(&["topic", "create", "orders", "--partitions", "3", "--config", "retention.ms=1000"], &address);
+    let lines: Vec<String> = (0..300).map(|i| format!("k{i}:{{\"id\":{i},\"city\":\"c{}\"}}", i % 7)).collect();
+    assert!(produce("orders", &lines, &address));
+    assert!(succeed(&["topic", "list"], &address).contains("orders"));
+    let described = succeed(&["topic", "describe", "orders"], &address);
+    assert!(described.contains("retention.ms=1000"), "{described}");
+    let mut consumed: Vec<String> =
+        succeed(&["consume", "orders", "--from-beginning", "--exit-at-end", "--key-separator", ":"], &address)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+    let mut expected = lines.clone();
+    consumed.sort();
+    expected.sort();
+    assert_eq!(consumed, expected);
+    let grouped = ["consume", "orders", "--group", "g", "--from-beginning", "-n", "300"];
+    assert_eq!(succeed(&grouped, &address).lines().count(), 300);
+    let group = succeed(&["group", "describe", "g", "-o", "json"], &address);
+    let group: serde_json::Value = serde_json::from_str(&group).unwrap();
+    let lag: i64 = group["offsets"].as_array().unwrap().iter().map(|offset| offset["lag"].as_i64().unwrap()).sum();
+    assert_eq!(lag, 0, "{group}");
+    assert!(succeed(&["group", "list"], &address).contains('g'));
+    let sql = "SELECT city, COUNT(*) AS n, MAX(id) AS newest FROM orders GROUP BY city ORDER BY city";
+    let answer = succeed(&["sql", "-o", "csv", "-e", sql], &address);
+    assert_eq!(answer.lines().nth(1), Some("c0,43,294"), "{answer}");
+    succeed(&["topic", "alter", "orders", "--partitions", "5"], &address);
+    succeed(&["topic", "delete", "orders"], &address);
+    assert!(!succeed(&["topic", "list"], &address).contains("orders"));
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_and_nothing_is_doubled() {
+    let seed = std::env::var("OTTLA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4242);
+    println!("OTTLA_SEED={seed}");
+    let mut random = Random(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged: Vec<String> = Vec::new();
+    let mut attempted = 0;
+    for round in 0..5 {
+        let (mut running, address) = server(dir.path());
+        if round == 0 {
+            succeed(&["topic", "create", "log", "--partitions", "2"], &address);
+        }
+        let delay = Duration::from_millis(random.below(400));
+        let lines: Vec<Vec<String>> = (0..30)
+            .map(|chunk| (0..50).map(|i| format!("k{}:{round}-{chunk}-{i}", i % 5)).collect())
+            .collect();
+        std::thread::scope(|scope| {
+            let killer = scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(300) + delay);
+                running.kill();
+            });
+            for chunk in lines {
+                attempted += chunk.len();
+                // A chunk is acknowledged when the producer says so; what a kill interrupts may or may not be there.
+                if killer.is_finished() || !produce_until_killed(&chunk, &address) {
+                    break;
+                }
+                acknowledged.extend(chunk);
+            }
+            killer.join().unwrap();
+        });
+    }
+    let (_server, address) = server(dir.path());
+    let stored: Vec<String> =
+        succeed(&["consume", "log", "--from-beginning", "--exit-at-end", "--key-separator", ":"], &address)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+    let unique: std::collections::BTreeSet<&String> = stored.iter().collect();
+    assert_eq!(unique.len(), stored.len(), "nothing is doubled");
+    let lost: Vec<&String> = acknowledged.iter().filter(|line| !unique.contains(line)).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged records are lost", lost.len(), acknowledged.len());
+    assert!(!acknowledged.is_empty() && stored.len() <= attempted);
+}
+
+/// Like [`produce`], but gives up soon when the server is gone.
+fn produce_until_killed(lines: &[String], address: &str) -> bool {
+    let mut command = ottla();
+    command.args(["produce", "log", "--key-separator", ":", "--bootstrap-server", address]);
+    command.stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let mut input = running.0.stdin.take().unwrap();
+    for line in lines {
+        if writeln!(input, "{line}").is_err() {
+            return false;
+        }
+    }
+    drop(input);
+    for _ in 0..300 {
+        if let Some(status) = running.0.try_wait().unwrap() {
+            return status.success();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+#[test]
+fn sigterm_drains_and_exits_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut running, address) = server(dir.path());
+    assert!(produce("t", &["k:v".to_owned()], &address));
+    let terminated = std::process::Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
+    assert!(terminated.success());
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    assert!(dir.path().join(".kafka_cleanshutdown").exists());
+}
+
+#[test]
+fn a_taken_port_and_an_unusable_directory_are_clear_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(&dir.path().join("first"));
+    let second = dir.path().join("second");
+    let taken = ottla().args(["server", "--listen", &address, "--http-listen", "127.0.0.1:0", "--data-dir"]).arg(&second).output();
+    let taken = taken.unwrap();
+    assert_eq!(taken.status.code(), Some(1));
+    assert!(text(&taken).contains(&address) && text(&taken).contains("--listen"), "{}", text(&taken));
+    let locked = ottla()
+        .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path().join("first"))
+        .output()
+        .unwrap();
+    assert_eq!(locked.status.code(), Some(1));
+    assert!(text(&locked).contains("in use"), "{}", text(&locked));
+    let file = dir.path().join("a-file");
+    std::fs::write(&file, "x").unwrap();
+    let unusable = ottla()
+        .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(unusable.status.code(), Some(1));
+    assert!(text(&unusable).contains("--data-dir"), "{}", text(&unusable));
+    let words = ottla().args(["server", "--node-id", "x"]).output().unwrap();
+    assert_eq!(words.status.code(), Some(2));
+}
