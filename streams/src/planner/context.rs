@@ -1,0 +1,112 @@
+//! What DataFusion's SQL planner may ask: which tables, functions and options there are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, Result, TableReference};
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+
+use super::catalog::Catalog;
+use super::functions::Functions;
+use super::window::WindowTableFunctions;
+
+/// The names a query is planned against. The same for streaming and for batch queries, so that both mean the same.
+pub(crate) struct PlanningContext {
+    tables: BTreeMap<String, Arc<dyn TableSource>>,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    options: ConfigOptions,
+}
+
+impl PlanningContext {
+    /// A context of these tables.
+    pub(crate) fn new(tables: BTreeMap<String, Arc<dyn TableSource>>) -> Self {
+        PlanningContext {
+            tables,
+            expr_planners: SessionStateDefaults::default_expr_planners(),
+            relation_planners: vec![Arc::new(WindowTableFunctions)],
+            options: ConfigOptions::default(),
+        }
+    }
+
+    /// The streams of a catalog as tables without rows.
+    pub(crate) fn for_streams(catalog: &Catalog) -> Self {
+        let tables = catalog
+            .names()
+            .filter_map(|name| {
+                let schema = Arc::clone(&catalog.get(name)?.schema);
+                Some((name.to_owned(), Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>))
+            })
+            .collect();
+        PlanningContext::new(tables)
+    }
+
+    /// The tables' names, for suggestions.
+    pub(crate) fn table_names(&self) -> impl Iterator<Item = &str> {
+        self.tables.keys().map(String::as_str)
+    }
+}
+
+impl ContextProvider for PlanningContext {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        // A dotted topic name written without quotes comes as schema and table.
+        self.tables
+            .get(&name.to_string())
+            .or_else(|| self.tables.get(name.table()))
+            .cloned()
+            .ok_or_else(|| DataFusionError::Plan(format!("there is no stream `{name}`")))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.expr_planners
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relation_planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        Functions::builtin().scalar.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        Functions::builtin().aggregate.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        Functions::builtin().window.get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        Functions::builtin().scalar.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        Functions::builtin().aggregate.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Functions::builtin().window.keys().cloned().collect()
+    }
+}

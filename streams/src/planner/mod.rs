@@ -1,0 +1,69 @@
+//! The planner: SQL and a catalog in, a [`QueryPlan`] or a [`SqlError`] out. Pure.
+//!
+//! ```text
+//! text ─ sql::parse ─▶ statements ─ refuse ─▶ LogicalPlan ─ DataFusion's analyzer and rules ─▶ lower ─▶ QueryPlan
+//! ```
+//!
+//! DataFusion resolves names and types and optimises; what it must not do to a stream (sort, join, look at the clock)
+//! is refused on the syntax tree, where the place is still known. Nothing here knows topics' contents, clients or time.
+
+mod catalog;
+mod context;
+mod errors;
+mod functions;
+mod logical;
+mod lower;
+mod plan;
+mod refuse;
+mod window;
+
+use std::sync::Arc;
+
+pub use catalog::{Catalog, Stream, Watermark};
+pub(crate) use context::PlanningContext;
+pub(crate) use errors::from_datafusion;
+pub(crate) use logical::to_logical;
+pub use plan::{
+    AggregateCall, AggregateNode, ChangelogMode, EventTime, Node, Operator, QueryPlan, SourceNode,
+    StateBound, WindowKey,
+};
+pub use refuse::streams_read;
+
+use crate::sql::{self, Position, SqlError, Statement};
+
+/// Plans the one query of `sql` over the streams of `catalog` and those that the text itself declares.
+///
+/// # Errors
+/// What is wrong with the text, at its line and column: grammar, an unknown name, a type that does not fit, or
+/// something a stream cannot do yet.
+pub fn plan(sql: &str, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
+    let mut catalog = catalog.clone();
+    let mut query = None;
+    for statement in sql::parse(sql)? {
+        match statement {
+            Statement::CreateStream(create) => catalog.declare(create)?,
+            Statement::Query(next) => {
+                if let Some(first) = query.replace(next) {
+                    let first: Box<sql::QueryStatement> = first;
+                    return Err(SqlError::new(first.position, "here are two queries, and a plan has one")
+                        .with_help("give each query its own name"));
+                }
+            }
+        }
+    }
+    let query = query.ok_or_else(|| {
+        SqlError::new(Position::START, "there is no query here").with_help("a plan needs one SELECT")
+    })?;
+    refuse::refuse_unsupported(&query)?;
+    let context = PlanningContext::for_streams(&catalog);
+    let logical = to_logical(&query, &context)?;
+    let optimized =
+        logical::optimized_for_streams(logical).map_err(|error| from_datafusion(&error, query.position))?;
+    lower::lower(&optimized, &catalog, &query).map(|mut plan| {
+        plan.sql = Arc::from(query.query.to_string());
+        plan
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+//! One epoch from record bytes to record bytes: decode, run the chain, encode. Pure and deterministic.
+//!
+//! Every output has a sequence number inside its epoch, and the same epoch run again gives the same records with the
+//! same numbers; that is what lets recovery skip those that are in the topic already.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use ottla_client::{Header, Record};
+use ottla_formats::Format;
+
+use super::dead_letter::{Stage, dead_letter};
+use super::error::QueryError;
+use super::input::{EpochInput, InputRecord};
+use crate::operators::{Chain, EpochResult, Rejected, Rows};
+use crate::planner::{ChangelogMode, QueryPlan};
+use crate::state::changelog::{Commit, Epoch, Intent, Totals};
+use crate::state::{StateDelta, StateStore};
+
+/// The header that names the epoch and sequence number of an output: `<query>/<epoch>/<sequence>`.
+pub const EPOCH_HEADER: &str = "ottla.epoch";
+
+/// Records decoded at a time: enough for vectorised kernels, few enough for the caches.
+const CHUNK_RECORDS: usize = 8_192;
+
+/// Everything about a query that does not change while it runs.
+pub struct EpochRunner {
+    name: String,
+    plan: Arc<QueryPlan>,
+    chain: Chain,
+    input: Arc<dyn Format>,
+    output: Arc<dyn Format>,
+}
+
+/// Which partition of its topic an output goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The one that its key hashes to, as every Kafka client does it.
+    Key,
+    /// The one with the number of the input's partition, modulo their count, so that order is kept.
+    Input(i32),
+}
+
+/// A record to be written.
+#[derive(Debug, Clone)]
+pub struct OutputRecord {
+    /// Its place.
+    pub target: Target,
+    /// The record, with its `ottla.epoch` header.
+    pub record: Record,
+}
+
+/// What an epoch writes. A record's sequence number is its index.
+#[derive(Debug, Default)]
+pub struct EpochOutputs {
+    /// For the output topic.
+    pub outputs: Vec<OutputRecord>,
+    /// For the dead-letter topic.
+    pub dead_letters: Vec<OutputRecord>,
+    /// Changes of state.
+    pub deltas: Vec<StateDelta>,
+    /// The newest event time per input partition.
+    pub event_times: BTreeMap<i32, i64>,
+    /// The watermark after the epoch.
+    pub watermark: Option<i64>,
+    /// What the epoch adds to the totals.
+    pub counts: Totals,
+}
+
+/// A record that was rejected, with the stage that rejected it.
+struct Letter {
+    rejected: Rejected,
+    stage: Stage,
+}
+
+impl EpochRunner {
+    /// A runner of `plan`, whose results are written as `output_format`.
+    ///
+    /// # Errors
+    /// When a format's name stands for nothing.
+    pub fn new(name: &str, plan: Arc<QueryPlan>, output_format: &str) -> Result<Self, QueryError> {
+        let format = |format: &str| {
+            ottla_formats::format_named(format).ok_or_else(|| QueryError::Config {
+                query: name.to_owned(),
+                reason: format!("there is no format `{format}`"),
+            })
+        };
+        Ok(EpochRunner {
+            name: name.to_owned(),
+            chain: Chain::new(Arc::clone(&plan)),
+            input: format(&plan.source.format)?,
+            output: format(output_format)?,
+            plan,
+        })
+    }
+
+    /// The place of the operator that keeps state.
+    pub fn stateful_operator(&self) -> u16 {
+        self.chain.stateful_operator()
+    }
+
+    /// The plan that is run.
+    pub fn plan(&self) -> &QueryPlan {
+        &self.plan
+    }
+
+    /// Runs one epoch over exactly the input that `intent` says.
+    ///
+    /// # Errors
+    /// Never because of an input record: those become dead letters.
+    pub fn run(
+        &self,
+        commit: &Commit,
+        store: &StateStore,
+        intent: &Intent,
+        input: &EpochInput,
+    ) -> Result<EpochOutputs, QueryError> {
+        let mut epoch = self.chain.begin(commit).map_err(|source| self.operator_error(source))?;
+        let mut letters = Vec::new();
+        let mut first = 0;
+        for (partition, records) in input {
+            for chunk in records.chunks(CHUNK_RECORDS) {
+                let rows = self.decode(chunk, first, &mut letters)?;
+                epoch.push(*partition, rows).map_err(|source| self.operator_error(source))?;
+                first += chunk.len() as u32;
+            }
+        }
+        let result = epoch.finish(store, intent).map_err(|source| self.operator_error(source))?;
+        self.write(intent, input, result, letters)
+    }
+
+    /// Decodes records, whose origins are counted from `first`.
+    fn decode(
+        &self,
+        records: &[InputRecord],
+        first: u32,
+        letters: &mut Vec<Letter>,
+    ) -> Result<Rows, QueryError> {
+        let mut payloads: Vec<&[u8]> = Vec::with_capacity(records.len());
+        let mut origins: Vec<u32> = Vec::with_capacity(records.len());
+        let mut reject = |origin: u32, reason: String| {
+            let rejected = Rejected { origin, reason, is_late: false };
+            letters.push(Letter { rejected, stage: Stage::ValueConverter });
+        };
+        for (origin, record) in (first..).zip(records) {
+            match &record.value {
+                Some(value) => {
+                    payloads.push(value);
+                    origins.push(origin);
+                }
+                None => reject(origin, "it has no value (a tombstone), and a stream only grows".to_owned()),
+            }
+        }
+        let decoded = self
+            .input
+            .decode(&payloads, &self.plan.source.schema)
+            .map_err(|source| QueryError::Format { query: self.name.clone(), source })?;
+        let origin_of = |index: u32| origins.get(index as usize).copied().unwrap_or(first);
+        for bad in decoded.bad {
+            reject(origin_of(bad.index), bad.reason);
+        }
+        let origins = UInt32Array::from_iter_values(decoded.rows.iter().map(|index| origin_of(*index)));
+        Ok(Rows { batch: decoded.batch, origins })
+    }
+
+    fn write(
+        &self,
+        intent: &Intent,
+        input: &EpochInput,
+        result: EpochResult,
+        mut letters: Vec<Letter>,
+    ) -> Result<EpochOutputs, QueryError> {
+        letters.extend(
+            result.rejected.into_iter().map(|rejected| Letter { rejected, stage: Stage::Transformation }),
+        );
+        letters.sort_by_key(|letter| letter.rejected.origin);
+        let late = letters.iter().filter(|letter| letter.rejected.is_late).count() as u64;
+        let records = Records::new(input);
+        let dead_letters = self.dead_letters(intent.epoch, &records, &letters);
+        let mut outputs = Vec::new();
+        if let Some(keys) = result.deletes {
+            self.write_deletes(intent, &keys, &mut outputs)?;
+        }
+        if let Some(rows) = result.upserts {
+            self.write_groups(intent, &rows, &mut outputs)?;
+        }
+        for rows in result.rows {
+            self.write_rows(intent, &records, &rows, &mut outputs)?;
+        }
+        Ok(EpochOutputs {
+            counts: Totals {
+                rows_in: records.count() as u64,
+                rows_out: outputs.len() as u64,
+                rows_bad: dead_letters.len() as u64 - late,
+                rows_late: late,
+            },
+            outputs,
+            dead_letters,
+            deltas: result.deltas,
+            event_times: result.clock.newest().clone(),
+            watermark: result.watermark.0,
+        })
+    }
+
+    fn dead_letters(&self, epoch: Epoch, records: &Records<'_>, letters: &[Letter]) -> Vec<OutputRecord> {
+        let mut written = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let Some((partition, record)) = records.get(letter.rejected.origin) else { continue };
+            let topic = &self.plan.source.topic;
+            let mut record =
+                dead_letter(&self.name, topic, partition, record, &letter.rejected, letter.stage);
+            record.headers.push(self.epoch_header(epoch, written.len()));
+            written.push(OutputRecord { target: Target::Input(partition), record });
+        }
+        written
+    }
+
+    fn write_deletes(
+        &self,
+        intent: &Intent,
+        keys: &RecordBatch,
+        outputs: &mut Vec<OutputRecord>,
+    ) -> Result<(), QueryError> {
+        for key in self.encode_keys(keys)? {
+            self.push(intent, Target::Key, Some(key), None, intent.now_ms, outputs);
+        }
+        Ok(())
+    }
+
+    fn write_groups(
+        &self,
+        intent: &Intent,
+        rows: &RecordBatch,
+        outputs: &mut Vec<OutputRecord>,
+    ) -> Result<(), QueryError> {
+        let values = self.encode(rows)?;
+        let has_key = self.plan.mode == ChangelogMode::Upsert || !self.plan.upsert_key.is_empty();
+        let mut keys = match has_key {
+            true => {
+                let keys =
+                    rows.project(&self.plan.upsert_key).map_err(|error| self.operator_error(error.into()))?;
+                self.encode_keys(&keys)?.into_iter()
+            }
+            false => Vec::new().into_iter(),
+        };
+        for value in values {
+            let key = keys.next();
+            let target = if key.is_some() { Target::Key } else { Target::Input(0) };
+            self.push(intent, target, key, Some(value), intent.now_ms, outputs);
+        }
+        Ok(())
+    }
+
+    fn write_rows(
+        &self,
+        intent: &Intent,
+        records: &Records<'_>,
+        rows: &Rows,
+        outputs: &mut Vec<OutputRecord>,
+    ) -> Result<(), QueryError> {
+        for (value, origin) in self.encode(&rows.batch)?.into_iter().zip(rows.origins.values()) {
+            let Some((partition, record)) = records.get(*origin) else { continue };
+            let target = if record.key.is_some() { Target::Key } else { Target::Input(partition) };
+            self.push(intent, target, record.key.clone(), Some(value), record.timestamp_ms, outputs);
+        }
+        Ok(())
+    }
+
+    fn push(
+        &self,
+        intent: &Intent,
+        target: Target,
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+        timestamp_ms: i64,
+        outputs: &mut Vec<OutputRecord>,
+    ) {
+        let headers = vec![self.epoch_header(intent.epoch, outputs.len())];
+        outputs.push(OutputRecord {
+            target,
+            record: Record { key, value, headers, timestamp_ms: Some(timestamp_ms) },
+        });
+    }
+
+    fn epoch_header(&self, epoch: Epoch, sequence: usize) -> Header {
+        Header {
+            key: EPOCH_HEADER.into(),
+            value: Some(Bytes::from(format!("{}/{epoch}/{sequence}", self.name))),
+        }
+    }
+
+    fn encode(&self, batch: &RecordBatch) -> Result<Vec<Bytes>, QueryError> {
+        self.output.encode(batch).map_err(|source| QueryError::Format { query: self.name.clone(), source })
+    }
+
+    /// Keys are JSON objects whatever the values are: Kafka compares them byte by byte, and the format writes the same
+    /// columns in the same order every time.
+    fn encode_keys(&self, keys: &RecordBatch) -> Result<Vec<Bytes>, QueryError> {
+        if keys.num_columns() == 0 {
+            return Ok(vec![Bytes::from_static(b"{}"); keys.num_rows()]);
+        }
+        ottla_formats::JsonFormat
+            .encode(keys)
+            .map_err(|source| QueryError::Format { query: self.name.clone(), source })
+    }
+
+    fn operator_error(&self, source: datafusion::common::DataFusionError) -> QueryError {
+        QueryError::Operator { query: self.name.clone(), source }
+    }
+
+    /// The columns of the output.
+    pub fn output_schema(&self) -> &SchemaRef {
+        &self.plan.output_schema
+    }
+}
+
+/// The epoch and sequence number in a record's header, if the record is an output of the query.
+pub fn epoch_of(query: &str, headers: &[Header]) -> Option<(Epoch, usize)> {
+    let header = headers.iter().rev().find(|header| header.key == EPOCH_HEADER)?;
+    let text = std::str::from_utf8(header.value.as_deref()?).ok()?;
+    let numbers = text.strip_prefix(query)?.strip_prefix('/')?;
+    let (epoch, sequence) = numbers.split_once('/')?;
+    Some((Epoch(epoch.parse().ok()?), sequence.parse().ok()?))
+}
+
+/// The records of an epoch by origin: their place in the input, partition after partition.
+struct Records<'a> {
+    /// The partition, the origin of its first record, and its records.
+    partitions: Vec<(i32, u32, &'a [InputRecord])>,
+}
+
+impl<'a> Records<'a> {
+    fn new(input: &'a EpochInput) -> Self {
+        let mut first = 0;
+        let mut partitions = Vec::with_capacity(input.len());
+        for (partition, records) in input {
+            partitions.push((*partition, first, records.as_slice()));
+            first += records.len() as u32;
+        }
+        Records { partitions }
+    }
+
+    fn count(&self) -> usize {
+        self.partitions.iter().map(|(_, _, records)| records.len()).sum()
+    }
+
+    fn get(&self, origin: u32) -> Option<(i32, &'a InputRecord)> {
+        let after = self.partitions.partition_point(|(_, first, _)| *first <= origin);
+        let (partition, first, records) = self.partitions.get(after.checked_sub(1)?)?;
+        records.get((origin - first) as usize).map(|record| (*partition, record))
+    }
+}

@@ -1,0 +1,112 @@
+//! Why a running query stopped.
+
+use datafusion::common::DataFusionError;
+use ottla_client::ClientError;
+use ottla_formats::FormatError;
+
+use crate::state::changelog::{ChangelogError, Epoch};
+
+/// Why a query could not start or go on. What was committed before stays, and a restart goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The cluster could not be reached or refused.
+    #[error("query {query}: {source}")]
+    Client {
+        /// The query's name.
+        query: String,
+        /// What happened.
+        source: ClientError,
+    },
+    /// The changelog has a record that this Ottla cannot read.
+    #[error("query {query}: offset {offset} of its changelog: {source}")]
+    Changelog {
+        /// The query's name.
+        query: String,
+        /// The record's offset.
+        offset: i64,
+        /// What is wrong with it.
+        source: ChangelogError,
+    },
+    /// The changelog's records do not follow from each other.
+    #[error("query {query}: offset {offset} of its changelog cannot follow what is before it: {reason}")]
+    ChangelogOrder {
+        /// The query's name.
+        query: String,
+        /// The record's offset.
+        offset: i64,
+        /// What was expected.
+        reason: String,
+    },
+    /// The changelog was made by another query text, or for another query.
+    #[error(
+        "query {query}: its state was made by another query ({made_by}); give the new one another name, or delete its changelog and its output"
+    )]
+    StateOfAnotherQuery {
+        /// The query's name.
+        query: String,
+        /// Whose state it is.
+        made_by: String,
+    },
+    /// Somebody else writes to the changelog.
+    #[error(
+        "query {query}: another instance writes to its changelog (offset {found}, expected {expected}); only one may run"
+    )]
+    AnotherInstance {
+        /// The query's name.
+        query: String,
+        /// The offset that the next record should have had.
+        expected: i64,
+        /// The offset that it got.
+        found: i64,
+    },
+    /// Input records that a decided epoch needs are no longer in the topic.
+    #[error(
+        "query {query}: epoch {epoch} needs records of partition {partition} from offset {from}, and the topic now begins at {found}; they were deleted too early"
+    )]
+    InputGone {
+        /// The query's name.
+        query: String,
+        /// The epoch.
+        epoch: Epoch,
+        /// The input partition.
+        partition: i32,
+        /// The first offset needed.
+        from: i64,
+        /// The first offset there is.
+        found: i64,
+    },
+    /// An operator failed over a whole group, not over a row.
+    #[error("query {query}: {source}")]
+    Operator {
+        /// The query's name.
+        query: String,
+        /// What happened.
+        source: DataFusionError,
+    },
+    /// The result cannot be written in its format, or the input's schema cannot be read in its.
+    #[error("query {query}: {source}")]
+    Format {
+        /// The query's name.
+        query: String,
+        /// What happened.
+        source: FormatError,
+    },
+    /// A name in the configuration stands for nothing.
+    #[error("query {query}: {reason}")]
+    Config {
+        /// The query's name.
+        query: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The task that ran the query is gone without a word, e.g. because the runtime shut down.
+    #[error("query {query} was torn down")]
+    TornDown {
+        /// The query's name.
+        query: String,
+    },
+    /// A test ended the process here.
+    #[cfg(test)]
+    #[error("killed")]
+    Killed,
+}

@@ -1,0 +1,240 @@
+//! Input that has been fetched and not yet been given to an epoch. Pure.
+//!
+//! ```text
+//!  committed          taken by the pending epoch        fetched                end of the log
+//! ────┼──────────────────────────┼─────────────────────────┼──────────────────────────┼──▶ offset
+//!                                └──────── buffered ────────┘
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use ottla_client::Header;
+
+use crate::state::changelog::Offsets;
+
+/// A record of the input topic.
+#[derive(Debug, Clone)]
+pub struct InputRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp, milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value; none is a tombstone.
+    pub value: Option<Bytes>,
+    /// Its headers.
+    pub headers: Vec<Header>,
+}
+
+impl InputRecord {
+    fn size_bytes(&self) -> usize {
+        let held = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        held(&self.key) + held(&self.value)
+    }
+}
+
+/// Records of one partition as a poll gives them, in order and following the last ones given.
+#[derive(Debug)]
+pub struct FetchedInput {
+    /// The partition.
+    pub partition: i32,
+    /// The records; may be none, when only the end of the log is news.
+    pub records: Vec<InputRecord>,
+    /// The offset after the last record of the partition, as the broker last said.
+    pub log_end: i64,
+}
+
+/// How much one epoch may take. Whichever comes first ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochLimits {
+    /// Records.
+    pub records_max: usize,
+    /// Bytes of keys and values.
+    pub bytes_max: usize,
+}
+
+impl Default for EpochLimits {
+    fn default() -> Self {
+        EpochLimits { records_max: 100_000, bytes_max: 64 << 20 }
+    }
+}
+
+/// The records of an epoch, per partition in the order of their offsets.
+pub type EpochInput = BTreeMap<i32, Vec<InputRecord>>;
+
+/// Fetched records that wait for an epoch.
+#[derive(Debug, Default)]
+pub struct InputBuffer {
+    partitions: BTreeMap<i32, PartitionBuffer>,
+    records: usize,
+    size_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct PartitionBuffer {
+    records: VecDeque<InputRecord>,
+    /// The offset after the last record fetched.
+    fetched: i64,
+    log_end: i64,
+}
+
+impl InputBuffer {
+    /// A buffer that goes on from the committed offsets.
+    pub fn new(committed: &Offsets) -> Self {
+        let partitions = committed
+            .iter()
+            .map(|(partition, offset)| {
+                (*partition, PartitionBuffer { fetched: *offset, ..PartitionBuffer::default() })
+            })
+            .collect();
+        InputBuffer { partitions, ..InputBuffer::default() }
+    }
+
+    /// Takes in what a poll gave.
+    pub fn add(&mut self, fetched: FetchedInput) {
+        let partition = self.partitions.entry(fetched.partition).or_default();
+        for record in fetched.records {
+            // A fetch may begin in the middle of a batch, before the position asked for.
+            if record.offset < partition.fetched {
+                continue;
+            }
+            partition.fetched = record.offset + 1;
+            self.records += 1;
+            self.size_bytes += record.size_bytes();
+            partition.records.push_back(record);
+        }
+        partition.log_end = partition.log_end.max(fetched.log_end).max(partition.fetched);
+    }
+
+    /// The number of records waiting.
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Whether one epoch could not take more.
+    pub fn is_full(&self, limits: EpochLimits) -> bool {
+        self.records >= limits.records_max || self.size_bytes >= limits.bytes_max
+    }
+
+    /// Whether everything that the broker told of has been fetched.
+    pub fn is_caught_up(&self) -> bool {
+        self.partitions.values().all(|partition| partition.fetched >= partition.log_end)
+    }
+
+    /// Where an epoch ends that takes as much as it may: partitions share the limits by turns, lowest first.
+    pub fn cut(&self, limits: EpochLimits) -> Offsets {
+        let mut ends = Offsets::new();
+        let (mut records, mut bytes) = (0, 0);
+        let count = self.partitions.values().filter(|partition| !partition.records.is_empty()).count().max(1);
+        for (number, partition) in &self.partitions {
+            let (records_share, bytes_share) =
+                (records + limits.records_max.div_ceil(count), bytes + limits.bytes_max / count);
+            let mut end = partition.records.front().map_or(partition.fetched, |record| record.offset);
+            for record in &partition.records {
+                let is_first = records == 0;
+                if !is_first && (records >= records_share.min(limits.records_max) || bytes >= bytes_share) {
+                    break;
+                }
+                records += 1;
+                bytes += record.size_bytes();
+                end = record.offset + 1;
+            }
+            ends.insert(*number, end);
+        }
+        ends
+    }
+
+    /// Partitions that hold records at or after these offsets, fetched or not.
+    pub fn unread_after(&self, ends: &Offsets) -> Vec<i32> {
+        let is_unread = |(number, partition): &(&i32, &PartitionBuffer)| {
+            partition.log_end > ends.get(number).copied().unwrap_or_default()
+        };
+        self.partitions.iter().filter(is_unread).map(|(number, _)| *number).collect()
+    }
+
+    /// Whether everything before these offsets has been fetched.
+    pub fn holds(&self, ends: &Offsets) -> bool {
+        ends.iter().all(|(number, end)| {
+            *end == 0 || self.partitions.get(number).is_some_and(|partition| partition.fetched >= *end)
+        })
+    }
+
+    /// Takes out everything before these offsets.
+    pub fn take(&mut self, ends: &Offsets) -> EpochInput {
+        let mut taken = EpochInput::new();
+        for (number, end) in ends {
+            let Some(partition) = self.partitions.get_mut(number) else { continue };
+            let mut records = Vec::new();
+            while let Some(record) = partition.records.pop_front_if(|record| record.offset < *end) {
+                self.records -= 1;
+                self.size_bytes -= record.size_bytes();
+                records.push(record);
+            }
+            if !records.is_empty() {
+                taken.insert(*number, records);
+            }
+        }
+        taken
+    }
+
+    /// The ends of the logs as last heard, per partition.
+    pub fn log_ends(&self) -> Offsets {
+        self.partitions.iter().map(|(number, partition)| (*number, partition.log_end)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fetched(partition: i32, offsets: std::ops::Range<i64>, log_end: i64) -> FetchedInput {
+        let record = |offset| InputRecord {
+            offset,
+            timestamp_ms: 0,
+            key: None,
+            value: Some(Bytes::from_static(b"1234567890")),
+            headers: Vec::new(),
+        };
+        FetchedInput { partition, records: offsets.map(record).collect(), log_end }
+    }
+
+    fn limits(records_max: usize, bytes_max: usize) -> EpochLimits {
+        EpochLimits { records_max, bytes_max }
+    }
+
+    #[test]
+    fn partitions_share_an_epoch() {
+        let mut buffer = InputBuffer::default();
+        buffer.add(fetched(0, 0..100, 100));
+        buffer.add(fetched(1, 50..60, 60));
+        assert_eq!(buffer.cut(limits(20, 1 << 20)), Offsets::from([(0, 10), (1, 60)]));
+        assert_eq!(buffer.cut(limits(1000, 1 << 20)), Offsets::from([(0, 100), (1, 60)]));
+        let taken = buffer.take(&Offsets::from([(0, 10), (1, 60)]));
+        assert_eq!((taken[&0].len(), taken[&1].len(), buffer.len()), (10, 10, 90));
+        assert_eq!(buffer.unread_after(&Offsets::from([(0, 10), (1, 60)])), [0]);
+    }
+
+    #[test]
+    fn an_epoch_takes_one_record_even_when_it_is_larger_than_all_may_be() {
+        let mut buffer = InputBuffer::default();
+        buffer.add(fetched(0, 0..3, 3));
+        assert_eq!(buffer.cut(limits(10, 1)), Offsets::from([(0, 1)]));
+    }
+
+    #[test]
+    fn records_before_the_position_are_not_taken_twice() {
+        let mut buffer = InputBuffer::new(&Offsets::from([(0, 5)]));
+        buffer.add(fetched(0, 3..8, 9));
+        assert_eq!(buffer.len(), 3);
+        assert!(!buffer.is_caught_up());
+        assert!(buffer.holds(&Offsets::from([(0, 8), (1, 0)])));
+        assert!(!buffer.holds(&Offsets::from([(0, 9)])));
+    }
+}

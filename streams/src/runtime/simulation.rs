@@ -1,0 +1,347 @@
+//! Queries over topics in memory, in a process that dies after any effect.
+//!
+//! The property: whatever dies, and as often as it does, the topics at the end hold record for record what they hold
+//! when nothing dies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ottla_client::{Record, partition_of_key};
+use proptest::prelude::*;
+
+use super::*;
+use crate::planner::{Catalog, plan};
+use crate::state::changelog::{ChangelogRecord, Epoch, Header, Offsets};
+
+/// The topics of one query, which outlive the process.
+#[derive(Debug, Default)]
+struct Topics {
+    input: BTreeMap<i32, Vec<InputRecord>>,
+    changelog: Vec<(Bytes, Option<Bytes>)>,
+    sinks: BTreeMap<Sink, BTreeMap<i32, Vec<Record>>>,
+}
+
+/// One process's view of the topics.
+struct MemoryLog {
+    topics: Arc<Mutex<Topics>>,
+    positions: Mutex<Offsets>,
+    /// Records that it may still write before it dies; `None` is for ever.
+    lives: Mutex<Option<usize>>,
+}
+
+const SINK_PARTITIONS: i32 = 3;
+
+impl MemoryLog {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().unwrap()
+    }
+
+    fn effect(&self) -> Result<(), QueryError> {
+        match self.lives.lock().unwrap().as_mut() {
+            Some(0) => Err(QueryError::Killed),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl QueryLog for MemoryLog {
+    async fn read_changelog(&self, from: i64) -> Result<Vec<RawChangelogRecord>, QueryError> {
+        let topics = self.topics();
+        let records = topics.changelog.iter().enumerate().skip(from as usize).take(3);
+        Ok(records
+            .map(|(offset, (key, value))| RawChangelogRecord {
+                offset: offset as i64,
+                key: Some(key.clone()),
+                value: value.clone(),
+            })
+            .collect())
+    }
+
+    async fn append_changelog(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, QueryError> {
+        let first = self.topics().changelog.len() as i64;
+        for record in records {
+            self.effect()?;
+            self.topics().changelog.push(record);
+        }
+        Ok(first)
+    }
+
+    async fn seek_input(&self, positions: &Offsets) -> Result<(), QueryError> {
+        *self.positions.lock().unwrap() = positions.clone();
+        Ok(())
+    }
+
+    async fn poll_input(&self, _timeout: Duration) -> Result<Vec<FetchedInput>, QueryError> {
+        // Time does not pass here, but others must have their turn.
+        tokio::task::yield_now().await;
+        let topics = self.topics();
+        let mut positions = self.positions.lock().unwrap();
+        let fetch = |(partition, records): (&i32, &Vec<InputRecord>)| {
+            let from = positions.insert(*partition, records.len() as i64).unwrap_or_default();
+            let records: Vec<InputRecord> = records.iter().skip(from as usize).cloned().collect();
+            let log_end = from + records.len() as i64;
+            FetchedInput { partition: *partition, records, log_end }
+        };
+        Ok(topics.input.iter().map(fetch).collect())
+    }
+
+    async fn input_ends(&self) -> Result<Offsets, QueryError> {
+        Ok(self
+            .topics()
+            .input
+            .iter()
+            .map(|(partition, records)| (*partition, records.len() as i64))
+            .collect())
+    }
+
+    async fn write(&self, sink: Sink, records: Vec<OutputRecord>) -> Result<Offsets, QueryError> {
+        let mut ends = Offsets::new();
+        for output in records {
+            self.effect()?;
+            let partition = match (output.target, &output.record.key) {
+                (Target::Key, Some(key)) => partition_of_key(key, SINK_PARTITIONS),
+                (Target::Key, None) => 0,
+                (Target::Input(partition), _) => partition % SINK_PARTITIONS,
+            };
+            let mut topics = self.topics();
+            let log = topics.sinks.entry(sink).or_default().entry(partition).or_default();
+            log.push(output.record);
+            ends.insert(partition, log.len() as i64);
+        }
+        Ok(ends)
+    }
+
+    async fn sink_ends(&self, sink: Sink) -> Result<Offsets, QueryError> {
+        let topics = self.topics();
+        let partitions = topics.sinks.get(&sink).into_iter().flatten();
+        Ok(partitions.map(|(partition, records)| (*partition, records.len() as i64)).collect())
+    }
+
+    async fn written(&self, sink: Sink, from: &Offsets, epoch: Epoch) -> Result<BTreeSet<usize>, QueryError> {
+        let topics = self.topics();
+        let mut found = BTreeSet::new();
+        for (partition, records) in topics.sinks.get(&sink).into_iter().flatten() {
+            let from = from.get(partition).copied().unwrap_or_default() as usize;
+            let tags = records.iter().skip(from).filter_map(|record| epoch_of("q", &record.headers));
+            found.extend(tags.filter(|(of, _)| *of == epoch).map(|(_, sequence)| sequence));
+        }
+        Ok(found)
+    }
+
+    fn now_ms(&self) -> i64 {
+        1_700_000_000_000
+    }
+}
+
+const STREAM: &str = "CREATE STREAM s (k STRING, v INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND) \
+     WITH (topic = 'in'); ";
+const QUERIES: [&str; 4] = [
+    "SELECT k, v + 1 AS w FROM s WHERE v <> 3",
+    "SELECT k, COUNT(*) AS c, SUM(v) AS t, AVG(v) AS a FROM s GROUP BY k HAVING SUM(v) > 2",
+    "SELECT k, window_start, COUNT(*) AS c, COUNT(*) FILTER (WHERE v IS NULL) AS n, MAX(v) AS m, COUNT(DISTINCT v) AS d \
+     FROM TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '5' SECOND) GROUP BY k, window_start, window_end EMIT FINAL",
+    "SELECT k, window_end, MIN(v) AS m FROM TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '5' SECOND) GROUP BY k, window_end",
+];
+
+/// One life of the query: until it has finished or died.
+fn live(
+    topics: &Arc<Mutex<Topics>>,
+    query: &str,
+    records_max: usize,
+    lives: Option<usize>,
+) -> Result<QueryStatus, QueryError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let log =
+            MemoryLog { topics: Arc::clone(topics), positions: Mutex::default(), lives: Mutex::new(lives) };
+        let mut config = QueryConfig::new("q", plan(&format!("{STREAM}{query}"), &Catalog::new()).unwrap());
+        config.pace.interval_min = Duration::ZERO;
+        config.pace.limits = EpochLimits { records_max, bytes_max: usize::MAX };
+        let handle = Query::start_on(Arc::new(log), config).unwrap();
+        handle.finish().await
+    })
+}
+
+fn record(offset: i64, key: u8, value: Option<i64>, second: Option<i64>, is_bad: bool) -> InputRecord {
+    let number = value.map_or("null".to_owned(), |value| value.to_string());
+    let time = second
+        .map_or("null".to_owned(), |second| format!("\"2013-01-01T00:00:{:02}Z\"", second.rem_euclid(60)));
+    let text = match is_bad {
+        true => "{\"k\": 12, oops".to_owned(),
+        false => format!("{{\"k\":\"k{key}\",\"v\":{number},\"ts\":{time}}}"),
+    };
+    InputRecord {
+        offset,
+        timestamp_ms: 1_000 + offset,
+        key: (key != 0).then(|| Bytes::from(format!("k{key}"))),
+        value: (key != 3).then(|| Bytes::from(text)),
+        headers: Vec::new(),
+    }
+}
+
+/// What a consumer sees at the end, and the state that a restart would find.
+fn outcome(topics: &Arc<Mutex<Topics>>, query: &str) -> (BTreeMap<Sink, BTreeMap<i32, Vec<String>>>, String) {
+    let topics = topics.lock().unwrap();
+    let show = |record: &Record| {
+        let text =
+            |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let headers: Vec<(String, Option<String>)> = record
+            .headers
+            .iter()
+            .map(|header| (String::from_utf8_lossy(&header.key).into_owned(), text(&header.value)))
+            .collect();
+        format!("{:?} {:?} {:?} {:?}", text(&record.key), text(&record.value), record.timestamp_ms, headers)
+    };
+    let sinks = topics
+        .sinks
+        .iter()
+        .map(|(sink, partitions)| {
+            (
+                *sink,
+                partitions.iter().map(|(number, log)| (*number, log.iter().map(show).collect())).collect(),
+            )
+        })
+        .collect();
+    let plan = plan(&format!("{STREAM}{query}"), &Catalog::new()).unwrap();
+    let runner = EpochRunner::new("q", Arc::new(plan), "json").unwrap();
+    let header = Header { query: "q".to_owned(), fingerprint: runner.plan().state_fingerprint() };
+    let mut machine = Machine::new(header, runner.stateful_operator());
+    for (offset, (key, value)) in (0..).zip(&topics.changelog) {
+        machine.apply_bytes(offset, Some(key), value.as_ref()).unwrap();
+        machine.invariants();
+    }
+    assert_eq!(machine.pending(), None);
+    (sinks, format!("{:?} {:?}", machine.committed(), machine.store()))
+}
+
+fn topics_of(records: &[(i32, u8, Option<i64>, Option<i64>, bool)]) -> Arc<Mutex<Topics>> {
+    let mut topics = Topics::default();
+    for (partition, key, value, second, is_bad) in records {
+        let log = topics.input.entry(*partition).or_default();
+        log.push(record(log.len() as i64, *key, *value, *second, *is_bad));
+    }
+    Arc::new(Mutex::new(topics))
+}
+
+fn some_records() -> Vec<(i32, u8, Option<i64>, Option<i64>, bool)> {
+    (0..40)
+        .map(|number: i64| {
+            let value = (number % 7 != 0).then_some(number % 5 - 1);
+            let second = (number % 11 != 3)
+                .then_some(number + (number % 3) * 2 - if number % 13 == 12 { 20 } else { 0 });
+            ((number % 2) as i32, (number % 4) as u8, value, second, number % 17 == 5)
+        })
+        .collect()
+}
+
+#[test]
+fn a_process_that_dies_after_any_effect_leaves_what_one_that_lives_leaves() {
+    for query in QUERIES {
+        let undisturbed = topics_of(&some_records());
+        let status = live(&undisturbed, query, 7, None).unwrap();
+        assert_eq!(status.phase, QueryPhase::Finished);
+        assert_eq!(status.totals.rows_in, 40, "{query}");
+        assert!(status.totals.rows_bad > 0 && status.totals.rows_out > 0, "{query} {status:?}");
+        let expected = outcome(&undisturbed, query);
+        for lives in 0.. {
+            let topics = topics_of(&some_records());
+            match live(&topics, query, 7, Some(lives)) {
+                Ok(_) => break,
+                Err(QueryError::Killed) => {}
+                Err(other) => panic!("{query}: {other}"),
+            }
+            let revived = live(&topics, query, 7, None).unwrap();
+            assert_eq!(outcome(&topics, query), expected, "{query}, dead after {lives} effects");
+            assert_eq!(revived.totals, status.totals);
+        }
+    }
+}
+
+#[test]
+fn late_rows_and_rows_without_time_become_dead_letters_with_their_reason() {
+    let query = QUERIES[2];
+    let topics = topics_of(&[
+        (0, 1, Some(1), Some(1), false),
+        (0, 1, Some(2), Some(30), false),
+        (0, 1, Some(3), Some(2), false),
+        (0, 1, Some(4), None, false),
+        (0, 1, Some(5), Some(31), true),
+    ]);
+    let status = live(&topics, query, 2, None).unwrap();
+    assert_eq!((status.totals.rows_late, status.totals.rows_bad, status.totals.rows_out), (1, 2, 2));
+    let (sinks, _) = outcome(&topics, query);
+    let letters = sinks[&Sink::DeadLetters][&0].join("\n");
+    for reason in ["came late", "ts is null", "__connect.errors.offset", "VALUE_CONVERTER", "LateRow"] {
+        assert!(letters.contains(reason), "{reason} in {letters}");
+    }
+    assert_eq!(status.watermark, Some(i64::MAX));
+}
+
+#[test]
+fn a_restart_after_the_end_has_nothing_to_do_and_does_nothing() {
+    for query in QUERIES {
+        let topics = topics_of(&some_records());
+        live(&topics, query, 100, None).unwrap();
+        let before = outcome(&topics, query);
+        let status = live(&topics, query, 100, None).unwrap();
+        assert_eq!(status.phase, QueryPhase::Finished);
+        assert_eq!(outcome(&topics, query), before, "{query}");
+    }
+}
+
+#[test]
+fn a_second_instance_is_noticed_by_the_offsets_of_the_changelog() {
+    let topics = topics_of(&some_records());
+    live(&topics, QUERIES[1], 100, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let log = Arc::new(MemoryLog {
+            topics: Arc::clone(&topics),
+            positions: Mutex::default(),
+            lives: Mutex::new(None),
+        });
+        let config =
+            QueryConfig::new("q", plan(&format!("{STREAM}{}", QUERIES[1]), &Catalog::new()).unwrap());
+        let handle = Query::start_on(log, config).unwrap();
+        let mut status = handle.watch();
+        status.wait_for(|status| status.phase == QueryPhase::Running).await.unwrap();
+        let mut other = topics.lock().unwrap();
+        let (key, value) =
+            ChangelogRecord::Header(Header { query: "q".to_owned(), fingerprint: None }).encode();
+        other.changelog.push((key, value));
+        let next = other.input[&0].len() as i64;
+        other.input.entry(0).or_default().push(record(next, 1, Some(9), Some(9), false));
+        drop(other);
+        let error = handle.wait().await.unwrap_err();
+        assert!(matches!(error, QueryError::AnotherInstance { .. }), "{error}");
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn many_deaths_in_a_row_change_nothing(
+        records in proptest::collection::vec((0..3i32, 0..5u8, proptest::option::of(-3..6i64), proptest::option::weighted(0.9, 0..60i64), proptest::bool::weighted(0.1)), 0..60),
+        query in 0..QUERIES.len(),
+        records_max in 1..20usize,
+        deaths in proptest::collection::vec(0..25usize, 0..8),
+    ) {
+        let query = QUERIES[query];
+        let undisturbed = topics_of(&records);
+        live(&undisturbed, query, records_max, None).unwrap();
+        let topics = topics_of(&records);
+        for lives in deaths {
+            let _ = live(&topics, query, records_max, Some(lives));
+        }
+        live(&topics, query, records_max, None).unwrap();
+        prop_assert_eq!(outcome(&topics, query), outcome(&undisturbed, query));
+    }
+}

@@ -1,0 +1,636 @@
+//! Values as bytes, for keys and rows of state: version 1 of the layout.
+//!
+//! The bytes of two rows of the same types compare as the rows do, nulls first, so that an ordered map of keys is
+//! ordered by value and a range of keys is a range of windows. The layout stands in changelogs for years, so it never
+//! changes; another one would be version 2 beside it.
+//!
+//! | value | bytes |
+//! |---|---|
+//! | null | `00` |
+//! | anything else | `01`, then |
+//! | boolean | `00` or `01` |
+//! | integers, times, decimals | big-endian, the sign bit flipped when signed |
+//! | floats | the IEEE bits big-endian; all flipped when negative, else the sign bit: `totalOrder` |
+//! | text and bytes | each byte, `00` as `00 FF`, and at the end `00 00` |
+//! | lists | `01` before each element, `00` at the end |
+//! | structs | the fields one after the other |
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, GenericListArray, NullArray, OffsetSizeTrait,
+    PrimitiveArray, StructArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type,
+    DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType, FieldRef,
+    Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
+    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type, i256,
+};
+use arrow::error::ArrowError;
+
+/// Bytes that are no row of the types asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// They end in the middle of a value.
+    #[error("the bytes end inside a value of type {0}")]
+    Truncated(DataType),
+    /// A byte stands where none of its kind can.
+    #[error("{byte:#04x} cannot begin or end a value of type {data_type}")]
+    Malformed {
+        /// The byte.
+        byte: u8,
+        /// The type that was read.
+        data_type: DataType,
+    },
+    /// More bytes than the types take.
+    #[error("{0} bytes are left after the last value")]
+    Trailing(usize),
+    /// A type that version 1 has no bytes for.
+    #[error("values of type {0} cannot be stored")]
+    Unsupported(DataType),
+    /// The values do not make an Arrow array, e.g. text that is not UTF-8.
+    #[error(transparent)]
+    Arrow(#[from] ArrowError),
+}
+
+const NULL: u8 = 0;
+const VALUE: u8 = 1;
+const END: u8 = 0;
+
+/// Whether values of this type have bytes.
+pub fn can_store(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(field) | DataType::LargeList(field) => can_store(field.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| can_store(field.data_type())),
+        other => is_flat(other),
+    }
+}
+
+macro_rules! with_primitive {
+    ($data_type:expr, $T:ident => $body:expr, _ => $other:expr) => {
+        match $data_type {
+            DataType::Int8 => {
+                type $T = Int8Type;
+                $body
+            }
+            DataType::Int16 => {
+                type $T = Int16Type;
+                $body
+            }
+            DataType::Int32 => {
+                type $T = Int32Type;
+                $body
+            }
+            DataType::Int64 => {
+                type $T = Int64Type;
+                $body
+            }
+            DataType::UInt8 => {
+                type $T = UInt8Type;
+                $body
+            }
+            DataType::UInt16 => {
+                type $T = UInt16Type;
+                $body
+            }
+            DataType::UInt32 => {
+                type $T = UInt32Type;
+                $body
+            }
+            DataType::UInt64 => {
+                type $T = UInt64Type;
+                $body
+            }
+            DataType::Float32 => {
+                type $T = Float32Type;
+                $body
+            }
+            DataType::Float64 => {
+                type $T = Float64Type;
+                $body
+            }
+            DataType::Date32 => {
+                type $T = Date32Type;
+                $body
+            }
+            DataType::Date64 => {
+                type $T = Date64Type;
+                $body
+            }
+            DataType::Time32(TimeUnit::Second) => {
+                type $T = Time32SecondType;
+                $body
+            }
+            DataType::Time32(TimeUnit::Millisecond) => {
+                type $T = Time32MillisecondType;
+                $body
+            }
+            DataType::Time64(TimeUnit::Microsecond) => {
+                type $T = Time64MicrosecondType;
+                $body
+            }
+            DataType::Time64(TimeUnit::Nanosecond) => {
+                type $T = Time64NanosecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Second, _) => {
+                type $T = TimestampSecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                type $T = TimestampMillisecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                type $T = TimestampMicrosecondType;
+                $body
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                type $T = TimestampNanosecondType;
+                $body
+            }
+            DataType::Duration(TimeUnit::Second) => {
+                type $T = DurationSecondType;
+                $body
+            }
+            DataType::Duration(TimeUnit::Millisecond) => {
+                type $T = DurationMillisecondType;
+                $body
+            }
+            DataType::Duration(TimeUnit::Microsecond) => {
+                type $T = DurationMicrosecondType;
+                $body
+            }
+            DataType::Duration(TimeUnit::Nanosecond) => {
+                type $T = DurationNanosecondType;
+                $body
+            }
+            DataType::Decimal128(_, _) => {
+                type $T = Decimal128Type;
+                $body
+            }
+            DataType::Decimal256(_, _) => {
+                type $T = Decimal256Type;
+                $body
+            }
+            _ => $other,
+        }
+    };
+}
+
+fn is_flat(data_type: &DataType) -> bool {
+    is_bytes(data_type)
+        || matches!(data_type, DataType::Boolean | DataType::Null)
+        || with_primitive!(data_type, T => { let _known = T::DATA_TYPE; true }, _ => false)
+}
+
+fn is_bytes(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+    )
+}
+
+/// Appends the value in `row` of `array`.
+///
+/// # Errors
+/// [`CodecError::Unsupported`], which [`can_store`] tells beforehand.
+pub fn write_value(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let data_type = array.data_type();
+    if array.is_null(row) || matches!(data_type, DataType::Null) {
+        out.push(NULL);
+        return Ok(());
+    }
+    out.push(VALUE);
+    match data_type {
+        DataType::Boolean => out.push(u8::from(array.as_boolean().value(row))),
+        DataType::Utf8 => write_bytes(array.as_string::<i32>().value(row).as_bytes(), out),
+        DataType::LargeUtf8 => write_bytes(array.as_string::<i64>().value(row).as_bytes(), out),
+        DataType::Utf8View => write_bytes(array.as_string_view().value(row).as_bytes(), out),
+        DataType::Binary => write_bytes(array.as_binary::<i32>().value(row), out),
+        DataType::LargeBinary => write_bytes(array.as_binary::<i64>().value(row), out),
+        DataType::BinaryView => write_bytes(array.as_binary_view().value(row), out),
+        DataType::List(_) => write_elements(array.as_list::<i32>().value(row).as_ref(), out)?,
+        DataType::LargeList(_) => write_elements(array.as_list::<i64>().value(row).as_ref(), out)?,
+        DataType::Struct(_) => {
+            for column in array.as_struct().columns() {
+                write_value(column.as_ref(), row, out)?;
+            }
+        }
+        other => with_primitive!(
+            other,
+            T => array.as_primitive::<T>().value(row).write(out),
+            _ => return Err(CodecError::Unsupported(other.clone()))
+        ),
+    }
+    Ok(())
+}
+
+fn write_elements(elements: &dyn Array, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    for index in 0..elements.len() {
+        out.push(VALUE);
+        write_value(elements, index, out)?;
+    }
+    out.push(END);
+    Ok(())
+}
+
+fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        out.push(*byte);
+        if *byte == 0 {
+            out.push(0xFF);
+        }
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+/// The rows of these columns as bytes, one value after the other.
+///
+/// # Errors
+/// As [`write_value`].
+pub fn encode_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u8>>, CodecError> {
+    let mut encoded = vec![Vec::new(); rows];
+    for column in columns {
+        for (row, out) in encoded.iter_mut().enumerate() {
+            write_value(column.as_ref(), row, out)?;
+        }
+    }
+    Ok(encoded)
+}
+
+/// Columns of these types from rows of bytes; the inverse of [`encode_rows`].
+///
+/// # Errors
+/// When any row is not exactly one value of each type.
+pub fn decode_rows(rows: &[&[u8]], types: &[DataType]) -> Result<Vec<ArrayRef>, CodecError> {
+    let mut cursors = rows.to_vec();
+    let columns =
+        types.iter().map(|data_type| read_column(&mut cursors, data_type)).collect::<Result<Vec<_>, _>>()?;
+    match cursors.iter().find(|rest| !rest.is_empty()) {
+        Some(rest) => Err(CodecError::Trailing(rest.len())),
+        None => Ok(columns),
+    }
+}
+
+/// Takes one value of `data_type` from each cursor.
+fn read_column(cursors: &mut [&[u8]], data_type: &DataType) -> Result<ArrayRef, CodecError> {
+    match data_type {
+        DataType::Null => {
+            for cursor in cursors.iter_mut() {
+                if is_value(cursor, data_type)? {
+                    return Err(CodecError::Malformed { byte: VALUE, data_type: data_type.clone() });
+                }
+            }
+            Ok(Arc::new(NullArray::new(cursors.len())))
+        }
+        DataType::Boolean => {
+            let values = read_each(cursors, data_type, |cursor| match take(cursor, data_type)? {
+                0 => Ok(false),
+                1 => Ok(true),
+                byte => Err(CodecError::Malformed { byte, data_type: data_type.clone() }),
+            })?;
+            Ok(Arc::new(BooleanArray::from(values)))
+        }
+        DataType::List(field) => read_lists::<i32>(cursors, data_type, field),
+        DataType::LargeList(field) => read_lists::<i64>(cursors, data_type, field),
+        DataType::Struct(fields) => read_structs(cursors, data_type, fields),
+        bytes if is_bytes(bytes) => {
+            let values = read_each(cursors, data_type, |cursor| read_bytes(cursor, data_type))?;
+            let binary: ArrayRef = Arc::new(BinaryArray::from_iter(values));
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            // Text goes through `Utf8`, where it is checked.
+            let checked = match bytes {
+                DataType::LargeUtf8 | DataType::Utf8View => {
+                    cast_with_options(&binary, &DataType::Utf8, &strict)?
+                }
+                _ => binary,
+            };
+            Ok(cast_with_options(&checked, bytes, &strict)?)
+        }
+        other => with_primitive!(
+            other,
+            T => {
+                let values = read_each(cursors, other, |cursor| NativeBytes::read(cursor, other))?;
+                let array: PrimitiveArray<T> = values.into_iter().collect();
+                Ok(Arc::new(array.with_data_type(other.clone())))
+            },
+            _ => Err(CodecError::Unsupported(other.clone()))
+        ),
+    }
+}
+
+fn read_each<V>(
+    cursors: &mut [&[u8]],
+    data_type: &DataType,
+    mut read: impl FnMut(&mut &[u8]) -> Result<V, CodecError>,
+) -> Result<Vec<Option<V>>, CodecError> {
+    cursors
+        .iter_mut()
+        .map(|cursor| if is_value(cursor, data_type)? { read(cursor).map(Some) } else { Ok(None) })
+        .collect()
+}
+
+fn read_lists<O: OffsetSizeTrait>(
+    cursors: &mut [&[u8]],
+    data_type: &DataType,
+    field: &FieldRef,
+) -> Result<ArrayRef, CodecError> {
+    let mut elements: Vec<&[u8]> = Vec::new();
+    let mut lengths = Vec::with_capacity(cursors.len());
+    let mut valid = Vec::with_capacity(cursors.len());
+    for cursor in cursors.iter_mut() {
+        let before = elements.len();
+        valid.push(is_value(cursor, data_type)?);
+        while valid.last() == Some(&true) && is_value(cursor, data_type)? {
+            let element = *cursor;
+            skip(cursor, field.data_type())?;
+            elements.push(&element[..element.len() - cursor.len()]);
+        }
+        lengths.push(elements.len() - before);
+    }
+    let values = read_column(&mut elements, field.data_type())?;
+    let offsets = OffsetBuffer::<O>::from_lengths(lengths);
+    let list =
+        GenericListArray::<O>::try_new(Arc::clone(field), offsets, values, Some(NullBuffer::from(valid)))?;
+    Ok(Arc::new(list))
+}
+
+fn read_structs(
+    cursors: &mut [&[u8]],
+    data_type: &DataType,
+    fields: &Fields,
+) -> Result<ArrayRef, CodecError> {
+    let mut valid = Vec::with_capacity(cursors.len());
+    for cursor in cursors.iter_mut() {
+        valid.push(is_value(cursor, data_type)?);
+    }
+    let mut columns = Vec::with_capacity(fields.len());
+    for field in fields {
+        // A null struct has no fields in its bytes; in Arrow its fields still have a value, which is null.
+        let mut inner: Vec<&[u8]> = cursors
+            .iter()
+            .zip(&valid)
+            .map(|(cursor, valid)| if *valid { *cursor } else { &[NULL][..] })
+            .collect();
+        columns.push(read_column(&mut inner, field.data_type())?);
+        for ((cursor, valid), inner) in cursors.iter_mut().zip(&valid).zip(inner) {
+            if *valid {
+                *cursor = inner;
+            }
+        }
+    }
+    let nulls = Some(NullBuffer::from(valid));
+    Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, cursors.len())?))
+}
+
+/// Moves a cursor behind one value.
+fn skip(cursor: &mut &[u8], data_type: &DataType) -> Result<(), CodecError> {
+    if !is_value(cursor, data_type)? {
+        return Ok(());
+    }
+    match data_type {
+        DataType::Boolean => take(cursor, data_type).map(|_| ()),
+        DataType::List(field) | DataType::LargeList(field) => {
+            while is_value(cursor, data_type)? {
+                skip(cursor, field.data_type())?;
+            }
+            Ok(())
+        }
+        DataType::Struct(fields) => fields.iter().try_for_each(|field| skip(cursor, field.data_type())),
+        bytes if is_bytes(bytes) => read_bytes(cursor, bytes).map(|_| ()),
+        other => with_primitive!(
+            other,
+            T => <T as ArrowPrimitiveType>::Native::read(cursor, other).map(|_| ()),
+            _ => Err(CodecError::Unsupported(other.clone()))
+        ),
+    }
+}
+
+fn take(cursor: &mut &[u8], data_type: &DataType) -> Result<u8, CodecError> {
+    let (first, rest) = cursor.split_first().ok_or_else(|| CodecError::Truncated(data_type.clone()))?;
+    *cursor = rest;
+    Ok(*first)
+}
+
+/// Reads the byte that says whether a value follows.
+fn is_value(cursor: &mut &[u8], data_type: &DataType) -> Result<bool, CodecError> {
+    match take(cursor, data_type)? {
+        NULL => Ok(false),
+        VALUE => Ok(true),
+        byte => Err(CodecError::Malformed { byte, data_type: data_type.clone() }),
+    }
+}
+
+fn read_bytes(cursor: &mut &[u8], data_type: &DataType) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    loop {
+        match take(cursor, data_type)? {
+            0 => match take(cursor, data_type)? {
+                0 => return Ok(bytes),
+                0xFF => bytes.push(0),
+                byte => return Err(CodecError::Malformed { byte, data_type: data_type.clone() }),
+            },
+            byte => bytes.push(byte),
+        }
+    }
+}
+
+/// A number whose bytes compare as it does.
+trait NativeBytes: Sized {
+    fn write(self, out: &mut Vec<u8>);
+    fn read(cursor: &mut &[u8], data_type: &DataType) -> Result<Self, CodecError>;
+}
+
+fn take_array<const N: usize>(cursor: &mut &[u8], data_type: &DataType) -> Result<[u8; N], CodecError> {
+    let (bytes, rest) =
+        cursor.split_first_chunk::<N>().ok_or_else(|| CodecError::Truncated(data_type.clone()))?;
+    *cursor = rest;
+    Ok(*bytes)
+}
+
+macro_rules! unsigned_bytes {
+    ($($native:ty),*) => {$(
+        impl NativeBytes for $native {
+            fn write(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_be_bytes());
+            }
+            fn read(cursor: &mut &[u8], data_type: &DataType) -> Result<Self, CodecError> {
+                take_array(cursor, data_type).map(<$native>::from_be_bytes)
+            }
+        }
+    )*};
+}
+
+macro_rules! signed_bytes {
+    ($($native:ty),*) => {$(
+        impl NativeBytes for $native {
+            fn write(self, out: &mut Vec<u8>) {
+                let mut bytes = self.to_be_bytes();
+                bytes[0] ^= 0x80;
+                out.extend_from_slice(&bytes);
+            }
+            fn read(cursor: &mut &[u8], data_type: &DataType) -> Result<Self, CodecError> {
+                let mut bytes = take_array(cursor, data_type)?;
+                bytes[0] ^= 0x80;
+                Ok(<$native>::from_be_bytes(bytes))
+            }
+        }
+    )*};
+}
+
+macro_rules! float_bytes {
+    ($($native:ty, $bits:ty, $sign:expr);*) => {$(
+        impl NativeBytes for $native {
+            fn write(self, out: &mut Vec<u8>) {
+                let bits = self.to_bits();
+                let ordered = if bits & $sign != 0 { !bits } else { bits | $sign };
+                out.extend_from_slice(&ordered.to_be_bytes());
+            }
+            fn read(cursor: &mut &[u8], data_type: &DataType) -> Result<Self, CodecError> {
+                let ordered = take_array(cursor, data_type).map(<$bits>::from_be_bytes)?;
+                let bits = if ordered & $sign != 0 { ordered & !$sign } else { !ordered };
+                Ok(<$native>::from_bits(bits))
+            }
+        }
+    )*};
+}
+
+unsigned_bytes!(u8, u16, u32, u64);
+signed_bytes!(i8, i16, i32, i64, i128, i256);
+float_bytes!(f32, u32, 1u32 << 31; f64, u64, 1u64 << 63);
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int64Array, ListArray, StringArray};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn round_trip(array: ArrayRef) -> ArrayRef {
+        let rows = encode_rows(&[Arc::clone(&array)], array.len()).unwrap();
+        let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+        decode_rows(&slices, &[array.data_type().clone()]).unwrap().remove(0)
+    }
+
+    proptest! {
+        #[test]
+        fn integers_round_trip_and_keep_their_order(values in proptest::collection::vec(proptest::option::of(any::<i64>()), 0..20)) {
+            let array: ArrayRef = Arc::new(Int64Array::from(values.clone()));
+            prop_assert_eq!(&round_trip(Arc::clone(&array)), &array);
+            let rows = encode_rows(&[array], values.len()).unwrap();
+            for (a, row_a) in values.iter().zip(&rows) {
+                for (b, row_b) in values.iter().zip(&rows) {
+                    prop_assert_eq!(a.cmp(b), row_a.cmp(row_b));
+                }
+            }
+        }
+
+        #[test]
+        fn floats_round_trip_bit_for_bit_and_keep_their_order(values in proptest::collection::vec(any::<f64>(), 0..20)) {
+            let array: ArrayRef = Arc::new(Float64Array::from(values.clone()));
+            let back = round_trip(Arc::clone(&array));
+            let bits: Vec<u64> = back.as_primitive::<Float64Type>().values().iter().map(|v| v.to_bits()).collect();
+            prop_assert_eq!(bits, values.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+            let rows = encode_rows(&[array], values.len()).unwrap();
+            for (a, row_a) in values.iter().zip(&rows) {
+                for (b, row_b) in values.iter().zip(&rows) {
+                    prop_assert_eq!(a.total_cmp(b), row_a.cmp(row_b));
+                }
+            }
+        }
+
+        #[test]
+        fn texts_round_trip_and_keep_their_order_before_another_column(
+            values in proptest::collection::vec((proptest::option::of("[a\u{0}b\u{ff}]{0,4}"), any::<i8>()), 0..20),
+        ) {
+            let texts: ArrayRef = Arc::new(StringArray::from(values.iter().map(|(t, _)| t.clone()).collect::<Vec<_>>()));
+            let numbers: ArrayRef = Arc::new(arrow::array::Int8Array::from(values.iter().map(|(_, n)| *n).collect::<Vec<_>>()));
+            let rows = encode_rows(&[Arc::clone(&texts), Arc::clone(&numbers)], values.len()).unwrap();
+            let slices: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+            let back = decode_rows(&slices, &[DataType::Utf8, DataType::Int8]).unwrap();
+            prop_assert_eq!(back, vec![texts, numbers]);
+            for (a, row_a) in values.iter().zip(&rows) {
+                for (b, row_b) in values.iter().zip(&rows) {
+                    prop_assert_eq!(a.cmp(b), row_a.cmp(row_b));
+                }
+            }
+        }
+
+        #[test]
+        fn lists_and_structs_round_trip(values in proptest::collection::vec(proptest::option::of(proptest::collection::vec(proptest::option::of(any::<i64>()), 0..4)), 0..10)) {
+            let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(values.clone()));
+            prop_assert_eq!(&round_trip(Arc::clone(&list)), &list);
+            let fields = Fields::from(vec![arrow::datatypes::Field::new("list", list.data_type().clone(), true)]);
+            let valid: Vec<bool> = values.iter().map(Option::is_some).collect();
+            let nulls = NullBuffer::from(valid);
+            let structs: ArrayRef = Arc::new(StructArray::new(fields, vec![list], Some(nulls)));
+            prop_assert_eq!(&round_trip(Arc::clone(&structs)), &structs);
+        }
+
+        #[test]
+        fn any_bytes_are_a_row_or_an_error_but_never_a_panic(bytes in proptest::collection::vec(prop_oneof![Just(0u8), Just(1u8), Just(0xFF), any::<u8>()], 0..40)) {
+            let list = DataType::List(Arc::new(arrow::datatypes::Field::new("item", DataType::Utf8, true)));
+            for types in [vec![DataType::Int64, DataType::Utf8], vec![list, DataType::Boolean], vec![DataType::Utf8View]] {
+                let _ = decode_rows(&[&bytes], &types);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flat_type_round_trips() {
+        for data_type in [
+            DataType::Boolean,
+            DataType::Int8,
+            DataType::UInt64,
+            DataType::Float32,
+            DataType::LargeUtf8,
+            DataType::Utf8View,
+            DataType::Binary,
+            DataType::LargeBinary,
+            DataType::BinaryView,
+            DataType::Date32,
+            DataType::Date64,
+            DataType::Null,
+            DataType::Time32(TimeUnit::Second),
+            DataType::Time64(TimeUnit::Nanosecond),
+            DataType::Decimal128(10, 2),
+            DataType::Decimal256(40, 3),
+            DataType::Duration(TimeUnit::Millisecond),
+            DataType::Timestamp(TimeUnit::Millisecond, Some(Arc::from("UTC"))),
+            DataType::Timestamp(TimeUnit::Nanosecond, None),
+        ] {
+            assert!(can_store(&data_type), "{data_type}");
+            let zeros = arrow::array::new_null_array(&data_type, 2);
+            assert_eq!(&round_trip(Arc::clone(&zeros)), &zeros, "{data_type}");
+            let one = datafusion::common::ScalarValue::new_default(&data_type)
+                .unwrap()
+                .to_array_of_size(2)
+                .unwrap();
+            assert_eq!(&round_trip(Arc::clone(&one)), &one, "{data_type}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_never_change() {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from(vec![Some("JF\u{0}K")])),
+            Arc::new(Int64Array::from(vec![-2])),
+            Arc::new(Float64Array::from(vec![1.5])),
+            Arc::new(Int64Array::from(vec![None])),
+        ];
+        let row = encode_rows(&columns, 1).unwrap().remove(0);
+        let hex: String = row.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "014a4600ff4b0000017ffffffffffffffe01bff800000000000000");
+    }
+}
