@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::admin::Admin;
 use crate::cluster::Cluster;
 use crate::config::ClientConfig;
+use crate::consumer::{Consumer, ConsumerConfig};
 use crate::error::ClientError;
 use crate::producer::{Producer, ProducerConfig};
 use crate::transport::{TcpTransport, Transport};
@@ -49,5 +51,18 @@ impl Client {
     /// [`ClientError::InvalidConfig`].
     pub async fn producer(&self, config: ProducerConfig) -> Result<Producer, ClientError> {
         Producer::new(self.cluster.clone(), config)
+    }
+
+    /// A consumer of its own positions and connections.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidConfig`].
+    pub async fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, ClientError> {
+        Consumer::new(self.cluster.clone(), config)
+    }
+
+    /// Administration of topics, groups and the cluster.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.cluster.clone())
     }
 }

@@ -187,6 +187,12 @@ impl Cluster {
         Ok((response, errors))
     }
 
+    /// Forgets topics, because they are being made or deleted.
+    pub(crate) fn forget_topics(&self, names: &[&str]) {
+        let mut metadata = self.metadata.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *metadata = Arc::new(metadata.without(names));
+    }
+
     /// The topic, from the cache if it is young enough. A missing topic is waited for (and created, if that is
     /// allowed) until the API timeout.
     pub(crate) async fn topic(&self, name: &str) -> Result<Arc<TopicDescription>, ClientError> {

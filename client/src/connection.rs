@@ -76,11 +76,6 @@ impl Connection {
         Ok(Connection { commands, shared })
     }
 
-    /// Where the broker is, for messages.
-    pub(crate) fn address(&self) -> &Arc<str> {
-        &self.shared.address
-    }
-
     /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.commands.is_closed()

@@ -17,12 +17,18 @@
 //! # }
 //! ```
 
+mod admin;
+mod assignment;
 mod backoff;
 mod client;
 mod cluster;
 mod config;
 mod connection;
+mod consumer;
+mod coordinator;
 mod error;
+mod group_offsets;
+mod list_offsets;
 mod metadata;
 mod pool;
 mod producer;
@@ -31,9 +37,17 @@ mod topic_partition;
 mod transport;
 mod versions;
 
+pub use admin::{
+    Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigSource, CreatedTopic, GroupDescription,
+    GroupListing, GroupMember, NewTopic,
+};
+pub use assignment::Assignor;
 pub use client::Client;
 pub use config::ClientConfig;
+pub use consumer::{Consumer, ConsumerConfig, FetchedPartition, IsolationLevel, OFFSET_STORED, OffsetReset};
 pub use error::ClientError;
+pub use group_offsets::CommittedOffset;
+pub use list_offsets::{OFFSET_EARLIEST, OFFSET_LATEST, OffsetAtTime};
 pub use metadata::{PartitionDescription, TopicDescription};
 pub use ottla_protocol::records::{Compression, Header};
 pub use ottla_protocol::{ErrorCode, Uuid};

@@ -63,7 +63,6 @@ pub(crate) struct Metadata {
     pub(crate) controller_id: Option<i32>,
     pub(crate) brokers: BTreeMap<i32, Endpoint>,
     topics: HashMap<String, CachedTopic>,
-    names: HashMap<Uuid, String>,
 }
 
 impl Metadata {
@@ -75,11 +74,6 @@ impl Metadata {
     /// The topic, of whatever age.
     pub(crate) fn topic_of_any_age(&self, name: &str) -> Option<&TopicDescription> {
         self.topics.get(name).map(|topic| &*topic.description)
-    }
-
-    /// The name that goes with a topic id.
-    pub(crate) fn topic_name(&self, topic_id: &Uuid) -> Option<&str> {
-        self.names.get(topic_id).map(String::as_str)
     }
 
     /// The leader of the partition and its epoch.
@@ -106,7 +100,7 @@ impl Metadata {
                 ErrorCode::None => {}
                 error => {
                     if matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
-                        next.forget(&name);
+                        next.topics.remove(&name);
                     }
                     errors.insert(name, error);
                     continue;
@@ -131,10 +125,6 @@ impl Metadata {
                 })
                 .collect();
             partitions.sort_by_key(|partition| partition.partition);
-            next.forget(&name);
-            if !topic.topic_id.is_nil() {
-                next.names.insert(topic.topic_id, name.clone());
-            }
             let description = TopicDescription {
                 name: name.clone(),
                 topic_id: topic.topic_id,
@@ -146,10 +136,11 @@ impl Metadata {
         (next, errors)
     }
 
-    fn forget(&mut self, name: &str) {
-        if let Some(topic) = self.topics.remove(name) {
-            self.names.remove(&topic.description.topic_id);
-        }
+    /// The image without these topics.
+    pub(crate) fn without(&self, names: &[&str]) -> Metadata {
+        let mut next = self.clone();
+        next.topics.retain(|name, _| !names.contains(&name.as_str()));
+        next
     }
 }
 
@@ -205,15 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_gone_is_forgotten_with_its_id() {
+    fn a_topic_that_is_gone_is_forgotten() {
         let (metadata, _) = Metadata::default().updated(&response(7, 1, 0), Instant::now());
-        assert_eq!(metadata.topic_name(&Uuid::from_u128(7)), Some("t"));
         let mut gone = response(7, 1, 0);
         gone.topics[0].error_code = ErrorCode::UnknownTopicOrPartition.code();
         let (metadata, errors) = metadata.updated(&gone, Instant::now());
         assert_eq!(errors.get("t"), Some(&ErrorCode::UnknownTopicOrPartition));
         assert!(metadata.topic_of_any_age("t").is_none());
-        assert_eq!(metadata.topic_name(&Uuid::from_u128(7)), None);
     }
 
     #[test]

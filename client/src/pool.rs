@@ -99,6 +99,12 @@ impl Pool {
         Connection::open(frames, endpoint.to_string().into(), client_id, self.config.request_timeout).await
     }
 
+    /// Lets go of one lane's connections; the next request opens a fresh one.
+    pub(crate) fn release_lane(&self, lane: Lane) {
+        let mut slots = self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        slots.retain(|(_, each), _| *each != lane);
+    }
+
     /// Lets go of the connections of a producer or consumer that is done.
     pub(crate) fn release(&self, owner: u64) {
         let mut slots = self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

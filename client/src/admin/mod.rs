@@ -1,0 +1,50 @@
+//! Administration: topics, configs, the cluster, groups and their offsets.
+
+mod cluster;
+mod groups;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use cluster::{BrokerDescription, ClusterDescription};
+pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use topics::{ConfigEntry, ConfigSource, CreatedTopic, NewTopic};
+
+use crate::TopicPartition;
+use crate::cluster::Cluster;
+use crate::error::ClientError;
+use crate::list_offsets::{OffsetAtTime, list_offsets};
+
+/// Asks and changes what a cluster is made of. Cheap to clone.
+///
+/// Every call retries what is retriable for at most `api_timeout`.
+#[derive(Clone)]
+pub struct Admin {
+    cluster: Arc<Cluster>,
+}
+
+impl Admin {
+    pub(crate) fn new(cluster: Arc<Cluster>) -> Admin {
+        Admin { cluster }
+    }
+
+    /// The offsets of partitions at timestamps in milliseconds, or at [`OFFSET_EARLIEST`] or [`OFFSET_LATEST`]. A
+    /// partition without a record at or after its time is left out.
+    ///
+    /// # Errors
+    /// [`ClientError::UnknownPartition`], or what the leaders answer.
+    ///
+    /// [`OFFSET_EARLIEST`]: crate::OFFSET_EARLIEST
+    /// [`OFFSET_LATEST`]: crate::OFFSET_LATEST
+    pub async fn list_offsets(
+        &self,
+        partitions: &[(TopicPartition, i64)],
+    ) -> Result<BTreeMap<TopicPartition, OffsetAtTime>, ClientError> {
+        list_offsets(&self.cluster, partitions).await
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        self.cluster.config.request_timeout.as_millis().min(i32::MAX as u128) as i32
+    }
+}
