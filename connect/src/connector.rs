@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::ConnectorError;
+use crate::fingerprint::fingerprint;
 
 /// Records inside the worker.
 #[derive(Debug, Clone)]
@@ -48,14 +49,11 @@ impl SourcePartition {
     /// A short name that is the same in every run and differs between partitions: it stands in a header of each record.
     #[must_use]
     pub fn id(&self) -> String {
-        // FNV-1a, 64 bits: stable for good, since it is stored; lengths keep ("ab","c") and ("a","bc") apart.
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for text in self.0.iter().flat_map(|(key, value)| [key, value]) {
-            for byte in (text.len() as u64).to_le_bytes().iter().chain(text.as_bytes()) {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        }
-        format!("{hash:016x}")
+        // Lengths keep ("ab", "c") and ("a", "bc") apart.
+        let lengths: Vec<[u8; 8]> =
+            self.0.iter().flat_map(|(key, value)| [key, value]).map(|text| (text.len() as u64).to_le_bytes()).collect();
+        let texts = self.0.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+        fingerprint(lengths.iter().zip(texts).flat_map(|(length, text)| [&length[..], text]))
     }
 }
 

@@ -24,6 +24,7 @@
 pub mod connector;
 mod connectors;
 mod error;
+mod fingerprint;
 pub mod registry;
 pub mod worker;
 

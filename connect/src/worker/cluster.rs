@@ -1,0 +1,227 @@
+//! Everything that a task asks of the Kafka cluster, in one trait.
+//!
+//! Tasks see only this: the real one is a thin cover of `ottla-client`, and the tests have one in memory that dies at any
+//! chosen call.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use ottla_client::{
+    Client, ClientError, ConsumerConfig, ConsumerRecord, ErrorCode, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, Producer,
+    ProducerConfig, Record, TopicPartition,
+};
+
+/// A topic as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    /// Its id as text; another one after it was deleted and made anew.
+    pub(crate) id: String,
+    pub(crate) partitions: i32,
+}
+
+/// What a partition holds: offsets from `start` up to, but not including, `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+}
+
+/// Some records of a partition.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    pub(crate) partition: i32,
+    pub(crate) records: Vec<ConsumerRecord>,
+    /// The partition's end as far as the reader knows.
+    pub(crate) high_watermark: i64,
+}
+
+/// Resolves to the offset of the first record when all are acknowledged; `None` when the cluster cannot tell it.
+pub(crate) type Acknowledgement = BoxFuture<'static, Result<Option<i64>, ClientError>>;
+
+/// A Kafka cluster.
+#[async_trait]
+pub(crate) trait Cluster: Send + Sync + 'static {
+    /// The topic, made with this many partitions (-1: the cluster's default) if it does not exist.
+    async fn topic(&self, name: &str, partitions: i32) -> Result<Topic, ClientError>;
+
+    /// What each partition of the topic holds, by partition.
+    async fn bounds(&self, topic: &Topic) -> Result<BTreeMap<i32, Bounds>, ClientError>;
+
+    /// A producer of its own, so that what one attempt of a task left behind never mixes with the next.
+    async fn writer(&self) -> Result<Box<dyn Writer>, ClientError>;
+
+    /// A reader of these partitions of the topic, from these offsets on.
+    async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError>;
+}
+
+/// Appends records; idempotent and in order within a partition.
+#[async_trait]
+pub(crate) trait Writer: Send + Sync {
+    /// Waits only for room; the records are safe when the returned future says so.
+    async fn send(&self, topic: &str, partition: i32, records: Vec<Record>) -> Result<Acknowledgement, ClientError>;
+
+    /// Ends it in good order.
+    async fn close(self: Box<Self>);
+}
+
+/// Reads records of one topic.
+#[async_trait]
+pub(crate) trait Reader: Send {
+    /// The next records, or none after `wait`. Cancel safe: what a dropped call had fetched comes with the next one.
+    async fn poll(&mut self, wait: Duration) -> Result<Vec<Fetched>, ClientError>;
+
+    /// Ends it in good order.
+    async fn close(self: Box<Self>);
+}
+
+/// Calls `visit` for every record of the topic in the given spans, partition by partition in order.
+pub(crate) async fn read_spans(
+    cluster: &dyn Cluster,
+    topic: &Topic,
+    spans: &BTreeMap<i32, Bounds>,
+    mut visit: impl FnMut(i32, ConsumerRecord) + Send,
+) -> Result<(), ClientError> {
+    const WAIT: Duration = Duration::from_millis(500);
+    let mut open: BTreeMap<i32, Bounds> =
+        spans.iter().filter(|(_, span)| span.start < span.end).map(|(partition, span)| (*partition, *span)).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let from = open.iter().map(|(partition, span)| (*partition, span.start)).collect();
+    let mut reader = cluster.reader(topic, &from).await?;
+    while !open.is_empty() {
+        for fetched in reader.poll(WAIT).await? {
+            let Some(span) = open.get(&fetched.partition).copied() else { continue };
+            let mut next = span.start;
+            for record in fetched.records {
+                next = record.offset + 1;
+                if record.offset < span.end {
+                    visit(fetched.partition, record);
+                }
+            }
+            if next >= span.end {
+                open.remove(&fetched.partition);
+            } else {
+                open.insert(fetched.partition, Bounds { start: next, end: span.end });
+            }
+        }
+    }
+    reader.close().await;
+    Ok(())
+}
+
+/// The cluster behind a client.
+pub(crate) struct KafkaCluster {
+    client: Client,
+}
+
+impl KafkaCluster {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Cluster for KafkaCluster {
+    async fn topic(&self, name: &str, partitions: i32) -> Result<Topic, ClientError> {
+        let admin = self.client.admin();
+        let described = match admin.describe_topic(name).await {
+            Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
+                let created = admin.create_topics(&[NewTopic::new(name, partitions)]).await;
+                if let Err(error) = created {
+                    // Someone else may have made it in between.
+                    if error.code() != Some(ErrorCode::TopicAlreadyExists) {
+                        return Err(error);
+                    }
+                }
+                admin.describe_topic(name).await?
+            }
+            other => other?,
+        };
+        Ok(Topic {
+            name: name.to_owned(),
+            id: described.topic_id.to_string(),
+            partitions: described.partition_count(),
+        })
+    }
+
+    async fn bounds(&self, topic: &Topic) -> Result<BTreeMap<i32, Bounds>, ClientError> {
+        let admin = self.client.admin();
+        let at = |time: i64| -> Vec<(TopicPartition, i64)> {
+            (0..topic.partitions).map(|partition| (TopicPartition::new(&topic.name, partition), time)).collect()
+        };
+        let starts = admin.list_offsets(&at(OFFSET_EARLIEST)).await?;
+        let ends = admin.list_offsets(&at(OFFSET_LATEST)).await?;
+        Ok(ends
+            .into_iter()
+            .map(|(place, end)| {
+                let start = starts.get(&place).map_or(0, |start| start.offset);
+                (place.partition, Bounds { start, end: end.offset })
+            })
+            .collect())
+    }
+
+    async fn writer(&self) -> Result<Box<dyn Writer>, ClientError> {
+        let producer = self.client.producer(ProducerConfig::default()).await?;
+        Ok(Box::new(KafkaWriter { producer }))
+    }
+
+    async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError> {
+        // An offset that retention has passed by goes on with the oldest record there is, never with the newest.
+        let config = ConsumerConfig {
+            auto_offset_reset: OffsetReset::Earliest,
+            enable_auto_commit: false,
+            ..ConsumerConfig::default()
+        };
+        let consumer = self.client.consumer(config).await?;
+        let places =
+            from.iter().map(|(partition, offset)| (TopicPartition::new(&topic.name, *partition), *offset)).collect();
+        consumer.assign(places).await?;
+        Ok(Box::new(KafkaReader { consumer }))
+    }
+}
+
+struct KafkaWriter {
+    producer: Producer,
+}
+
+#[async_trait]
+impl Writer for KafkaWriter {
+    async fn send(&self, topic: &str, partition: i32, records: Vec<Record>) -> Result<Acknowledgement, ClientError> {
+        let delivery = self.producer.send_batch(topic, partition, records).await?;
+        Ok(delivery.map(|result| result.map(|first| Some(first.offset).filter(|offset| *offset >= 0))).boxed())
+    }
+
+    async fn close(self: Box<Self>) {
+        // Everything that mattered was awaited before; what is left failed and was told to whoever waited for it.
+        let _ = self.producer.close().await;
+    }
+}
+
+struct KafkaReader {
+    consumer: ottla_client::Consumer,
+}
+
+#[async_trait]
+impl Reader for KafkaReader {
+    async fn poll(&mut self, wait: Duration) -> Result<Vec<Fetched>, ClientError> {
+        let fetched = self.consumer.poll(wait).await?;
+        Ok(fetched
+            .into_iter()
+            .map(|fetched| Fetched {
+                partition: fetched.topic_partition.partition,
+                records: fetched.records,
+                high_watermark: fetched.high_watermark,
+            })
+            .collect())
+    }
+
+    async fn close(self: Box<Self>) {
+        // A reader without a group has nothing to leave.
+        let _ = self.consumer.close().await;
+    }
+}

@@ -1,0 +1,195 @@
+//! Records of a partition as batches for a sink, in their order, and the bad ones beside them. Pure.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
+use ottla_client::ConsumerRecord;
+use ottla_formats::{Format, FormatError, JsonFormat};
+use serde_json::Value;
+
+use crate::connector::{Operation, Rows, SinkBatch};
+
+/// How a task's records are read.
+pub(crate) struct RecordReader {
+    pub(crate) format: Arc<dyn Format>,
+    /// The columns of the values; without one they stay raw.
+    pub(crate) schema: Option<SchemaRef>,
+    /// The columns of a delete; `None` when the sink cannot delete.
+    key_schema: Option<SchemaRef>,
+}
+
+/// A run of records with the same operation.
+pub(crate) struct Run {
+    pub(crate) batch: SinkBatch,
+    /// For each row of the batch, the index of its record.
+    pub(crate) records: Vec<usize>,
+}
+
+/// What came of a slice of records. Every record is in a run or bad.
+pub(crate) struct Read {
+    /// To be written in this order.
+    pub(crate) runs: Vec<Run>,
+    /// Index of the record, and the reason.
+    pub(crate) bad: Vec<(usize, String)>,
+}
+
+impl RecordReader {
+    /// `key_columns` are the sink's; they must be in the schema, or a delete is a bad record.
+    pub(crate) fn new(format: Arc<dyn Format>, schema: Option<SchemaRef>, key_columns: &[String]) -> Self {
+        let key_schema = schema.as_ref().filter(|_| !key_columns.is_empty()).and_then(|schema| {
+            let fields: Option<Vec<Field>> =
+                key_columns.iter().map(|name| schema.field_with_name(name).ok().cloned()).collect();
+            fields.map(|fields| Arc::new(Schema::new(fields)))
+        });
+        Self { format, schema, key_schema }
+    }
+
+    /// Reads records into runs: values as the schema's columns, records without a value as the key's.
+    pub(crate) fn read(&self, records: &[ConsumerRecord]) -> Result<Read, FormatError> {
+        let mut read = Read { runs: Vec::new(), bad: Vec::new() };
+        let mut from = 0;
+        while from < records.len() {
+            let rest = records.get(from..).unwrap_or(&[]);
+            let has_value = rest.first().is_some_and(|record| record.value.is_some());
+            let length = rest.iter().take_while(|record| record.value.is_some() == has_value).count();
+            let run = rest.get(..length).unwrap_or(rest);
+            if has_value {
+                self.read_values(run, from, &mut read)?;
+            } else {
+                self.read_deletes(run, from, &mut read)?;
+            }
+            from += length;
+        }
+        Ok(read)
+    }
+
+    fn read_values(&self, records: &[ConsumerRecord], from: usize, read: &mut Read) -> Result<(), FormatError> {
+        let values = records.iter().filter_map(|record| record.value.as_ref());
+        let Some(schema) = &self.schema else {
+            let rows = Rows::Raw(values.cloned().collect());
+            let indexes = (from..from + records.len()).collect();
+            read.runs.push(Run { batch: SinkBatch { operation: Operation::Write, rows }, records: indexes });
+            return Ok(());
+        };
+        let payloads: Vec<&[u8]> = values.map(Bytes::as_ref).collect();
+        decode(&*self.format, &payloads, schema, Operation::Write, from, read)
+    }
+
+    fn read_deletes(&self, records: &[ConsumerRecord], from: usize, read: &mut Read) -> Result<(), FormatError> {
+        let Some(schema) = &self.key_schema else {
+            let reason = "the record has no value, and this sink has no primary key to delete by";
+            read.bad.extend((from..from + records.len()).map(|index| (index, reason.to_owned())));
+            return Ok(());
+        };
+        let payloads: Vec<Vec<u8>> = records.iter().map(|record| key_object(record.key.as_deref(), schema)).collect();
+        let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+        decode(&JsonFormat, &payloads, schema, Operation::Delete, from, read)
+    }
+}
+
+fn decode(
+    format: &dyn Format,
+    payloads: &[&[u8]],
+    schema: &SchemaRef,
+    operation: Operation,
+    from: usize,
+    read: &mut Read,
+) -> Result<(), FormatError> {
+    let decoded = format.decode(payloads, schema)?;
+    let index_of = |index: u32| from + usize::try_from(index).unwrap_or(usize::MAX);
+    read.bad.extend(decoded.bad.into_iter().map(|bad| (index_of(bad.index), bad.reason)));
+    if !decoded.rows.is_empty() {
+        let records = decoded.rows.into_iter().map(index_of).collect();
+        read.runs.push(Run { batch: SinkBatch { operation, rows: Rows::Arrow(decoded.batch) }, records });
+    }
+    Ok(())
+}
+
+/// A record's key as a JSON object of the key columns: it is one already, or it is the text of the only column.
+fn key_object(key: Option<&[u8]>, schema: &SchemaRef) -> Vec<u8> {
+    let key = key.unwrap_or_default();
+    let is_object = serde_json::from_slice::<Value>(key).is_ok_and(|value| value.is_object());
+    let [field] = schema.fields().as_ref() else { return key.to_vec() };
+    if is_object {
+        return key.to_vec();
+    }
+    let object_with = |value: Value| serde_json::json!({ field.name(): value }).to_string().into_bytes();
+    let text = object_with(Value::String(String::from_utf8_lossy(key).into_owned()));
+    let fits = |payload: &[u8]| JsonFormat.decode(&[payload], schema).is_ok_and(|decoded| decoded.bad.is_empty());
+    match serde_json::from_slice::<Value>(key) {
+        Ok(value) if !fits(&text) => object_with(value),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_formats::schema_of;
+
+    fn record(key: Option<&str>, value: Option<&str>) -> ConsumerRecord {
+        ConsumerRecord {
+            offset: 0,
+            timestamp_ms: 0,
+            key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),
+            value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+            headers: Vec::new(),
+            leader_epoch: -1,
+        }
+    }
+
+    fn reader(key_columns: &[&str]) -> RecordReader {
+        let schema = schema_of([("k", "string"), ("n", "int?")]).unwrap();
+        let key_columns: Vec<String> = key_columns.iter().map(|name| (*name).to_owned()).collect();
+        RecordReader::new(Arc::new(JsonFormat), Some(schema), &key_columns)
+    }
+
+    #[test]
+    fn keeps_the_order_of_writes_and_deletes_and_the_bad_beside_them() {
+        let records = [
+            record(None, Some(r#"{"k":"a","n":1}"#)),
+            record(None, Some("oops")),
+            record(Some("a"), None),
+            record(Some(r#"{"k":"b"}"#), None),
+            record(Some(r#"{"x":1}"#), None),
+            record(None, Some(r#"{"k":"a"}"#)),
+        ];
+        let read = reader(&["k"]).read(&records).unwrap();
+        let runs: Vec<_> = read.runs.iter().map(|run| (run.batch.operation, run.records.clone())).collect();
+        assert_eq!(
+            runs,
+            [(Operation::Write, vec![0]), (Operation::Delete, vec![2, 3]), (Operation::Write, vec![5])]
+        );
+        let bad: Vec<usize> = read.bad.iter().map(|(index, _)| *index).collect();
+        assert_eq!(bad, [1, 4]);
+    }
+
+    #[test]
+    fn a_delete_is_bad_where_nothing_can_be_deleted() {
+        let read = reader(&[]).read(&[record(Some("a"), None)]).unwrap();
+        assert!(read.runs.is_empty());
+        assert!(read.bad[0].1.contains("no primary key"));
+    }
+
+    #[test]
+    fn a_key_is_the_text_of_its_column_whatever_its_type() {
+        for (word, key, object) in [
+            ("string", "12", r#"{"c":"12"}"#),
+            ("string", "JFK", r#"{"c":"JFK"}"#),
+            ("int", "12", r#"{"c":12}"#),
+            ("timestamp", "2013-01-01T10:00:00Z", r#"{"c":"2013-01-01T10:00:00Z"}"#),
+            ("int", r#"{"c":7}"#, r#"{"c":7}"#),
+        ] {
+            let schema = schema_of([("c", word)]).unwrap();
+            assert_eq!(String::from_utf8(key_object(Some(key.as_bytes()), &schema)).unwrap(), object);
+        }
+    }
+
+    #[test]
+    fn values_without_a_schema_stay_as_they_are() {
+        let reader = RecordReader::new(Arc::new(JsonFormat), None, &[]);
+        let read = reader.read(&[record(None, Some("anything"))]).unwrap();
+        assert!(matches!(&read.runs[0].batch.rows, Rows::Raw(values) if values[0] == "anything"));
+    }
+}

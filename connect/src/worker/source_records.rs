@@ -1,0 +1,218 @@
+//! Rows of a source as records: value, key, partition and headers, and the dead letters between them. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use bytes::Bytes;
+use ottla_client::{Record, partition_of_key};
+use ottla_formats::timestamp::timestamp_text;
+use ottla_formats::{Format, FormatError};
+
+use super::dead_letter::{Letter, Stage};
+use super::origin::Origin;
+use super::source_ledger::SourceLedger;
+use crate::connector::{Rows, SourceBatch};
+
+/// What is the same for every record of a task.
+pub(crate) struct RecordMaker {
+    pub(crate) connector: String,
+    /// The connector's type.
+    pub(crate) class: &'static str,
+    pub(crate) topic: String,
+    pub(crate) partitions: i32,
+    /// The dead-letter topic and its partitions; without one a bad record stops the task.
+    pub(crate) dead_letters: Option<(String, i32)>,
+    pub(crate) key: Option<String>,
+    pub(crate) format: Arc<dyn Format>,
+    pub(crate) origin: Origin,
+}
+
+/// The records of one batch, by where they go.
+pub(crate) struct Prepared {
+    /// By topic and partition, in the order of their positions; none is empty.
+    pub(crate) writes: BTreeMap<(String, i32), Vec<Record>>,
+    pub(crate) good: u64,
+    pub(crate) bad: u64,
+    /// Records left out because they are in the topics already.
+    pub(crate) skipped: u64,
+}
+
+/// Why a batch cannot be written at all.
+#[derive(Debug)]
+pub(crate) enum NotPrepared {
+    /// The format cannot hold the schema, or the key column is not there.
+    Schema(String),
+    /// A bad record, and no dead-letter topic: its place and the reason.
+    Bad { place: String, reason: String },
+}
+
+impl RecordMaker {
+    /// Makes the records of a batch, without those that the ledger knows to be written.
+    pub(crate) fn prepare(&self, batch: &SourceBatch, ledger: &mut SourceLedger) -> Result<Prepared, NotPrepared> {
+        let mut prepared = Prepared { writes: BTreeMap::new(), good: 0, bad: 0, skipped: 0 };
+        let values = self.values(&batch.rows)?;
+        let keys = self.keys(&batch.rows)?;
+        for (row, (value, position)) in values.into_iter().zip(&batch.positions).enumerate() {
+            if ledger.take_written(*position) {
+                prepared.skipped += 1;
+                continue;
+            }
+            let key = keys.as_ref().and_then(|keys| keys.get(row).cloned().flatten());
+            let partition = partition_of(key.as_deref(), *position, self.partitions);
+            let headers = vec![self.origin.header(*position)];
+            let record = Record { key, value: Some(value), headers, timestamp_ms: None };
+            prepared.writes.entry((self.topic.clone(), partition)).or_default().push(record);
+            prepared.good += 1;
+        }
+        for bad in &batch.bad {
+            let Some((topic, partitions)) = &self.dead_letters else {
+                let place = bad.line.map_or_else(|| format!("position {}", bad.position), |line| format!("line {line}"));
+                return Err(NotPrepared::Bad { place, reason: bad.reason.clone() });
+            };
+            if ledger.take_written(bad.position) {
+                prepared.skipped += 1;
+                continue;
+            }
+            let letter = Letter {
+                connector: &self.connector,
+                class: self.class,
+                stage: Stage::KeyOrValueConverter,
+                topic: &self.topic,
+                place: None,
+                line: bad.line,
+                reason: &bad.reason,
+            };
+            let record = letter.record(Record::of_value(bad.raw.clone()), &self.origin, bad.position);
+            let partition = partition_of(None, bad.position, *partitions);
+            prepared.writes.entry((topic.clone(), partition)).or_default().push(record);
+            prepared.bad += 1;
+        }
+        Ok(prepared)
+    }
+
+    fn values(&self, rows: &Rows) -> Result<Vec<Bytes>, NotPrepared> {
+        match rows {
+            Rows::Arrow(batch) => {
+                self.format.encode(batch).map_err(|error: FormatError| NotPrepared::Schema(error.to_string()))
+            }
+            Rows::Raw(values) => Ok(values.clone()),
+        }
+    }
+
+    /// The key column as text; a null has no key.
+    fn keys(&self, rows: &Rows) -> Result<Option<Vec<Option<Bytes>>>, NotPrepared> {
+        let Some(column) = &self.key else { return Ok(None) };
+        let Rows::Arrow(batch) = rows else {
+            return Err(NotPrepared::Schema(format!("key: '{column}' cannot be found in records without a schema")));
+        };
+        key_texts(batch, column).map(Some)
+    }
+}
+
+fn key_texts(batch: &RecordBatch, column: &str) -> Result<Vec<Option<Bytes>>, NotPrepared> {
+    let array = batch.column_by_name(column).ok_or_else(|| {
+        let schema = batch.schema();
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        NotPrepared::Schema(format!("key: there is no column '{column}'; there are: {}", names.join(", ")))
+    })?;
+    if let DataType::Timestamp(unit, _) = array.data_type() {
+        let ticks = cast_to(array, &DataType::Int64)?;
+        let ticks = ticks.as_primitive::<arrow::datatypes::Int64Type>();
+        return Ok(ticks.iter().map(|tick| tick.map(|tick| Bytes::from(timestamp_text(tick, *unit)))).collect());
+    }
+    let texts = cast_to(array, &DataType::Utf8)?;
+    Ok(texts.as_string::<i32>().iter().map(|text| text.map(|text| Bytes::copy_from_slice(text.as_bytes()))).collect())
+}
+
+fn cast_to(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, NotPrepared> {
+    cast(array, data_type).map_err(|error| NotPrepared::Schema(format!("key: {error}")))
+}
+
+/// Kafka's partition of a key. Without a key the position decides, not chance, so that a restart finds the same one.
+fn partition_of(key: Option<&[u8]>, position: u64, partitions: i32) -> i32 {
+    match key {
+        Some(key) => partition_of_key(key, partitions),
+        None => partition_of_key(&position.to_be_bytes(), partitions),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::{BadInput, SourceOffset};
+    use crate::worker::offsets::SourceCommit;
+    use ottla_formats::{JsonFormat, schema_of};
+    use serde_json::Map;
+
+    fn maker(dead_letters: bool) -> RecordMaker {
+        RecordMaker {
+            connector: "csv".to_owned(),
+            class: "file",
+            topic: "t".to_owned(),
+            partitions: 3,
+            dead_letters: dead_letters.then(|| ("dlq".to_owned(), 1)),
+            key: Some("k".to_owned()),
+            format: Arc::new(JsonFormat),
+            origin: Origin::new("csv", "0a"),
+        }
+    }
+
+    fn batch() -> SourceBatch {
+        let schema = schema_of([("k", "timestamp?"), ("n", "int")]).unwrap();
+        let payloads: [&[u8]; 2] = [br#"{"k":"2013-01-01T10:00:00Z","n":1}"#, br#"{"k":null,"n":2}"#];
+        SourceBatch {
+            rows: Rows::Arrow(JsonFormat.decode(&payloads, &schema).unwrap().batch),
+            positions: vec![10, 30],
+            bad: vec![BadInput {
+                position: 20,
+                line: Some(2),
+                raw: Bytes::from_static(b"\xff"),
+                reason: "no".to_owned(),
+            }],
+            resume: SourceOffset { position: 30, state: Map::new() },
+        }
+    }
+
+    fn ledger(found: &[u64]) -> SourceLedger {
+        let commit = SourceCommit { resume: None, topics: BTreeMap::new() };
+        SourceLedger::recover(commit, found.iter().copied())
+    }
+
+    #[test]
+    fn makes_records_with_key_origin_and_a_partition_that_never_changes() {
+        let prepared = maker(true).prepare(&batch(), &mut ledger(&[])).unwrap();
+        assert_eq!((prepared.good, prepared.bad, prepared.skipped), (2, 1, 0));
+        let records: Vec<_> = prepared.writes.iter().flat_map(|(place, records)| records.iter().map(move |r| (place, r))).collect();
+        let keyed = records.iter().find(|(_, record)| record.key.is_some()).unwrap();
+        assert_eq!(keyed.1.key.as_deref(), Some(&b"2013-01-01T10:00:00Z"[..]));
+        assert_eq!(keyed.0.1, partition_of_key(b"2013-01-01T10:00:00Z", 3));
+        assert_eq!(maker(true).origin.position(&keyed.1.headers), Some(10));
+        let letter = &prepared.writes[&("dlq".to_owned(), 0)][0];
+        assert_eq!(letter.value.as_deref(), Some(&b"\xff"[..]));
+        let line = letter.headers.iter().find(|header| &*header.key == "ottla.errors.line").unwrap();
+        assert_eq!(line.value.as_deref(), Some(&b"2"[..]));
+    }
+
+    #[test]
+    fn leaves_out_what_is_written_already_good_or_bad() {
+        let prepared = maker(true).prepare(&batch(), &mut ledger(&[10, 20])).unwrap();
+        assert_eq!((prepared.good, prepared.bad, prepared.skipped), (1, 0, 2));
+    }
+
+    #[test]
+    fn a_bad_record_without_a_dead_letter_topic_names_its_line() {
+        let error = maker(false).prepare(&batch(), &mut ledger(&[])).err().unwrap();
+        assert!(matches!(error, NotPrepared::Bad { place, .. } if place == "line 2"));
+    }
+
+    #[test]
+    fn a_key_that_is_no_column_names_those_there_are() {
+        let mut maker = maker(true);
+        maker.key = Some("kk".to_owned());
+        let error = maker.prepare(&batch(), &mut ledger(&[])).err().unwrap();
+        assert!(matches!(error, NotPrepared::Schema(reason) if reason == "key: there is no column 'kk'; there are: k, n"));
+    }
+}
