@@ -50,8 +50,12 @@ impl SourcePartition {
     #[must_use]
     pub fn id(&self) -> String {
         // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        let lengths: Vec<[u8; 8]> =
-            self.0.iter().flat_map(|(key, value)| [key, value]).map(|text| (text.len() as u64).to_le_bytes()).collect();
+        let lengths: Vec<[u8; 8]> = self
+            .0
+            .iter()
+            .flat_map(|(key, value)| [key, value])
+            .map(|text| (text.len() as u64).to_le_bytes())
+            .collect();
         let texts = self.0.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
         fingerprint(lengths.iter().zip(texts).flat_map(|(length, text)| [&length[..], text]))
     }
@@ -228,7 +232,10 @@ mod tests {
     #[test]
     fn a_partition_id_is_stable_and_tells_partitions_apart() {
         let id = |pairs: &[(&str, &str)]| {
-            SourcePartition(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()).id()
+            SourcePartition(
+                pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            )
+            .id()
         };
         assert_eq!(id(&[]), "cbf29ce484222325");
         assert_ne!(id(&[("ab", "c")]), id(&[("a", "bc")]));

@@ -171,7 +171,8 @@ impl ConnectorType {
             errors.push(FieldError::new(field.as_str(), format!("unknown field; {hint}")));
         }
         if let Some(Value::Array(required)) = self.config_schema().get("required") {
-            for field in required.iter().filter_map(Value::as_str).filter(|field| !given.contains_key(*field)) {
+            for field in required.iter().filter_map(Value::as_str).filter(|field| !given.contains_key(*field))
+            {
                 errors.push(FieldError::new(field, "is missing and has no default"));
             }
         }
@@ -238,7 +239,8 @@ mod tests {
 
     #[test]
     fn every_field_that_is_wrong_has_its_own_message() {
-        let found = messages(ConnectorKind::Source, "file", json!({"pth": "x", "format": "csv", "zzzzzzzz": 1}));
+        let found =
+            messages(ConnectorKind::Source, "file", json!({"pth": "x", "format": "csv", "zzzzzzzz": 1}));
         assert_eq!(found.len(), 3, "{found:?}");
         assert!(found.contains(&"pth: unknown field; did you mean 'path'?".to_owned()), "{found:?}");
         assert!(found.contains(&"path: is missing and has no default".to_owned()), "{found:?}");
@@ -248,11 +250,17 @@ mod tests {
     fn a_wrong_type_or_word_names_its_field() {
         let found = messages(ConnectorKind::Source, "file", json!({"path": "x", "format": "xml"}));
         assert!(found[0].starts_with("format: unknown variant `xml`"), "{found:?}");
-        let found = messages(ConnectorKind::Source, "file", json!({"path": "x", "format": "csv", "null_values": "NA"}));
+        let found = messages(
+            ConnectorKind::Source,
+            "file",
+            json!({"path": "x", "format": "csv", "null_values": "NA"}),
+        );
         assert!(found[0].starts_with("null_values: "), "{found:?}");
-        let found = messages(ConnectorKind::Source, "file", json!({"path": "x", "format": "csv", "delimiter": ";;"}));
+        let found =
+            messages(ConnectorKind::Source, "file", json!({"path": "x", "format": "csv", "delimiter": ";;"}));
         assert!(found[0].starts_with("delimiter: "), "{found:?}");
-        let found = messages(ConnectorKind::Sink, "sqlite", json!({"path": "x", "table": "t", "mode": "upsert"}));
+        let found =
+            messages(ConnectorKind::Sink, "sqlite", json!({"path": "x", "table": "t", "mode": "upsert"}));
         assert!(found[0].starts_with("primary_key: "), "{found:?}");
     }
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ottla_client::{
-    Client, ClientError, ConsumerConfig, ConsumerRecord, ErrorCode, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, Producer,
-    ProducerConfig, Record, TopicPartition,
+    Client, ClientError, ConsumerConfig, ConsumerRecord, ErrorCode, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST,
+    OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
 };
 
 /// A topic as it is now.
@@ -62,7 +62,12 @@ pub(crate) trait Cluster: Send + Sync + 'static {
 #[async_trait]
 pub(crate) trait Writer: Send + Sync {
     /// Waits only for room; the records are safe when the returned future says so.
-    async fn send(&self, topic: &str, partition: i32, records: Vec<Record>) -> Result<Acknowledgement, ClientError>;
+    async fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: Vec<Record>,
+    ) -> Result<Acknowledgement, ClientError>;
 
     /// Ends it in good order.
     async fn close(self: Box<Self>);
@@ -86,8 +91,11 @@ pub(crate) async fn read_spans(
     mut visit: impl FnMut(i32, ConsumerRecord) + Send,
 ) -> Result<(), ClientError> {
     const WAIT: Duration = Duration::from_millis(500);
-    let mut open: BTreeMap<i32, Bounds> =
-        spans.iter().filter(|(_, span)| span.start < span.end).map(|(partition, span)| (*partition, *span)).collect();
+    let mut open: BTreeMap<i32, Bounds> = spans
+        .iter()
+        .filter(|(_, span)| span.start < span.end)
+        .map(|(partition, span)| (*partition, *span))
+        .collect();
     if open.is_empty() {
         return Ok(());
     }
@@ -152,7 +160,9 @@ impl Cluster for KafkaCluster {
     async fn bounds(&self, topic: &Topic) -> Result<BTreeMap<i32, Bounds>, ClientError> {
         let admin = self.client.admin();
         let at = |time: i64| -> Vec<(TopicPartition, i64)> {
-            (0..topic.partitions).map(|partition| (TopicPartition::new(&topic.name, partition), time)).collect()
+            (0..topic.partitions)
+                .map(|partition| (TopicPartition::new(&topic.name, partition), time))
+                .collect()
         };
         let starts = admin.list_offsets(&at(OFFSET_EARLIEST)).await?;
         let ends = admin.list_offsets(&at(OFFSET_LATEST)).await?;
@@ -178,8 +188,10 @@ impl Cluster for KafkaCluster {
             ..ConsumerConfig::default()
         };
         let consumer = self.client.consumer(config).await?;
-        let places =
-            from.iter().map(|(partition, offset)| (TopicPartition::new(&topic.name, *partition), *offset)).collect();
+        let places = from
+            .iter()
+            .map(|(partition, offset)| (TopicPartition::new(&topic.name, *partition), *offset))
+            .collect();
         consumer.assign(places).await?;
         Ok(Box::new(KafkaReader { consumer }))
     }
@@ -191,9 +203,16 @@ struct KafkaWriter {
 
 #[async_trait]
 impl Writer for KafkaWriter {
-    async fn send(&self, topic: &str, partition: i32, records: Vec<Record>) -> Result<Acknowledgement, ClientError> {
+    async fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: Vec<Record>,
+    ) -> Result<Acknowledgement, ClientError> {
         let delivery = self.producer.send_batch(topic, partition, records).await?;
-        Ok(delivery.map(|result| result.map(|first| Some(first.offset).filter(|offset| *offset >= 0))).boxed())
+        Ok(delivery
+            .map(|result| result.map(|first| Some(first.offset).filter(|offset| *offset >= 0)))
+            .boxed())
     }
 
     async fn close(self: Box<Self>) {

@@ -100,7 +100,11 @@ mod tests {
             .headers
             .iter()
             .map(|header| {
-                format!("{}={}", &*header.key, String::from_utf8_lossy(header.value.as_deref().unwrap_or(b"-")))
+                format!(
+                    "{}={}",
+                    &*header.key,
+                    String::from_utf8_lossy(header.value.as_deref().unwrap_or(b"-"))
+                )
             })
             .collect();
         assert_eq!(

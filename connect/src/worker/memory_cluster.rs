@@ -62,7 +62,8 @@ impl Storage {
 
     /// The values of a topic as text, sorted.
     pub(crate) fn values(&self, topic: &str) -> Vec<String> {
-        let text = |record: ConsumerRecord| String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
+        let text =
+            |record: ConsumerRecord| String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
         let mut values: Vec<String> = self.records(topic).into_iter().map(text).collect();
         values.sort();
         values
@@ -148,8 +149,12 @@ impl Cluster for MemoryCluster {
 
     async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError> {
         self.fuse.burn().await;
-        let reader =
-            MemoryReader { storage: self.storage.clone(), fuse: self.fuse(), topic: topic.name.clone(), next: from.clone() };
+        let reader = MemoryReader {
+            storage: self.storage.clone(),
+            fuse: self.fuse(),
+            topic: topic.name.clone(),
+            next: from.clone(),
+        };
         Ok(Box::new(reader))
     }
 }
@@ -161,7 +166,12 @@ struct MemoryWriter {
 
 #[async_trait]
 impl Writer for MemoryWriter {
-    async fn send(&self, topic: &str, partition: i32, records: Vec<Record>) -> Result<Acknowledgement, ClientError> {
+    async fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: Vec<Record>,
+    ) -> Result<Acknowledgement, ClientError> {
         // Record by record, so that a batch can be cut in two by dying, as a large one is.
         let mut first = None;
         for record in records {
@@ -200,7 +210,8 @@ impl Reader for MemoryReader {
             for (partition, next) in &mut self.next {
                 let all = &topics[&self.topic].1[usize::try_from(*partition).unwrap()];
                 let from = usize::try_from(*next).unwrap().min(all.len());
-                let records: Vec<ConsumerRecord> = all[from..].iter().take(POLL_RECORDS_MAX).cloned().collect();
+                let records: Vec<ConsumerRecord> =
+                    all[from..].iter().take(POLL_RECORDS_MAX).cloned().collect();
                 if let Some(last) = records.last() {
                     *next = last.offset + 1;
                     let high_watermark = i64::try_from(all.len()).unwrap();

@@ -64,7 +64,12 @@ impl RecordReader {
         Ok(read)
     }
 
-    fn read_values(&self, records: &[ConsumerRecord], from: usize, read: &mut Read) -> Result<(), FormatError> {
+    fn read_values(
+        &self,
+        records: &[ConsumerRecord],
+        from: usize,
+        read: &mut Read,
+    ) -> Result<(), FormatError> {
         let values = records.iter().filter_map(|record| record.value.as_ref());
         let Some(schema) = &self.schema else {
             let rows = Rows::Raw(values.cloned().collect());
@@ -76,13 +81,19 @@ impl RecordReader {
         decode(&*self.format, &payloads, schema, Operation::Write, from, read)
     }
 
-    fn read_deletes(&self, records: &[ConsumerRecord], from: usize, read: &mut Read) -> Result<(), FormatError> {
+    fn read_deletes(
+        &self,
+        records: &[ConsumerRecord],
+        from: usize,
+        read: &mut Read,
+    ) -> Result<(), FormatError> {
         let Some(schema) = &self.key_schema else {
             let reason = "the record has no value, and this sink has no primary key to delete by";
             read.bad.extend((from..from + records.len()).map(|index| (index, reason.to_owned())));
             return Ok(());
         };
-        let payloads: Vec<Vec<u8>> = records.iter().map(|record| key_object(record.key.as_deref(), schema)).collect();
+        let payloads: Vec<Vec<u8>> =
+            records.iter().map(|record| key_object(record.key.as_deref(), schema)).collect();
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         decode(&JsonFormat, &payloads, schema, Operation::Delete, from, read)
     }
@@ -116,7 +127,8 @@ fn key_object(key: Option<&[u8]>, schema: &SchemaRef) -> Vec<u8> {
     }
     let object_with = |value: Value| serde_json::json!({ field.name(): value }).to_string().into_bytes();
     let text = object_with(Value::String(String::from_utf8_lossy(key).into_owned()));
-    let fits = |payload: &[u8]| JsonFormat.decode(&[payload], schema).is_ok_and(|decoded| decoded.bad.is_empty());
+    let fits =
+        |payload: &[u8]| JsonFormat.decode(&[payload], schema).is_ok_and(|decoded| decoded.bad.is_empty());
     match serde_json::from_slice::<Value>(key) {
         Ok(value) if !fits(&text) => object_with(value),
         _ => text,

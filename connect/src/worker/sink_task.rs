@@ -76,7 +76,10 @@ impl SinkTask {
         Self::start_on(Arc::new(KafkaCluster::new(client)), config)
     }
 
-    pub(crate) fn start_on(cluster: Arc<dyn Cluster>, config: SinkTaskConfig) -> Result<TaskHandle, ConnectError> {
+    pub(crate) fn start_on(
+        cluster: Arc<dyn Cluster>,
+        config: SinkTaskConfig,
+    ) -> Result<TaskHandle, ConnectError> {
         let class = connector_type(ConnectorKind::Sink, &config.connector_type)?;
         let invalid = |errors| ConnectError::InvalidConfig { name: config.name.clone(), errors };
         let errors = class.validate(&config.config);
@@ -138,8 +141,7 @@ impl Task {
         let mut attempt = self.open(Arc::clone(&shared)).await?;
         let lookup = ConnectError::client(&attempt.task.config.name, "opening a consumer");
         let task = Arc::clone(&attempt.task);
-        let mut reader =
-            task.cluster.reader(&attempt.topic, &attempt.next_offsets).await.map_err(lookup)?;
+        let mut reader = task.cluster.reader(&attempt.topic, &attempt.next_offsets).await.map_err(lookup)?;
         shared.set_state(TaskState::Running);
         let end = attempt.run(&mut *reader, orders).await?;
         reader.close().await;
@@ -215,17 +217,19 @@ impl Task {
         let mut ends = BTreeMap::new();
         let mut spans = BTreeMap::new();
         for (partition, found) in &bounds {
-            let start = if is_new { found.end } else { stored.get(partition).copied().unwrap_or(found.start) };
+            let start =
+                if is_new { found.end } else { stored.get(partition).copied().unwrap_or(found.start) };
             ends.insert(*partition, start);
             spans.insert(*partition, Bounds { start: start.max(found.start), end: found.end });
         }
-        let origins: Vec<(i32, Origin)> =
-            (0..topic.partitions).map(|partition| (partition, letter_origin(name, &topic.name, partition))).collect();
+        let origins: Vec<(i32, Origin)> = (0..topic.partitions)
+            .map(|partition| (partition, letter_origin(name, &topic.name, partition)))
+            .collect();
         let mut written = BTreeSet::new();
         read_spans(&*self.cluster, &letter_topic, &spans, |_, record| {
-            let place = origins
-                .iter()
-                .find_map(|(partition, origin)| origin.position(&record.headers).map(|offset| (*partition, offset)));
+            let place = origins.iter().find_map(|(partition, origin)| {
+                origin.position(&record.headers).map(|offset| (*partition, offset))
+            });
             written.extend(place);
         })
         .await
@@ -258,7 +262,8 @@ impl Attempt {
                 Order::Finish => {
                     if targets.is_none() {
                         let bounds = self.task.cluster.bounds(&self.topic).await.map_err(&fetching)?;
-                        targets = Some(bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect());
+                        targets =
+                            Some(bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect());
                     }
                     let is_reached = |(partition, end): (&i32, &i64)| {
                         self.next_offsets.get(partition).is_none_or(|next| next >= end)
@@ -395,7 +400,9 @@ impl Attempt {
     }
 
     fn show_position(&self) {
-        let sum = |offsets: &BTreeMap<i32, i64>| offsets.values().filter_map(|offset| u64::try_from(*offset).ok()).sum();
+        let sum = |offsets: &BTreeMap<i32, i64>| {
+            offsets.values().filter_map(|offset| u64::try_from(*offset).ok()).sum()
+        };
         self.shared.set_position(sum(&self.next_offsets), Some(sum(&self.ends)));
     }
 }

@@ -63,7 +63,13 @@ impl SourceLedger {
 
     /// Notes that one write of a unit is acknowledged. `next_offset`: the offset after its records, at least; `None`
     /// when the cluster cannot tell.
-    pub(crate) fn acknowledged(&mut self, unit: UnitId, topic: &str, partition: i32, next_offset: Option<i64>) {
+    pub(crate) fn acknowledged(
+        &mut self,
+        unit: UnitId,
+        topic: &str,
+        partition: i32,
+        next_offset: Option<i64>,
+    ) {
         let index = unit.0.checked_sub(self.first_unit).and_then(|index| usize::try_from(index).ok());
         if let Some(unit) = index.and_then(|index| self.units.get_mut(index)) {
             unit.open = unit.open.saturating_sub(1);
@@ -103,7 +109,11 @@ impl SourceLedger {
 ///
 /// A topic that was made anew is empty of what was written before. If that is the task's own topic the source starts
 /// over, since its records are gone; if it is only the dead-letter topic, its tail is read from the beginning.
-pub(crate) fn still_valid(stored: Option<SourceCommit>, topic: &str, ids: &BTreeMap<String, String>) -> Option<SourceCommit> {
+pub(crate) fn still_valid(
+    stored: Option<SourceCommit>,
+    topic: &str,
+    ids: &BTreeMap<String, String>,
+) -> Option<SourceCommit> {
     let mut commit = stored?;
     if commit.topics.get(topic).map(|ends| &ends.topic_id) != ids.get(topic) {
         return None;
@@ -175,7 +185,8 @@ mod tests {
             resume: Some(offset(5)),
             topics: [("t".to_owned(), ends("t1")), ("dlq".to_owned(), ends("d1"))].into(),
         };
-        let ids = |t: &str, dlq: &str| [("t".to_owned(), t.to_owned()), ("dlq".to_owned(), dlq.to_owned())].into();
+        let ids =
+            |t: &str, dlq: &str| [("t".to_owned(), t.to_owned()), ("dlq".to_owned(), dlq.to_owned())].into();
         assert_eq!(still_valid(Some(stored.clone()), "t", &ids("t1", "d1")), Some(stored.clone()));
         assert_eq!(still_valid(Some(stored.clone()), "t", &ids("t2", "d1")), None);
         let kept = still_valid(Some(stored), "t", &ids("t1", "d2")).unwrap();
@@ -224,7 +235,8 @@ mod tests {
                         let mut writes: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
                         for position in next..=last {
                             if !ledger.take_written(position) {
-                                let partition = usize::try_from(position * 7 % 5).unwrap() % self.partitions.len();
+                                let partition =
+                                    usize::try_from(position * 7 % 5).unwrap() % self.partitions.len();
                                 writes.entry(partition).or_default().push(position);
                             }
                         }

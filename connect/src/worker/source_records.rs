@@ -51,7 +51,11 @@ pub(crate) enum NotPrepared {
 
 impl RecordMaker {
     /// Makes the records of a batch, without those that the ledger knows to be written.
-    pub(crate) fn prepare(&self, batch: &SourceBatch, ledger: &mut SourceLedger) -> Result<Prepared, NotPrepared> {
+    pub(crate) fn prepare(
+        &self,
+        batch: &SourceBatch,
+        ledger: &mut SourceLedger,
+    ) -> Result<Prepared, NotPrepared> {
         let mut prepared = Prepared { writes: BTreeMap::new(), good: 0, bad: 0, skipped: 0 };
         let values = self.values(&batch.rows)?;
         let keys = self.keys(&batch.rows)?;
@@ -69,7 +73,9 @@ impl RecordMaker {
         }
         for bad in &batch.bad {
             let Some((topic, partitions)) = &self.dead_letters else {
-                let place = bad.line.map_or_else(|| format!("position {}", bad.position), |line| format!("line {line}"));
+                let place = bad
+                    .line
+                    .map_or_else(|| format!("position {}", bad.position), |line| format!("line {line}"));
                 return Err(NotPrepared::Bad { place, reason: bad.reason.clone() });
             };
             if ledger.take_written(bad.position) {
@@ -106,7 +112,9 @@ impl RecordMaker {
     fn keys(&self, rows: &Rows) -> Result<Option<Vec<Option<Bytes>>>, NotPrepared> {
         let Some(column) = &self.key else { return Ok(None) };
         let Rows::Arrow(batch) = rows else {
-            return Err(NotPrepared::Schema(format!("key: '{column}' cannot be found in records without a schema")));
+            return Err(NotPrepared::Schema(format!(
+                "key: '{column}' cannot be found in records without a schema"
+            )));
         };
         key_texts(batch, column).map(Some)
     }
@@ -121,10 +129,17 @@ fn key_texts(batch: &RecordBatch, column: &str) -> Result<Vec<Option<Bytes>>, No
     if let DataType::Timestamp(unit, _) = array.data_type() {
         let ticks = cast_to(array, &DataType::Int64)?;
         let ticks = ticks.as_primitive::<arrow::datatypes::Int64Type>();
-        return Ok(ticks.iter().map(|tick| tick.map(|tick| Bytes::from(timestamp_text(tick, *unit)))).collect());
+        return Ok(ticks
+            .iter()
+            .map(|tick| tick.map(|tick| Bytes::from(timestamp_text(tick, *unit))))
+            .collect());
     }
     let texts = cast_to(array, &DataType::Utf8)?;
-    Ok(texts.as_string::<i32>().iter().map(|text| text.map(|text| Bytes::copy_from_slice(text.as_bytes()))).collect())
+    Ok(texts
+        .as_string::<i32>()
+        .iter()
+        .map(|text| text.map(|text| Bytes::copy_from_slice(text.as_bytes())))
+        .collect())
 }
 
 fn cast_to(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, NotPrepared> {
@@ -185,7 +200,11 @@ mod tests {
     fn makes_records_with_key_origin_and_a_partition_that_never_changes() {
         let prepared = maker(true).prepare(&batch(), &mut ledger(&[])).unwrap();
         assert_eq!((prepared.good, prepared.bad, prepared.skipped), (2, 1, 0));
-        let records: Vec<_> = prepared.writes.iter().flat_map(|(place, records)| records.iter().map(move |r| (place, r))).collect();
+        let records: Vec<_> = prepared
+            .writes
+            .iter()
+            .flat_map(|(place, records)| records.iter().map(move |r| (place, r)))
+            .collect();
         let keyed = records.iter().find(|(_, record)| record.key.is_some()).unwrap();
         assert_eq!(keyed.1.key.as_deref(), Some(&b"2013-01-01T10:00:00Z"[..]));
         assert_eq!(keyed.0.1, partition_of_key(b"2013-01-01T10:00:00Z", 3));
@@ -213,6 +232,8 @@ mod tests {
         let mut maker = maker(true);
         maker.key = Some("kk".to_owned());
         let error = maker.prepare(&batch(), &mut ledger(&[])).err().unwrap();
-        assert!(matches!(error, NotPrepared::Schema(reason) if reason == "key: there is no column 'kk'; there are: k, n"));
+        assert!(
+            matches!(error, NotPrepared::Schema(reason) if reason == "key: there is no column 'kk'; there are: k, n")
+        );
     }
 }

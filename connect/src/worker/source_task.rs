@@ -88,7 +88,10 @@ impl SourceTask {
         Self::start_on(Arc::new(KafkaCluster::new(client)), config)
     }
 
-    pub(crate) fn start_on(cluster: Arc<dyn Cluster>, config: SourceTaskConfig) -> Result<TaskHandle, ConnectError> {
+    pub(crate) fn start_on(
+        cluster: Arc<dyn Cluster>,
+        config: SourceTaskConfig,
+    ) -> Result<TaskHandle, ConnectError> {
         let class = connector_type(ConnectorKind::Source, &config.connector_type)?;
         let invalid = |errors| ConnectError::InvalidConfig { name: config.name.clone(), errors };
         let errors = class.validate(&config.config);
@@ -196,7 +199,16 @@ impl Task {
         };
         let ledger = SourceLedger::recover(commit, found);
         let acknowledgements = FuturesUnordered::new();
-        Ok(Attempt { task: Arc::clone(&self), shared, source, writer, maker, ledger, offsets, acknowledgements })
+        Ok(Attempt {
+            task: Arc::clone(&self),
+            shared,
+            source,
+            writer,
+            maker,
+            ledger,
+            offsets,
+            acknowledgements,
+        })
     }
 
     /// The last commit of this source partition, or `None` if there is none yet.
@@ -236,9 +248,11 @@ impl Task {
                 let end = ends.and_then(|ends| ends.ends.get(partition)).copied().unwrap_or(0);
                 span.start = span.start.max(end);
             }
-            read_spans(&*self.cluster, topic, &spans, |_, record| found.extend(origin.position(&record.headers)))
-                .await
-                .map_err(&failed)?;
+            read_spans(&*self.cluster, topic, &spans, |_, record| {
+                found.extend(origin.position(&record.headers))
+            })
+            .await
+            .map_err(&failed)?;
         }
         Ok(found)
     }
@@ -258,14 +272,14 @@ impl Task {
             let ends = bounds.into_iter().map(|(partition, Bounds { end, .. })| (partition, end)).collect();
             commit.topics.insert(topic.name.clone(), TopicEnds { topic_id: topic.id.clone(), ends });
         }
-        offsets.write(writer, &commit).await.map_err(ConnectError::client(name, "storing its first offset"))?;
+        offsets
+            .write(writer, &commit)
+            .await
+            .map_err(ConnectError::client(name, "storing its first offset"))?;
         Ok(commit)
     }
 
-    async fn open_source(
-        &self,
-        offset: Option<SourceOffset>,
-    ) -> Result<Box<dyn Source>, ConnectError> {
+    async fn open_source(&self, offset: Option<SourceOffset>) -> Result<Box<dyn Source>, ConnectError> {
         let name = self.config.name.clone();
         let context = SourceContext { name: name.clone(), schema: self.config.schema.clone(), offset };
         let config = Arc::clone(&self.source);
@@ -291,7 +305,8 @@ impl OffsetsWriter {
 
 impl Attempt {
     async fn run(&mut self, mut orders: Orders) -> Result<End, ConnectError> {
-        let mut flush = tokio::time::interval(self.task.config.offset_flush_interval.max(Duration::from_millis(1)));
+        let mut flush =
+            tokio::time::interval(self.task.config.offset_flush_interval.max(Duration::from_millis(1)));
         flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_stopping = orders.current() == Order::Stop;
         let mut is_drained = false;
@@ -321,7 +336,9 @@ impl Attempt {
         let name = self.task.config.name.clone();
         let prepared = self.maker.prepare(&batch, &mut self.ledger).map_err(|error| match error {
             NotPrepared::Schema(reason) => ConnectError::Format { name: name.clone(), reason },
-            NotPrepared::Bad { place, reason } => ConnectError::BadRecord { name: name.clone(), place, reason },
+            NotPrepared::Bad { place, reason } => {
+                ConnectError::BadRecord { name: name.clone(), place, reason }
+            }
         })?;
         self.shared.add(&self.shared.records_skipped, prepared.skipped);
         let unit = self.ledger.sent(batch.resume, prepared.writes.len());

@@ -273,9 +273,10 @@ where
             let written_before = shared.records_out.load(Ordering::Relaxed);
             shared.set_state(TaskState::Starting);
             // A task of its own, so that a panic in a connector ends this task's status as failed and not silently.
-            let result = tokio::spawn(attempt(Arc::clone(&shared), orders.clone())).await.unwrap_or_else(|lost| {
-                Err(ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })
-            });
+            let result =
+                tokio::spawn(attempt(Arc::clone(&shared), orders.clone())).await.unwrap_or_else(|lost| {
+                    Err(ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })
+                });
             let error = match result {
                 Err(error) if error.is_retriable() => error,
                 other => break other,

@@ -18,7 +18,8 @@ fn run<F>(storage: &Storage, calls: Option<usize>, start: F) -> Option<Result<Ta
 where
     F: FnOnce(MemoryCluster) -> Result<super::TaskHandle, ConnectError>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let cluster = MemoryCluster::new(storage, calls);
     let fuse = cluster.fuse();
     runtime.block_on(async move {
@@ -45,7 +46,11 @@ fn source_config(path: &Path) -> SourceTaskConfig {
     }
 }
 
-fn run_source(storage: &Storage, calls: Option<usize>, path: &Path) -> Option<Result<TaskStatus, ConnectError>> {
+fn run_source(
+    storage: &Storage,
+    calls: Option<usize>,
+    path: &Path,
+) -> Option<Result<TaskStatus, ConnectError>> {
     run(storage, calls, |cluster| SourceTask::start_on(Arc::new(cluster), source_config(path)))
 }
 
@@ -79,7 +84,10 @@ fn a_file_becomes_records_and_dead_letters_and_the_task_is_done() {
     assert_eq!(storage.values("t"), good);
     assert_eq!(storage.values("dlq"), bad);
     assert_eq!(status.state, TaskState::Done);
-    assert_eq!((status.records_in, status.records_out, status.records_bad, status.records_skipped), (20, 18, 2, 0));
+    assert_eq!(
+        (status.records_in, status.records_out, status.records_bad, status.records_skipped),
+        (20, 18, 2, 0)
+    );
     assert_eq!(Some(status.position), status.position_end);
     let letter = &storage.records("dlq")[0];
     assert_eq!(header(&letter.headers, "ottla.errors.line").as_deref(), Some("8"));
@@ -157,7 +165,11 @@ fn sink_config(path: &Path) -> SinkTaskConfig {
     }
 }
 
-fn run_sink(storage: &Storage, calls: Option<usize>, config: SinkTaskConfig) -> Option<Result<TaskStatus, ConnectError>> {
+fn run_sink(
+    storage: &Storage,
+    calls: Option<usize>,
+    config: SinkTaskConfig,
+) -> Option<Result<TaskStatus, ConnectError>> {
     run(storage, calls, |cluster| {
         let handle = SinkTask::start_on(Arc::new(cluster), config)?;
         handle.finish();

@@ -78,11 +78,13 @@ impl CheckConfig for FileSourceConfig {
     fn check(&self) -> Vec<FieldError> {
         let mut errors = check_path(&self.path);
         if self.delimiter.len() != 1 || self.csv_options().validate().is_err() {
-            let message = "must be one ASCII character that is neither a quote nor a line end, e.g. \",\" or \"\\t\"";
+            let message =
+                "must be one ASCII character that is neither a quote nor a line end, e.g. \",\" or \"\\t\"";
             errors.push(FieldError::new("delimiter", message));
         }
         if self.batch_size == 0 || self.batch_size > BATCH_SIZE_MAX {
-            errors.push(FieldError::new("batch_size", format!("must be between 1 and {BATCH_SIZE_MAX} rows")));
+            errors
+                .push(FieldError::new("batch_size", format!("must be between 1 and {BATCH_SIZE_MAX} rows")));
         }
         errors
     }

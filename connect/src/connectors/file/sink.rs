@@ -90,9 +90,9 @@ impl Sink for FileSink {
             return Err(ConnectorError::fatal("writing lines", "a line cannot be deleted"));
         }
         let lines = match batch.rows {
-            Rows::Arrow(batch) => JsonFormat
-                .encode(&batch)
-                .map_err(|error| ConnectorError::fatal(format!("writing {}", self.files.path.display()), error))?,
+            Rows::Arrow(batch) => JsonFormat.encode(&batch).map_err(|error| {
+                ConnectorError::fatal(format!("writing {}", self.files.path.display()), error)
+            })?,
             Rows::Raw(values) => values,
         };
         let mut rejected = Vec::new();
@@ -102,7 +102,8 @@ impl Sink for FileSink {
                 continue;
             }
             // In valid JSON a line end is only ever space between tokens.
-            self.pending.extend(line.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            self.pending
+                .extend(line.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
             self.pending.push(b'\n');
         }
         Ok(rejected)
@@ -169,7 +170,8 @@ impl Committed {
         }
         if length < self.length {
             let reason = format!("{length} bytes are left of {} that were committed", self.length);
-            let remedy = format!("put the file back, or delete {} to start over", files.offsets_path.display());
+            let remedy =
+                format!("put the file back, or delete {} to start over", files.offsets_path.display());
             return Err(ConnectorError::fatal(what(), reason).remedy(remedy));
         }
         Ok(())

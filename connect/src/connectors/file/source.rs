@@ -236,10 +236,14 @@ impl StartOfFile {
         let what = format!("reading on in {} at byte {}", path.display(), offset.position);
         let remedy = "put the same file back, or rename the source to read this file from its start";
         let number = |field: &str| offset.state.get(field).and_then(Value::as_u64);
-        let (Some(line), Some(covered), Some(fingerprint)) =
-            (number("line"), number("fingerprint_bytes"), offset.state.get("fingerprint").and_then(Value::as_str))
-        else {
-            return Err(ConnectorError::fatal(what, "the stored offset lacks its line or fingerprint").remedy(remedy));
+        let (Some(line), Some(covered), Some(fingerprint)) = (
+            number("line"),
+            number("fingerprint_bytes"),
+            offset.state.get("fingerprint").and_then(Value::as_str),
+        ) else {
+            return Err(
+                ConnectorError::fatal(what, "the stored offset lacks its line or fingerprint").remedy(remedy)
+            );
         };
         if size < offset.position {
             let reason = format!("the file has only {size} bytes: it was shortened since it was read");

@@ -1,7 +1,8 @@
 //! The columns of a batch as values that SQLite takes: booleans as 0 and 1, times as ISO-8601 UTC text, decimals as text.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit};
@@ -27,7 +28,8 @@ impl SqlColumn {
     }
 
     fn new(array: &ArrayRef) -> Result<Self, ArrowError> {
-        let integers = |array: &ArrayRef| Ok(cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
+        let integers =
+            |array: &ArrayRef| Ok(cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
         Ok(match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean().clone()),
             DataType::Timestamp(unit, _) => Self::Timestamp(integers(array)?, *unit),
@@ -40,7 +42,10 @@ impl SqlColumn {
             data_type if data_type.is_floating() => {
                 Self::Real(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
             }
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => {
                 Self::Blob(cast(array, &DataType::Binary)?.as_binary::<i32>().clone())
             }
             _ => Self::Text(cast(array, &DataType::Utf8)?.as_string::<i32>().clone()),
@@ -66,7 +71,9 @@ impl SqlColumn {
             Self::Real(array) => ToSqlOutput::Borrowed(ValueRef::Real(array.value(row))),
             Self::Text(array) => ToSqlOutput::Borrowed(ValueRef::Text(array.value(row).as_bytes())),
             Self::Blob(array) => ToSqlOutput::Borrowed(ValueRef::Blob(array.value(row))),
-            Self::Timestamp(array, unit) => ToSqlOutput::Owned(Value::Text(timestamp_text(array.value(row), *unit))),
+            Self::Timestamp(array, unit) => {
+                ToSqlOutput::Owned(Value::Text(timestamp_text(array.value(row), *unit)))
+            }
             Self::Date(array) => {
                 let mut text = Vec::new();
                 write_date(array.value(row), &mut text);

@@ -43,7 +43,8 @@ impl SqliteSink {
         })?;
         let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         if let Some(missing) = config.primary_key.iter().find(|key| !columns.contains(key)) {
-            let reason = format!("primary_key: there is no column '{missing}'; there are: {}", columns.join(", "));
+            let reason =
+                format!("primary_key: there is no column '{missing}'; there are: {}", columns.join(", "));
             return Err(ConnectorError::fatal(what, reason));
         }
 
@@ -53,7 +54,9 @@ impl SqliteSink {
         // Writes are made durable before a commit returns, whatever a build of SQLite has for its default.
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.execute_batch(CREATE_OFFSETS).map_err(failed)?;
-        connection.execute_batch(&create_table(&config.table, &schema, &config.primary_key)).map_err(failed)?;
+        connection
+            .execute_batch(&create_table(&config.table, &schema, &config.primary_key))
+            .map_err(failed)?;
         let open = Open {
             write_row: write_row(&config.table, &columns, config.mode, &config.primary_key),
             delete_row: delete_row(&config.table, &config.primary_key),
@@ -61,8 +64,9 @@ impl SqliteSink {
         };
         // A table of that name may have been there with other columns or without the key: better to know now.
         open.connection.prepare_cached(&open.write_row).map_err(|error| {
-            ConnectorError::fatal(&what, error)
-                .remedy("the table has other columns or no such primary key: choose another table or drop this one")
+            ConnectorError::fatal(&what, error).remedy(
+                "the table has other columns or no such primary key: choose another table or drop this one",
+            )
         })?;
         let key_columns = if config.mode == Mode::Upsert { config.primary_key.clone() } else { Vec::new() };
         Ok(Self { connector: context.name, key_columns, what, open: Some(open) })
@@ -113,8 +117,7 @@ impl Sink for SqliteSink {
         let Rows::Arrow(rows) = batch.rows else {
             return Err(ConnectorError::fatal(&self.what, "the rows have no columns"));
         };
-        let columns =
-            SqlColumn::of_batch(&rows).map_err(|error| ConnectorError::fatal(&self.what, error))?;
+        let columns = SqlColumn::of_batch(&rows).map_err(|error| ConnectorError::fatal(&self.what, error))?;
         self.blocking(move |open| {
             open.begin()?;
             open.execute_rows(batch.operation, &rows, &columns)
@@ -147,7 +150,11 @@ impl Open {
     /// Begins a transaction unless one is open. It takes the write lock at once: waiting for it in the middle could end
     /// in a deadlock with another program.
     fn begin(&self) -> rusqlite::Result<()> {
-        if self.connection.is_autocommit() { self.connection.execute_batch("BEGIN IMMEDIATE") } else { Ok(()) }
+        if self.connection.is_autocommit() {
+            self.connection.execute_batch("BEGIN IMMEDIATE")
+        } else {
+            Ok(())
+        }
     }
 
     /// Runs the operation's statement for every row. A row that breaks a constraint is undone alone by SQLite.
@@ -193,7 +200,8 @@ fn connect(path: &Path) -> Result<Connection, ConnectorError> {
         return Err(ConnectorError::fatal(what(), reason).remedy("create it or set `path` to another place"));
     }
     // Without the URI flag, a path is a path whatever it begins with.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags).map_err(|error| {
         ConnectorError::fatal(what(), error).remedy("make the file and its folder writable for this user")
     })
@@ -212,9 +220,8 @@ fn setup_error(what: &str, path: &Path, error: rusqlite::Error) -> ConnectorErro
 
 fn call_error(what: &str, error: rusqlite::Error) -> ConnectorError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            ConnectorError::retriable(what, error).remedy("end the other program's transaction on this database")
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ConnectorError::retriable(what, error)
+            .remedy("end the other program's transaction on this database"),
         Some(ErrorCode::DiskFull) => ConnectorError::retriable(what, error).remedy("make room on the disk"),
         Some(ErrorCode::SystemIoFailure) => ConnectorError::retriable(what, error),
         _ => ConnectorError::fatal(what, error),

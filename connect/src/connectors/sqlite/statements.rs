@@ -45,14 +45,18 @@ pub(super) fn write_row(table: &str, columns: &[String], mode: Mode, primary_key
         .filter(|column| !primary_key.contains(column))
         .map(|column| format!("{0} = excluded.{0}", quoted(column)))
         .collect();
-    let action = if updates.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", updates.join(", ")) };
+    let action =
+        if updates.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", updates.join(", ")) };
     format!("{insert} ON CONFLICT ({}) DO {action}", list(primary_key))
 }
 
 /// The statement that deletes one row, its parameters in the order of the key.
 pub(super) fn delete_row(table: &str, primary_key: &[String]) -> String {
-    let conditions: Vec<String> =
-        primary_key.iter().enumerate().map(|(index, column)| format!("{} = ?{}", quoted(column), index + 1)).collect();
+    let conditions: Vec<String> = primary_key
+        .iter()
+        .enumerate()
+        .map(|(index, column)| format!("{} = ?{}", quoted(column), index + 1))
+        .collect();
     format!("DELETE FROM {} WHERE {}", quoted(table), conditions.join(" AND "))
 }
 
@@ -62,7 +66,9 @@ fn column_type(data_type: &DataType) -> &'static str {
         DataType::Boolean => "BOOLEAN",
         data_type if data_type.is_integer() => "INTEGER",
         data_type if data_type.is_floating() => "REAL",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "BLOB",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "BLOB"
+        }
         _ => "TEXT",
     }
 }
@@ -87,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_table_has_the_schemas_columns_and_the_key() {
-        let schema = schema_of([("origin", "string"), ("window_start", "timestamp"), ("avg", "double?")]).unwrap();
+        let schema =
+            schema_of([("origin", "string"), ("window_start", "timestamp"), ("avg", "double?")]).unwrap();
         assert_eq!(
             create_table("t", &schema, &names(&["origin", "window_start"])),
             "CREATE TABLE IF NOT EXISTS \"t\" (\"origin\" TEXT NOT NULL, \"window_start\" TEXT NOT NULL, \"avg\" REAL, \
