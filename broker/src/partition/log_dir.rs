@@ -77,7 +77,7 @@ pub struct LogDir {
     points: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
     saved_points: Mutex<BTreeMap<TopicPartition, Offset>>,
     next_key: AtomicU64,
-    _lock: File,
+    lock: File,
 }
 
 impl LogDir {
@@ -111,7 +111,7 @@ impl LogDir {
             saved_points: Mutex::new(loaded_points.offsets.clone()),
             loaded_points,
             next_key: AtomicU64::new(0),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -188,10 +188,13 @@ impl LogDir {
         self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
     }
 
-    /// Leaves word for the next start that every log was closed.
+    /// Leaves word for the next start that every log was closed, and gives the lock back: tasks that still hold this
+    /// value have nothing left to write.
     pub fn mark_clean(&self) -> Result<(), LogError> {
         self.save_recovery_points()?;
-        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")
+        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")?;
+        rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock)
+            .map_err(|errno| LogError::io("unlock", self.path.join(LOCK))(errno.into()))
     }
 }
 
