@@ -9,6 +9,7 @@
 //! | `types.rs` | the type words of pipelines (`int?`, `timestamp`) and the Arrow types they mean |
 //! | `timestamp.rs` | ISO-8601 text to and from ticks |
 //! | `columns.rs` | columns that grow row by row and can take a half-written row back |
+//! | `decimal.rs` | decimal text, exactly |
 //! | `cells.rs` | columns of a batch, readable cell by cell |
 //! | `json/`, `csv/` | the two formats |
 //! | `rows.rs`, `csv/reader.rs`, `json/lines.rs` | files cut into batches, with the position after each row |
@@ -18,6 +19,7 @@
 mod cells;
 mod columns;
 pub mod csv;
+mod decimal;
 mod error;
 pub mod json;
 mod rows;
