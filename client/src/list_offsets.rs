@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k02_list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use tokio::time::Instant;
 
 use crate::TopicPartition;
 use crate::cluster::Cluster;

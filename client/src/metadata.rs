@@ -4,10 +4,11 @@
 //! that lags behind must not undo what is already known.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ottla_protocol::messages::MetadataResponse;
 use ottla_protocol::{ErrorCode, Uuid};
+use tokio::time::Instant;
 
 use crate::topic_partition::Endpoint;
 

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ottla_protocol::messages::k01_fetch::{FetchPartition, FetchTopic, PartitionData};
 use ottla_protocol::messages::{FetchRequest, FetchResponse};
 use ottla_protocol::{ErrorCode, Str, Uuid};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::Shared;
@@ -86,11 +87,11 @@ impl Fetcher {
     pub(super) async fn run(mut self) {
         while !self.shared.is_closed() {
             self.advance();
-            let wakeup = self.wakeup.map(tokio::time::Instant::from_std);
+            let wakeup = self.wakeup;
             let event = tokio::select! {
                 Some(event) = self.work.next() => event,
                 () = self.shared.wake_fetcher.notified() => Event::Woken,
-                () = tokio::time::sleep_until(wakeup.unwrap_or_else(tokio::time::Instant::now)), if wakeup.is_some() => {
+                () = tokio::time::sleep_until(wakeup.unwrap_or_else(Instant::now)), if wakeup.is_some() => {
                     Event::TimerExpired
                 }
             };

@@ -10,7 +10,8 @@
 //! older version is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::FetchedPartition;
 use super::fetch::Chunk;

@@ -1,10 +1,10 @@
 //! A batch on its way through the producer: filled, closed, given a sequence, sealed into bytes, perhaps stamped anew.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::records::{BatchBuilder, BatchOptions, Compression, Header};
+use tokio::time::Instant;
 
 use super::delivery::{Completion, Outcome};
 use super::stamp::patch_producer;

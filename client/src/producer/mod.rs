@@ -10,14 +10,17 @@ mod delivery;
 mod partition_queue;
 mod partitioner;
 mod sender;
+#[cfg(test)]
+mod simulation;
 mod stamp;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 pub use config::{Acks, ProducerConfig};
 pub use delivery::Delivery;

@@ -8,16 +8,21 @@
 //! ```
 //! Order is kept through failures by one rule: after a failure nothing more is sent until all that was under way has
 //! come back; then what has to be retried goes first, oldest first. So the broker never sees a later record of this
-//! partition before an earlier one, and the sequences let it drop what it already has (KIP-98).
+//! partition before an earlier one, and the sequences let it drop what it already has (KIP-98). It only knows the last
+//! five batches again, so nothing is sent that far ahead of a batch whose fate is open, however often that is retried.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ottla_protocol::records::{BatchBuilder, Header};
+use tokio::time::Instant;
 
 use super::batch::{Batch, ProducerIdentity, Sequence, sequence_after};
 use super::delivery::Completion;
+
+/// How many batches per producer and partition a broker knows again when they come twice (KIP-98).
+const BATCHES_REMEMBERED: u64 = 5;
 
 /// Limits that are the same for all partitions of a producer.
 #[derive(Debug, Clone)]
@@ -111,7 +116,7 @@ impl PartitionQueue {
     pub(crate) fn wakeup(&self, limits: &Limits, now: Instant) -> Option<Instant> {
         let blocked =
             self.under_way.len() >= limits.max_in_flight || (self.recovering && !self.under_way.is_empty());
-        if blocked {
+        if blocked || self.is_too_far_ahead() {
             return None;
         }
         let ready_at = if self.retrying.is_empty() && self.waiting.is_empty() {
@@ -120,6 +125,15 @@ impl PartitionQueue {
             now
         };
         Some(self.not_before.map_or(ready_at, |not_before| not_before.max(ready_at)))
+    }
+
+    /// Whether the broker might forget the oldest batch of open fate if it got the next one.
+    fn is_too_far_ahead(&self) -> bool {
+        let oldest = self.under_way.iter().map(|(order, _)| *order).min();
+        match (oldest, self.oldest()) {
+            (Some(oldest), Some(next)) => next.order >= oldest + BATCHES_REMEMBERED,
+            _ => false,
+        }
     }
 
     /// Whether this partition needs an identity other than `current` before it can go on.

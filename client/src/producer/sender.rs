@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -16,6 +16,7 @@ use ottla_protocol::messages::k00_produce::{
 };
 use ottla_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use ottla_protocol::{ErrorCode, Message, Str};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Shared;
@@ -131,11 +132,11 @@ impl Sender {
             if self.shared.is_closed.load(Ordering::Acquire) && self.shared.accumulator().is_empty() {
                 return;
             }
-            let wakeup = self.wakeup.map(tokio::time::Instant::from_std);
+            let wakeup = self.wakeup;
             let event = tokio::select! {
                 Some(event) = self.work.next() => event,
                 () = self.shared.wake.notified() => Event::Woken,
-                () = tokio::time::sleep_until(wakeup.unwrap_or_else(tokio::time::Instant::now)), if wakeup.is_some() => {
+                () = tokio::time::sleep_until(wakeup.unwrap_or_else(Instant::now)), if wakeup.is_some() => {
                     Event::TimerExpired
                 }
             };
