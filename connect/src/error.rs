@@ -56,7 +56,7 @@ impl ConnectorError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
     /// There is no connector of this type and kind.
-    #[error("there is no {kind} of type '{name}'; there are: {known}{}", nearest(nearest))]
+    #[error("there is no {kind} of type '{name}'; there are: {known}{}", did_you_mean(nearest))]
     UnknownType {
         /// `source` or `sink`.
         kind: &'static str,
@@ -158,6 +158,6 @@ impl ConnectError {
     }
 }
 
-fn nearest(nearest: &Option<String>) -> String {
-    nearest.as_deref().map(|word| format!(" (did you mean '{word}'?)")).unwrap_or_default()
+fn did_you_mean(word: &Option<String>) -> String {
+    word.as_deref().map(|word| format!(" (did you mean '{word}'?)")).unwrap_or_default()
 }

@@ -51,7 +51,7 @@ pub(crate) struct Letter<'a> {
 impl Letter<'_> {
     /// The record for the dead-letter topic. `original` keeps its key, value, headers and time.
     pub(crate) fn record(&self, mut original: Record, origin: &Origin, position: u64) -> Record {
-        let mut add = |key: &str, value: String| {
+        let mut add = |key: &'static str, value: String| {
             original.headers.push(Header { key: key.into(), value: Some(Bytes::from(value)) });
         };
         add("__connect.errors.topic", self.topic.to_owned());
@@ -69,7 +69,7 @@ impl Letter<'_> {
             add("ottla.errors.line", line.to_string());
         }
         // A record that came from a source by way of a topic still carries that source's header: ours takes its place.
-        original.headers.retain(|header| &*header.key != super::origin::HEADER);
+        original.headers.retain(|header| header.key != super::origin::HEADER);
         original.headers.push(origin.header(position));
         original
     }
@@ -102,7 +102,7 @@ mod tests {
             .map(|header| {
                 format!(
                     "{}={}",
-                    &*header.key,
+                    String::from_utf8_lossy(&header.key),
                     String::from_utf8_lossy(header.value.as_deref().unwrap_or(b"-"))
                 )
             })

@@ -28,7 +28,7 @@ impl Origin {
 
     /// The position in a record's header, if the record is of this origin.
     pub(crate) fn position(&self, headers: &[Header]) -> Option<u64> {
-        let header = headers.iter().find(|header| &*header.key == HEADER)?;
+        let header = headers.iter().find(|header| header.key == HEADER)?;
         let text = std::str::from_utf8(header.value.as_deref()?).ok()?;
         text.strip_prefix(&self.prefix)?.parse().ok()
     }

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(maker(true).origin.position(&keyed.1.headers), Some(10));
         let letter = &prepared.writes[&("dlq".to_owned(), 0)][0];
         assert_eq!(letter.value.as_deref(), Some(&b"\xff"[..]));
-        let line = letter.headers.iter().find(|header| &*header.key == "ottla.errors.line").unwrap();
+        let line = letter.headers.iter().find(|header| header.key == "ottla.errors.line").unwrap();
         assert_eq!(line.value.as_deref(), Some(&b"2"[..]));
     }
 

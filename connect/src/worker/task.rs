@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use crate::error::ConnectError;
 
 /// The first pause before a task is started again; it doubles up to [`RETRY_PAUSE_MAX`].
-const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200 * TIME_SCALE / 1000);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(10_000 * TIME_SCALE / 1000);
+/// Thousandths: tests do not wait.
+const TIME_SCALE: u64 = if cfg!(test) { 1 } else { 1000 };
 /// Attempts in a row without any progress before a task fails for good: with the pauses above, about a minute.
 const RETRIES_MAX: u32 = 12;
 
@@ -321,7 +323,7 @@ mod tests {
         ConnectError::Connector { name: "c".to_owned(), error }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_error_that_may_pass_starts_the_task_again() {
         let attempts = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&attempts);
@@ -334,7 +336,7 @@ mod tests {
         assert_eq!(status.last_error.as_deref(), Some("connector 'c': reading x: busy"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_error_that_stays_fails_the_task_at_once_and_others_after_a_bounded_time() {
         let handle = spawn("c", |_, _| async { Err(error(false)) });
         assert!(handle.wait().await.is_err());
@@ -345,14 +347,14 @@ mod tests {
         assert_eq!(handle.status().retries, u64::from(RETRIES_MAX));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_panic_in_an_attempt_fails_the_task_and_not_the_process() {
         let handle = spawn("c", |_, _| async { panic!("a connector's bug") });
         let error = handle.wait().await.unwrap_err();
         assert!(matches!(error, ConnectError::TaskLost { .. }), "{error}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_hears_stop_also_while_it_waits_to_retry_and_when_all_handles_are_gone() {
         let handle = spawn("c", |_, _| async { Err(error(true)) });
         assert!(handle.stop().await.is_err());

@@ -18,8 +18,7 @@ fn run<F>(storage: &Storage, calls: Option<usize>, start: F) -> Option<Result<Ta
 where
     F: FnOnce(MemoryCluster) -> Result<super::TaskHandle, ConnectError>,
 {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let cluster = MemoryCluster::new(storage, calls);
     let fuse = cluster.fuse();
     runtime.block_on(async move {

@@ -28,8 +28,6 @@ impl SqlColumn {
     }
 
     fn new(array: &ArrayRef) -> Result<Self, ArrowError> {
-        let integers =
-            |array: &ArrayRef| Ok(cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
         Ok(match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean().clone()),
             DataType::Timestamp(unit, _) => Self::Timestamp(integers(array)?, *unit),
@@ -81,4 +79,8 @@ impl SqlColumn {
             }
         }
     }
+}
+
+fn integers(array: &ArrayRef) -> Result<Int64Array, ArrowError> {
+    Ok(cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
