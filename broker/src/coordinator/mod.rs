@@ -18,6 +18,8 @@ mod parked;
 mod replay;
 mod shard;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

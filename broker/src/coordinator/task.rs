@@ -17,6 +17,9 @@ use crate::groups::{Reply, Request};
 /// How much of the log is read at once while loading.
 const READ_BYTES_MAX: usize = 1 << 20;
 
+/// How many waiting requests are taken before the next append begins.
+const REQUESTS_PER_APPEND_MAX: usize = 1024;
+
 /// A request on its way to its shard.
 pub(super) struct Asked {
     pub(super) request: Request,
@@ -80,7 +83,14 @@ pub(super) async fn run(
                 shard.on_read(now, result);
             }
             Event::DeadlinePassed => shard.on_deadline(now),
-            Event::Asked(asked) => shard.on_request(now, asked.request, asked.reply),
+            Event::Asked(asked) => {
+                shard.on_request(now, asked.request, asked.reply);
+                // What waits already joins the same append.
+                for _ in 1..REQUESTS_PER_APPEND_MAX {
+                    let Ok(asked) = requests.try_recv() else { break };
+                    shard.on_request(now, asked.request, asked.reply);
+                }
+            }
             Event::Closed => closing = true,
         }
     }

@@ -28,7 +28,8 @@ impl GroupCoordinator {
         request: &DescribeGroupsRequest,
     ) -> impl Future<Output = DescribeGroupsResponse> + Send + use<> {
         let version = caller.api_version;
-        let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { NO_OPERATIONS };
+        let asked_for = version >= 3 && request.include_authorized_operations;
+        let operations = if asked_for { ALL_OPERATIONS } else { NO_OPERATIONS };
         let groups = request.groups.iter().map(|name| {
             let name = name.detached();
             match group_id(&name) {

@@ -62,8 +62,13 @@ fn has_room(
     size_max: usize,
 ) -> bool {
     let known = sender.and_then(|member_id| group.members.get(member_id));
-    // A static member that comes back takes its own place, not another.
-    let replaces = sender.is_none() && instance.is_some_and(|id| group.static_members.contains_key(id));
+    // A static member that comes back takes its own place, not another; and one whose place was taken must hear that
+    // it is fenced, not that the group is full.
+    let bearer = instance.and_then(|id| group.static_members.get(id));
+    let replaces = bearer.is_some() && sender.is_none();
+    if bearer.is_some() && sender.is_some() && bearer != sender {
+        return true;
+    }
     match group.phase {
         Phase::Empty => true,
         Phase::PreparingRebalance { .. } => {

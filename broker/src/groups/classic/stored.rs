@@ -90,6 +90,9 @@ impl Group {
     }
 
     /// The group as its next coordinator takes it up at `now`: stable with the members of the record, or empty.
+    ///
+    /// Kafka's format keeps what a member said under the chosen protocol only. Until members rejoin, a newcomer that
+    /// speaks all their protocols but that one is refused as inconsistent, as it is by Kafka.
     pub(super) fn restore(metadata: &GroupMetadata, now: Monotonic) -> Group {
         let mut group = Group {
             generation: metadata.generation,

@@ -187,3 +187,13 @@ fn a_restarted_static_member_finds_room_in_a_full_group() {
     let again = ask_join(&mut bench, join_static("c", "two"));
     assert_eq!(bench.joined(again).generation, generation);
 }
+
+#[test]
+fn a_replaced_member_of_a_full_group_is_told_that_it_is_fenced() {
+    let mut bench = Bench::with(GroupConfig { size_max: 2, ..GroupConfig::default() });
+    stable_pair(&mut bench);
+    ask_join(&mut bench, join_static("c", "two"));
+    let request = JoinGroup { member_id: Some(MemberId::from("b-id")), ..join_static("b", "two") };
+    let late = ask_join(&mut bench, request);
+    assert_eq!(bench.join_refused(late), GroupError::FencedInstanceId);
+}
