@@ -28,6 +28,7 @@
 //! | [`runtime`] | the epoch machine (pure) and the driver that runs it over a Kafka cluster |
 //! | [`history`] | batch queries over what topics hold now, for `ottla sql` |
 
+pub mod history;
 pub mod operators;
 pub mod planner;
 pub mod runtime;

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result, TableReference};
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
@@ -40,7 +39,7 @@ impl PlanningContext {
             .names()
             .filter_map(|name| {
                 let schema = Arc::clone(&catalog.get(name)?.schema);
-                Some((name.to_owned(), Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>))
+                Some((name.to_owned(), Arc::new(StreamSource { schema }) as Arc<dyn TableSource>))
             })
             .collect();
         PlanningContext::new(tables)
@@ -49,6 +48,18 @@ impl PlanningContext {
     /// The tables' names, for suggestions.
     pub(crate) fn table_names(&self) -> impl Iterator<Item = &str> {
         self.tables.keys().map(String::as_str)
+    }
+}
+
+/// A stream as a table that has columns and no rows. It takes no filters: those stay in the plan, as operators.
+#[derive(Debug)]
+struct StreamSource {
+    schema: SchemaRef,
+}
+
+impl TableSource for StreamSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
     }
 }
 

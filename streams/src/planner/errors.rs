@@ -26,7 +26,11 @@ pub(crate) fn from_datafusion(error: &DataFusionError, statement: Position) -> S
         Some(diagnostic) => diagnostic.message.clone(),
         None => plain_message(error),
     };
-    SqlError::new(position, message)
+    let error = SqlError::new(position, message);
+    match diagnostic.and_then(|diagnostic| diagnostic.helps.first()) {
+        Some(help) => error.with_help(help.message.clone()),
+        None => error,
+    }
 }
 
 fn from_schema_error(error: &SchemaError, position: Position) -> SqlError {

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, TableScan};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Stream};
 use super::errors::from_datafusion;
 use super::plan::{
     AggregateCall, AggregateNode, ChangelogMode, EventTime, Node, Operator, QueryPlan, SourceNode,
@@ -39,8 +39,18 @@ pub(super) fn lower(
         key: None,
         mode: ChangelogMode::Append,
     };
+    if aggregates(plan) > 1 {
+        return Err(lowering
+            .error("an aggregate of an aggregate cannot run on a stream yet")
+            .with_help("write the first one to a topic and read that"));
+    }
     lowering.visit(plan)?;
     lowering.finish(plan)
+}
+
+fn aggregates(plan: &LogicalPlan) -> usize {
+    let own = usize::from(matches!(plan, LogicalPlan::Aggregate(_)));
+    plan.inputs().into_iter().map(aggregates).sum::<usize>() + own
 }
 
 /// Column indices of which any one would do for one part of the key: `window_start` and `window_end` say the same.
@@ -72,6 +82,10 @@ impl Lowering<'_> {
             LogicalPlan::SubqueryAlias(alias) => self.visit(&alias.input),
             LogicalPlan::Filter(filter) => {
                 self.visit(&filter.input)?;
+                // What is left of `time IS NOT NULL` where the column cannot be null.
+                if matches!(filter.predicate, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
+                    return Ok(());
+                }
                 let predicate = self.physical(&filter.predicate, filter.input.schema())?;
                 self.push(Operator::Filter(predicate), arrow_schema(filter.input.schema()), StateBound::None);
                 Ok(())
@@ -109,11 +123,14 @@ impl Lowering<'_> {
             (None, Some(stream)) => (scan.table_name.table().to_owned(), stream),
             (None, None) => return Err(self.error(format!("there is no stream `{name}`"))),
         };
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(self.error("a condition was moved into the stream, where it would be lost"));
+        }
         self.source = Some(SourceNode {
             stream: name,
             topic: stream.topic.clone(),
             format: stream.format.clone(),
-            schema: arrow_schema(&scan.projected_schema),
+            schema: decoded_schema(&scan.projected_schema, stream),
             event_time: None,
         });
         Ok(())
@@ -148,11 +165,6 @@ impl Lowering<'_> {
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<(), SqlError> {
-        if self.nodes.iter().any(|node| matches!(node.operator, Operator::Aggregate(_))) {
-            return Err(self
-                .error("an aggregate of an aggregate cannot run on a stream yet")
-                .with_help("write the first one to a topic and read that"));
-        }
         let input = aggregate.input.schema();
         let group = aggregate
             .group_expr
@@ -395,6 +407,17 @@ fn column_index(expr: &Expr, schema: &DFSchema) -> Option<usize> {
         Expr::Alias(alias) => column_index(&alias.expr, schema),
         Expr::Column(column) => schema.maybe_index_of_column(column),
         _ => None,
+    }
+}
+
+/// The columns to decode. A query that uses none, as `COUNT(*)`, still needs one to know the rows by: the first that may
+/// be null, so that no record is bad for the lack of a column that nobody asked for.
+fn decoded_schema(used: &DFSchema, stream: &Stream) -> SchemaRef {
+    let any =
+        || stream.schema.fields().iter().find(|field| field.is_nullable()).or(stream.schema.fields().first());
+    match (used.fields().is_empty(), any()) {
+        (true, Some(field)) => Arc::new(Schema::new(vec![Arc::clone(field)])),
+        (_, _) => arrow_schema(used),
     }
 }
 

@@ -42,13 +42,11 @@ pub fn plan(sql: &str, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
     for statement in sql::parse(sql)? {
         match statement {
             Statement::CreateStream(create) => catalog.declare(create)?,
-            Statement::Query(next) => {
-                if let Some(first) = query.replace(next) {
-                    let first: Box<sql::QueryStatement> = first;
-                    return Err(SqlError::new(first.position, "here are two queries, and a plan has one")
-                        .with_help("give each query its own name"));
-                }
+            Statement::Query(second) if query.is_some() => {
+                return Err(SqlError::new(second.position, "this is a second query, and a plan has one")
+                    .with_help("give each query its own name"));
             }
+            Statement::Query(first) => query = Some(first),
         }
     }
     let query = query.ok_or_else(|| {

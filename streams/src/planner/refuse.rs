@@ -30,7 +30,7 @@ pub(super) fn refuse_unknown_names(
     query: &QueryStatement,
     context: &PlanningContext,
 ) -> Result<(), SqlError> {
-    let mut functions = FunctionNames;
+    let mut functions = FunctionNames::default();
     if let ControlFlow::Break(error) = query.query.visit(&mut functions) {
         return Err(*error);
     }
@@ -51,12 +51,34 @@ pub(super) fn refuse_unknown_names(
     Ok(())
 }
 
-struct FunctionNames;
+#[derive(Default)]
+struct FunctionNames {
+    /// How many tables the walk is inside of: `TABLE name` means something only there.
+    tables: usize,
+}
 
 impl Visitor for FunctionNames {
     type Break = Box<SqlError>;
 
+    fn pre_visit_table_factor(&mut self, _table: &TableFactor) -> ControlFlow<Self::Break> {
+        self.tables += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, _table: &TableFactor) -> ControlFlow<Self::Break> {
+        self.tables -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        if let Expr::Prefixed { prefix, .. } = expr
+            && prefix.value == TABLE_PREFIX
+            && self.tables == 0
+        {
+            let error = SqlError::new(prefix.span, format!("`{expr}` is no value"))
+                .with_help("TABLE stands before a stream inside TUMBLE");
+            return ControlFlow::Break(Box::new(error));
+        }
         let Expr::Function(Function { name, .. }) = expr else { return ControlFlow::Continue(()) };
         let lower = name.to_string().to_ascii_lowercase();
         let functions = Functions::builtin();

@@ -52,7 +52,17 @@ fn check(actual: &str, expected: &[&str]) {
 
 #[test]
 fn the_flights_query_is_a_windowed_upsert_by_origin_and_window() {
-    check(&golden(FLIGHTS), &[]);
+    check(
+        &golden(FLIGHTS),
+        &[
+            "Source stream=flights topic=flights format=json columns=[origin string, dep_time int?, dep_delay int?, time_hour timestamp] event_time=time_hour watermark=none",
+            "Project [origin@0 AS origin, dep_time@1 AS dep_time, dep_delay@2 AS dep_delay, tumble_start_3600000(time_hour@3) AS window_start, tumble_end_3600000(time_hour@3) AS window_end]",
+            "Aggregate group=[origin@0, window_start@3, window_end@4] aggregates=[count(Int64(1)), count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL), count(Int64(1)) FILTER (WHERE flights.dep_delay > Int64(15)), avg(flights.dep_delay), max(flights.dep_delay)] window=window_start emit=changes",
+            "  state: one row per group, unbounded",
+            "Project [origin@0 AS origin, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS flights, count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL)@4 AS cancelled, count(Int64(1)) FILTER (WHERE flights.dep_delay > Int64(15))@5 AS delayed, avg(flights.dep_delay)@6 AS avg_dep_delay, max(flights.dep_delay)@7 AS max_dep_delay]",
+            "Output upsert key=[origin, window_start] columns=[origin string, window_start timestamp?, window_end timestamp?, flights int, cancelled int, delayed int, avg_dep_delay double?, max_dep_delay int?]",
+        ],
+    );
 }
 
 #[test]
@@ -62,19 +72,34 @@ fn both_spellings_of_tumble_give_one_plan() {
 }
 
 #[test]
-fn a_stateless_query_filters_before_it_projects() {
+fn a_stateless_query_appends_and_keeps_no_state() {
     check(
         &golden(
             "SELECT origin || '-' || dest AS route, CASE WHEN dep_delay > 15 THEN 'late' ELSE 'ok' END AS verdict FROM flights WHERE dep_delay IS NOT NULL",
         ),
-        &[],
+        &[
+            "Source stream=flights topic=flights format=json columns=[origin string, dest string?, dep_delay int?]",
+            "Filter dep_delay@2 IS NOT NULL",
+            "Project [origin@0 || - || dest@1 AS route, CASE WHEN dep_delay@2 > 15 THEN late ELSE ok END AS verdict]",
+            "Output append key=[] columns=[route string?, verdict string]",
+        ],
     );
 }
 
 #[test]
 fn emit_final_appends_when_the_watermark_closes_a_window() {
     let sql = FLIGHTS.replace("TABLE flights", "TABLE timed") + " EMIT FINAL";
-    check(&golden(&sql), &[]);
+    check(
+        &golden(&sql),
+        &[
+            "Source stream=timed topic=flights format=json columns=[origin string, dep_time int?, dep_delay int?, time_hour timestamp] event_time=time_hour watermark_delay=60000",
+            "Project [origin@0 AS origin, dep_time@1 AS dep_time, dep_delay@2 AS dep_delay, tumble_start_3600000(time_hour@3) AS window_start, tumble_end_3600000(time_hour@3) AS window_end]",
+            "Aggregate group=[origin@0, window_start@3, window_end@4] aggregates=[count(Int64(1)), count(Int64(1)) FILTER (WHERE timed.dep_time IS NULL), count(Int64(1)) FILTER (WHERE timed.dep_delay > Int64(15)), avg(timed.dep_delay), max(timed.dep_delay)] window=window_start emit=final",
+            "  state: open windows, bounded by the watermark",
+            "Project [origin@0 AS origin, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS flights, count(Int64(1)) FILTER (WHERE timed.dep_time IS NULL)@4 AS cancelled, count(Int64(1)) FILTER (WHERE timed.dep_delay > Int64(15))@5 AS delayed, avg(timed.dep_delay)@6 AS avg_dep_delay, max(timed.dep_delay)@7 AS max_dep_delay]",
+            "Output append key=[origin, window_start] columns=[origin string, window_start timestamp?, window_end timestamp?, flights int, cancelled int, delayed int, avg_dep_delay double?, max_dep_delay int?]",
+        ],
+    );
 }
 
 #[test]
@@ -83,29 +108,74 @@ fn a_group_without_window_is_an_unbounded_upsert() {
         &golden(
             "SELECT dest, SUM(dep_delay) AS s FROM flights WHERE origin = 'JFK' GROUP BY dest HAVING SUM(dep_delay) > 10",
         ),
-        &[],
+        &[
+            "Source stream=flights topic=flights format=json columns=[origin string, dest string?, dep_delay int?]",
+            "Filter origin@0 = JFK",
+            "Project [dest@1 AS dest, dep_delay@2 AS dep_delay]",
+            "Aggregate group=[dest@0] aggregates=[sum(flights.dep_delay)] emit=changes",
+            "  state: one row per group, unbounded",
+            "Filter sum(flights.dep_delay)@1 > 10",
+            "Project [dest@0 AS dest, sum(flights.dep_delay)@1 AS s]",
+            "Output upsert key=[dest] columns=[dest string?, s int?]",
+        ],
     );
 }
 
 #[test]
 fn what_cannot_run_yet_is_refused_at_its_place() {
     for (sql, expected) in [
-        ("SELECT origin FROM flights ORDER BY origin", ""),
-        ("SELECT origin FROM flights LIMIT 3", ""),
-        ("SELECT a.origin FROM flights a\n JOIN timed b ON a.dest = b.dest", ""),
-        ("SELECT origin FROM flights UNION ALL SELECT dest FROM flights", ""),
-        ("SELECT origin, now() FROM flights", ""),
-        ("SELECT row_number() OVER (PARTITION BY origin) FROM flights", ""),
+        (
+            "SELECT origin FROM flights ORDER BY origin",
+            "1:37 ORDER BY cannot run on a stream yet; a topic has its own order; sort where the result is read",
+        ),
+        (
+            "SELECT origin FROM flights LIMIT 3",
+            "1:34 LIMIT cannot run on a stream yet; a stream does not end; limit where the result is read",
+        ),
+        (
+            "SELECT a.origin FROM flights a\n JOIN timed b ON a.dest = b.dest",
+            "2:7 a join cannot run on a stream yet; read one stream; joins come later",
+        ),
+        (
+            "SELECT origin FROM flights UNION ALL SELECT dest FROM flights",
+            "1:1 UNION cannot run on a stream yet; let two queries write into one topic",
+        ),
+        (
+            "SELECT origin, now() FROM flights",
+            "1:16 `now`, which answers differently each time it is asked, cannot run on a stream yet; a restarted query must give the same answer; use a column of the stream",
+        ),
+        (
+            "SELECT row_number() OVER (PARTITION BY origin) FROM flights",
+            "1:8 a window function (OVER) cannot run on a stream yet; group with TUMBLE instead",
+        ),
         (
             "SELECT dest, COUNT(*) FROM (SELECT dest, origin, COUNT(*) AS c FROM flights GROUP BY dest, origin) GROUP BY dest",
-            "",
+            "1:1 an aggregate of an aggregate cannot run on a stream yet; write the first one to a topic and read that",
         ),
-        ("SELECT COUNT(*) FROM flights GROUP BY origin", ""),
-        ("SELECT origin FROM flights EMIT FINAL", ""),
-        ("SELECT origin, COUNT(*) FROM flights GROUP BY origin EMIT FINAL", ""),
-        ("SELECT origin FROM flights WHERE dest IN (SELECT dest FROM timed)", ""),
-        ("SELECT origin, array_agg(dest) FROM flights GROUP BY origin", ""),
-        ("SELECT * FROM HOP(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)", ""),
+        (
+            "SELECT COUNT(*) FROM flights GROUP BY origin",
+            "1:1 the group column `origin` is not in SELECT, so the updates of two groups could not be told apart; select `origin` too",
+        ),
+        (
+            "SELECT origin FROM flights EMIT FINAL",
+            "1:28 EMIT FINAL waits for windows to close, and this query has none; leave it out, or group by window_start and window_end",
+        ),
+        (
+            "SELECT origin, COUNT(*) FROM flights GROUP BY origin EMIT FINAL",
+            "1:54 EMIT FINAL waits for windows to close, and this query groups by none; group by window_start and window_end of TUMBLE",
+        ),
+        (
+            "SELECT origin FROM flights WHERE dest IN (SELECT dest FROM timed)",
+            "1:34 a subquery inside an expression cannot run on a stream yet; joins and lookups come later",
+        ),
+        (
+            "SELECT origin, array_agg(dest) FROM flights GROUP BY origin",
+            "1:1 array_agg depends on the order of rows, which a stream of partitions does not have; use MIN or MAX",
+        ),
+        (
+            "SELECT * FROM HOP(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)",
+            "1:15 the window table function HOP is not supported yet; TUMBLE is",
+        ),
     ] {
         assert_eq!(refusal(sql), expected, "{sql}");
     }
@@ -114,19 +184,49 @@ fn what_cannot_run_yet_is_refused_at_its_place() {
 #[test]
 fn wrong_names_and_types_are_found_with_the_nearest_right_word() {
     for (sql, expected) in [
-        ("SELECT orign FROM flights", ""),
-        ("SELECT origin\nFROM fligths", ""),
-        ("SELECT origin, COUNTT(*) FROM flights", ""),
-        ("SELECT TABLE flights FROM flights", ""),
-        ("SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(time_hours), INTERVAL '1' HOUR)", ""),
-        ("SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(origin), INTERVAL '1' HOUR)", ""),
-        ("SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' MONTH)", ""),
-        ("SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(time_hour))", ""),
-        ("SELECT origin, dest, COUNT(*) FROM flights GROUP BY origin", ""),
-        ("SELECT origin + INTERVAL '1' DAY FROM flights WHERE dest > TRUE", ""),
-        ("SELECT origin FROM flights; SELECT dest FROM flights", ""),
-        ("CREATE STREAM flights (a INT); SELECT a FROM flights", ""),
-        ("", ""),
+        ("SELECT orign FROM flights", "1:8 there is no column `orign`; did you mean `origin`?"),
+        ("SELECT origin\nFROM fligths", "2:6 there is no stream `fligths`; did you mean `flights`?"),
+        (
+            "SELECT origin, COUNTT(*) FROM flights",
+            "1:16 there is no function `COUNTT`; did you mean `count`?",
+        ),
+        (
+            "SELECT TABLE flights FROM flights",
+            "1:8 `TABLE flights` is no value; TABLE stands before a stream inside TUMBLE",
+        ),
+        (
+            "SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(time_hours), INTERVAL '1' HOUR)",
+            "1:48 there is no column `time_hours` to make windows of; did you mean `time_hour`?",
+        ),
+        (
+            "SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(origin), INTERVAL '1' HOUR)",
+            "1:48 the column `origin` is a string, and windows need a timestamp",
+        ),
+        (
+            "SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' MONTH)",
+            "1:69 months have no fixed length; use days or hours",
+        ),
+        (
+            "SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(time_hour))",
+            "1:15 TUMBLE takes a stream, a time column and a size, and here are 2; write TUMBLE(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)",
+        ),
+        (
+            "SELECT origin, dest, COUNT(*) FROM flights GROUP BY origin",
+            "1:16 'flights.dest' must appear in GROUP BY clause because it's not an aggregate expression",
+        ),
+        (
+            "SELECT origin + INTERVAL '1' DAY FROM flights WHERE dest > TRUE",
+            "1:8 expressions have incompatible types",
+        ),
+        (
+            "SELECT origin FROM flights; SELECT dest FROM flights",
+            "1:29 this is a second query, and a plan has one; give each query its own name",
+        ),
+        (
+            "CREATE STREAM flights (a INT); SELECT a FROM flights",
+            "1:1 the stream `flights` is declared already",
+        ),
+        ("", "1:1 there is no query here; a plan needs one SELECT"),
     ] {
         assert_eq!(refusal(sql), expected, "{sql}");
     }

@@ -299,6 +299,10 @@ impl Driver {
                 left = records.len(),
                 "resumed an epoch"
             );
+            if !records.is_empty() {
+                self.log.write(sink, records).await?;
+            }
+            return self.log.sink_ends(sink).await;
         }
         if records.is_empty() {
             return Ok(Offsets::new());

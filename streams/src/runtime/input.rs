@@ -131,15 +131,16 @@ impl InputBuffer {
     /// Where an epoch ends that takes as much as it may: partitions share the limits by turns, lowest first.
     pub fn cut(&self, limits: EpochLimits) -> Offsets {
         let mut ends = Offsets::new();
-        let (mut records, mut bytes) = (0, 0);
+        let (mut records, mut bytes): (usize, usize) = (0, 0);
         let count = self.partitions.values().filter(|partition| !partition.records.is_empty()).count().max(1);
         for (number, partition) in &self.partitions {
-            let (records_share, bytes_share) =
-                (records + limits.records_max.div_ceil(count), bytes + limits.bytes_max / count);
+            let records_share =
+                records.saturating_add(limits.records_max.div_ceil(count)).min(limits.records_max);
+            let bytes_share = bytes.saturating_add(limits.bytes_max / count);
             let mut end = partition.records.front().map_or(partition.fetched, |record| record.offset);
             for record in &partition.records {
                 let is_first = records == 0;
-                if !is_first && (records >= records_share.min(limits.records_max) || bytes >= bytes_share) {
+                if !is_first && (records >= records_share || bytes >= bytes_share) {
                     break;
                 }
                 records += 1;

@@ -29,10 +29,12 @@ mod driver;
 mod epoch;
 mod error;
 mod input;
+mod kafka;
 mod log;
 mod machine;
 mod query;
 mod status;
+pub(crate) mod topics;
 
 pub use driver::EpochPace;
 pub use epoch::{EPOCH_HEADER, EpochOutputs, EpochRunner, OutputRecord, Target, epoch_of};

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use ottla_client::Client;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::driver::{Command, Driver, EpochPace};
 use super::epoch::EpochRunner;
 use super::error::QueryError;
+use super::kafka::KafkaLog;
 use super::log::QueryLog;
 use super::status::QueryStatus;
 use crate::planner::QueryPlan;
@@ -61,6 +63,17 @@ impl QueryConfig {
 pub struct Query;
 
 impl Query {
+    /// Makes the query's topics where they are missing and starts it in a task of the current runtime. The input topic
+    /// must exist. A query that ran before goes on from its last commit.
+    ///
+    /// # Errors
+    /// When the topics cannot be made or the configuration names a format that does not exist. What happens later is in
+    /// the handle.
+    pub async fn start(client: &Client, config: QueryConfig) -> Result<QueryHandle, QueryError> {
+        let log = Arc::new(KafkaLog::open(client, &config).await?);
+        Query::start_on(log, config)
+    }
+
     /// The same over any log; for tests without a broker.
     ///
     /// # Errors

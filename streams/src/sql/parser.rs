@@ -150,16 +150,19 @@ pub(super) fn from_parser(error: ParserError, statement: Position) -> SqlError {
         let position = Position { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? };
         Some((message.to_owned(), position))
     });
-    match located {
-        Some((message, position)) => {
-            let message = match message.strip_prefix("Expected: ") {
-                Some(rest) => format!("expected {}", rest.replacen(", found: ", ", found ", 1)),
-                None => message,
-            };
-            SqlError::new(if position.line == 0 { statement } else { position }, message)
-        }
-        None => SqlError::new(statement, text),
-    }
+    let (message, position) = match located {
+        Some((message, position)) if position.line > 0 => (message, position),
+        Some((message, _)) => (message, statement),
+        None => (text, statement),
+    };
+    let message = match message.strip_prefix("Expected: ") {
+        Some(rest) => format!(
+            "expected {}",
+            rest.replacen(", found: ", ", found ", 1).replace("found EOF", "found the end of the text")
+        ),
+        None => message,
+    };
+    SqlError::new(position, message)
 }
 
 #[cfg(test)]
@@ -225,7 +228,7 @@ mod tests {
             error("SELECT a FROM t EMIT FINAL x"),
             "1:28 expected the end of the statement or `;`, found `x`"
         );
-        assert_eq!(error("SELECT a FROM t\nWHERE"), "2:6 expected an expression, found EOF");
+        assert_eq!(error("SELECT a FROM t\nWHERE"), "1:1 expected an expression, found the end of the text");
         assert_eq!(error("SELECT 'a FROM t"), "1:8 Unterminated string literal");
     }
 

@@ -1,0 +1,189 @@
+//! Batch queries over what topics hold now, for `ottla sql -e`.
+//!
+//! Each topic that the query reads is read from its beginning to its present end into memory, and DataFusion runs the
+//! query over it: any SELECT, window table functions included, with the meaning that the streaming planner gives them.
+//! A topic that `CREATE STREAM` declares in the same text has the declared columns; of any other topic the columns are
+//! inferred from its JSON values, and `_key`, `_partition`, `_offset` and `_timestamp` come with them.
+
+mod infer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::DataFusionError;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::TableSource;
+use ottla_client::{Client, ClientError, ConsumerRecord, ErrorCode};
+use ottla_formats::FormatError;
+
+use crate::planner::{Catalog, PlanningContext, Stream, from_datafusion, streams_read, to_logical};
+use crate::runtime::topics;
+use crate::sql::{self, Position, QueryStatement, SqlError, Statement};
+use crate::state::changelog::Offsets;
+
+/// The result of a batch query.
+#[derive(Debug, Clone)]
+pub struct HistoryResult {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows, in the query's order.
+    pub batches: Vec<RecordBatch>,
+    /// Records left out because they are not what their stream declares, over all topics read.
+    pub bad_records: u64,
+}
+
+/// Why a batch query gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The text is wrong; it knows where.
+    #[error("{0}")]
+    Sql(#[from] SqlError),
+    /// A topic could not be read.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// A declared column has a type that the topic's format cannot hold.
+    #[error("topic {topic}: {source}")]
+    Format {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// The query failed while it ran, e.g. by a division by zero.
+    #[error("{0}")]
+    Run(String),
+}
+
+/// Runs the one SELECT of `sql` over the topics of a cluster. `catalog` says which streams are known besides those that
+/// the text declares; every other name is a topic's.
+///
+/// # Errors
+/// A wrong text, a topic that does not exist, or what DataFusion meets while running the query.
+pub async fn query(client: &Client, sql: &str, catalog: &Catalog) -> Result<HistoryResult, HistoryError> {
+    let (query, catalog) = read_text(sql, catalog)?;
+    let mut tables: BTreeMap<String, Arc<dyn TableSource>> = BTreeMap::new();
+    let mut bad_records = 0;
+    for name in streams_read(&query) {
+        let table = match catalog.get(&name) {
+            Some(stream) => declared(client, stream, &mut bad_records).await?,
+            None => match undeclared(client, &name).await {
+                // The planner says it with the place and the nearest name.
+                Err(HistoryError::Client(error))
+                    if error.code() == Some(ErrorCode::UnknownTopicOrPartition) =>
+                {
+                    add_topic_names(client, &mut tables).await?;
+                    continue;
+                }
+                table => table?,
+            },
+        };
+        tables.insert(name, provider_as_source(table));
+    }
+    let context = PlanningContext::new(tables);
+    let plan = to_logical(&query, &context)?;
+    let at = |error: DataFusionError| HistoryError::Sql(from_datafusion(&error, query.position));
+    let session = SessionContext::new();
+    let frame = session.execute_logical_plan(plan).await.map_err(at)?;
+    let physical = frame.create_physical_plan().await.map_err(at)?;
+    let schema = physical.schema();
+    let batches = datafusion::physical_plan::collect(physical, session.task_ctx())
+        .await
+        .map_err(|error| HistoryError::Run(from_datafusion(&error, query.position).message))?;
+    Ok(HistoryResult { schema, batches, bad_records })
+}
+
+/// The query and the streams it may read.
+fn read_text(sql: &str, catalog: &Catalog) -> Result<(QueryStatement, Catalog), SqlError> {
+    let mut catalog = catalog.clone();
+    let mut query: Option<QueryStatement> = None;
+    for statement in sql::parse(sql)? {
+        match statement {
+            Statement::CreateStream(create) => catalog.declare(create)?,
+            Statement::Query(second) if query.is_some() => {
+                return Err(SqlError::new(second.position, "this is a second query; run them one by one"));
+            }
+            Statement::Query(first) => query = Some(*first),
+        }
+    }
+    let query = query.ok_or_else(|| SqlError::new(Position::START, "there is no query here"))?;
+    match query.emit {
+        Some((_, position)) => Err(SqlError::new(
+            position,
+            "EMIT is for queries that run on; this one reads what is there and ends",
+        )),
+        None => Ok((query, catalog)),
+    }
+}
+
+async fn declared(
+    client: &Client,
+    stream: &Stream,
+    bad_records: &mut u64,
+) -> Result<Arc<dyn TableProvider>, HistoryError> {
+    let failed = |source| HistoryError::Format { topic: stream.topic.clone(), source };
+    let format = ottla_formats::format_named(&stream.format).ok_or_else(|| {
+        SqlError::new(Position::START, format!("the stream's format `{}` is not known", stream.format))
+    })?;
+    let mut partitions: BTreeMap<i32, Vec<RecordBatch>> = BTreeMap::new();
+    let mut outcome = Ok(());
+    read_topic(client, &stream.topic, |partition, records| {
+        let payloads: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
+        *bad_records += (records.len() - payloads.len()) as u64;
+        match format.decode(&payloads, &stream.schema) {
+            Ok(decoded) => {
+                *bad_records += decoded.bad.len() as u64;
+                partitions.entry(partition).or_default().push(decoded.batch);
+            }
+            Err(error) => outcome = Err(failed(error)),
+        }
+    })
+    .await?;
+    outcome?;
+    table(&stream.schema, partitions.into_values().flatten().collect())
+}
+
+async fn undeclared(client: &Client, topic: &str) -> Result<Arc<dyn TableProvider>, HistoryError> {
+    let mut partitions: BTreeMap<i32, Vec<ConsumerRecord>> = BTreeMap::new();
+    read_topic(client, topic, |partition, mut records| {
+        partitions.entry(partition).or_default().append(&mut records)
+    })
+    .await?;
+    let batch = infer::infer(&partitions).map_err(|error| HistoryError::Run(error.to_string()))?;
+    table(&batch.schema(), vec![batch])
+}
+
+async fn read_topic(
+    client: &Client,
+    topic: &str,
+    each: impl FnMut(i32, Vec<ConsumerRecord>),
+) -> Result<(), ClientError> {
+    let partitions = topics::partitions(client, topic).await?;
+    let consumer = topics::reader(client).await?;
+    let ends = topics::end_offsets(&consumer, &partitions).await?;
+    consumer.close().await?;
+    topics::read_range(client, topic, &Offsets::new(), &ends, each).await
+}
+
+/// Names of topics as tables without columns, so that a wrong name is told with a right one.
+async fn add_topic_names(
+    client: &Client,
+    tables: &mut BTreeMap<String, Arc<dyn TableSource>>,
+) -> Result<(), HistoryError> {
+    for topic in client.admin().list_topics().await? {
+        if !topic.is_internal && !tables.contains_key(&topic.name) {
+            let empty: SchemaRef = Arc::new(arrow::datatypes::Schema::empty());
+            tables.insert(topic.name, provider_as_source(table(&empty, Vec::new())?));
+        }
+    }
+    Ok(())
+}
+
+fn table(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Arc<dyn TableProvider>, HistoryError> {
+    let table = MemTable::try_new(Arc::clone(schema), vec![batches])
+        .map_err(|error| HistoryError::Run(error.strip_backtrace()))?;
+    Ok(Arc::new(table))
+}
