@@ -37,7 +37,7 @@ pub(super) struct Shard {
 
 enum Phase {
     Loading(Loading),
-    Active(Box<Groups>),
+    Active(Groups),
 }
 
 struct Loading {
@@ -199,12 +199,18 @@ impl Shard {
     }
 
     fn finish_loading(&mut self, now: Now) {
-        let empty = Phase::Active(Box::new(Groups::new(self.config.groups.clone())));
+        let empty = Phase::Active(Groups::new(self.config.groups.clone()));
         let Phase::Loading(loading) = std::mem::replace(&mut self.phase, empty) else { return };
         let (groups, record_count) = loading.replay.finish();
         let restored = groups.on_loaded(now);
-        tracing::info!(record_count, group_count = restored.changes.len(), "loaded a coordinator partition");
-        self.phase = Phase::Active(Box::new(groups));
+        if record_count > 0 {
+            tracing::info!(
+                record_count,
+                group_count = restored.changes.len(),
+                "loaded a coordinator partition"
+            );
+        }
+        self.phase = Phase::Active(groups);
         self.take(now, restored);
         for (id, request) in loading.held {
             if let Phase::Active(groups) = &self.phase {
