@@ -117,7 +117,7 @@ impl Broker {
 
     /// A way in without a socket.
     pub fn in_process(&self) -> InProcess {
-        InProcess::new(self.context.clone())
+        InProcess::new(self.context.clone(), self.stop.subscribe())
     }
 
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
@@ -126,11 +126,17 @@ impl Broker {
         let _ = self.serving.await;
         self.context.groups.close().await;
         self.checkpointing.abort();
-        for partition in self.context.partitions.all().into_iter().chain([self.metadata]) {
-            partition.close().await?;
-        }
+        let partitions = self.context.partitions.close().await;
+        // After the partitions, whose closing no change of the cluster may overtake.
+        self.metadata.close().await?;
+        let all_closed = partitions?;
         let log_dir = self.log_dir;
-        let marked = tokio::task::spawn_blocking(move || log_dir.mark_clean()).await;
+        let marking = move || match all_closed {
+            true => log_dir.mark_clean(),
+            // A partition that is offline was not recovered: the next start must try, and trust nothing.
+            false => log_dir.save_recovery_points(),
+        };
+        let marked = tokio::task::spawn_blocking(marking).await;
         tracing::info!("broker stopped");
         marked.unwrap_or(Ok(()))
     }

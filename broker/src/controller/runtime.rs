@@ -199,7 +199,9 @@ fn replay(log: &Partition) -> Result<ClusterImage, ControllerError> {
             next = Offset(batch.header.next_offset());
         }
         if next == before {
-            break;
+            // An image that lacks the rest of the log must decide nothing.
+            let error = BatchError::BadHeader("no whole batch where the log goes on");
+            return Err(ControllerError::Batch { offset: next, error });
         }
     }
     Ok(image)
@@ -286,11 +288,7 @@ impl Owner {
         // The records are committed, so the image holds whatever became of the files; a partition that could not be
         // opened is offline and its clients retry.
         self.image.store(image);
-        for partition in removed? {
-            if let Err(error) = partition.delete().await {
-                tracing::warn!(partition = %partition.name(), %error, "files of a deleted partition stay behind");
-            }
-        }
+        self.partitions.delete(removed?).await;
         Ok(())
     }
 }

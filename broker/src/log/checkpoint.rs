@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::LogError;
@@ -10,15 +10,29 @@ use crate::ids::{Offset, TopicPartition};
 
 /// Replaces a file so that a crash leaves the old or the new content, never a mixture.
 pub fn write_file_durably(path: &Path, content: &[u8]) -> Result<(), LogError> {
+    replace_file(path, content)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// As [`write_file_durably`], but a crash may bring the old content back until the folder is synced.
+pub(super) fn replace_file(path: &Path, content: &[u8]) -> Result<(), LogError> {
     let aside = path.with_extension("tmp");
     let mut file = File::create(&aside).map_err(LogError::io("create", &aside))?;
     file.write_all(content).map_err(LogError::io("write", &aside))?;
     file.sync_all().map_err(LogError::io("sync", &aside))?;
-    fs::rename(&aside, path).map_err(LogError::io("rename", path))?;
-    match path.parent() {
-        Some(dir) => sync_dir(dir),
-        None => Ok(()),
+    fs::rename(&aside, path).map_err(LogError::io("rename", path))
+}
+
+/// Creates a folder and those above it; when this returns, all of them outlive a crash.
+pub(crate) fn create_dir_durably(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for created in missing {
+        if let Some(parent) = created.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
     }
+    Ok(())
 }
 
 /// Makes the creation, renaming and removal of files in a folder durable.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::LogError;
+use super::checkpoint::replace_file;
 use crate::ids::Offset;
 
 /// Bytes of log between two index entries (`index.interval.bytes`).
@@ -20,7 +21,7 @@ const TIME_ENTRY_LEN: usize = 12;
 pub(super) struct SegmentIndex {
     /// (offset relative to the segment's base, byte position of its batch), growing in both.
     offsets: Vec<(u32, u32)>,
-    /// (largest timestamp so far in ms, offset relative to the base of the batch that has it), growing in both.
+    /// (timestamp in ms, relative offset): no record up to the offset is newer. Growing in both.
     times: Vec<(i64, u32)>,
     bytes_since_entry: u32,
     max_timestamp_ms: Option<i64>,
@@ -28,26 +29,26 @@ pub(super) struct SegmentIndex {
 
 impl SegmentIndex {
     /// Notes a batch that was written at `position`. The first batch of a segment needs no entry.
-    pub fn note(
-        &mut self,
-        relative_offset: u32,
-        position: u32,
-        size: u32,
-        max_timestamp_ms: i64,
-        last_relative: u32,
-    ) {
-        let grows = self.max_timestamp_ms.is_none_or(|max| max_timestamp_ms > max);
+    pub fn note(&mut self, relative_offset: u32, position: u32, size: u32, max_timestamp_ms: i64) {
         if self.bytes_since_entry > INDEX_INTERVAL_BYTES {
             self.offsets.push((relative_offset, position));
             self.bytes_since_entry = 0;
-            if grows && max_timestamp_ms >= 0 {
-                self.times.push((max_timestamp_ms, last_relative));
-            }
+            // For what came before this batch: whoever trusts the offset entry knows the times up to it too.
+            self.note_time(relative_offset.saturating_sub(1));
         }
-        if grows {
-            self.max_timestamp_ms = Some(max_timestamp_ms);
-        }
+        self.max_timestamp_ms = self.max_timestamp_ms.max(Some(max_timestamp_ms));
         self.bytes_since_entry = self.bytes_since_entry.saturating_add(size);
+    }
+
+    /// Adds a time entry for everything up to an offset. It also closes a segment, so that its largest timestamp
+    /// survives on disk.
+    pub fn note_time(&mut self, last_relative: u32) {
+        if let Some(max) = self.max_timestamp_ms
+            && max >= 0
+            && self.times.last().is_none_or(|(timestamp, _)| *timestamp < max)
+        {
+            self.times.push((max, last_relative));
+        }
     }
 
     /// The byte position of a batch at or before the relative offset.
@@ -75,22 +76,21 @@ impl SegmentIndex {
         self.bytes_since_entry = 0;
     }
 
-    /// Writes both files. They are hints, so they are not synced.
+    /// Replaces both files. The times come first: after a crash in between they reach further than the offsets, and
+    /// [`truncate`](SegmentIndex::truncate) cuts them. The folder is left to the caller to sync.
     pub fn save(&self, dir: &Path, base_offset: Offset) -> Result<(), LogError> {
-        let mut bytes = Vec::with_capacity(self.offsets.len() * OFFSET_ENTRY_LEN);
-        for (offset, position) in &self.offsets {
-            bytes.extend_from_slice(&offset.to_be_bytes());
-            bytes.extend_from_slice(&position.to_be_bytes());
-        }
-        let path = index_path(dir, base_offset);
-        fs::write(&path, bytes).map_err(LogError::io("write", path))?;
         let mut bytes = Vec::with_capacity(self.times.len() * TIME_ENTRY_LEN);
         for (timestamp, offset) in &self.times {
             bytes.extend_from_slice(&timestamp.to_be_bytes());
             bytes.extend_from_slice(&offset.to_be_bytes());
         }
-        let path = time_index_path(dir, base_offset);
-        fs::write(&path, bytes).map_err(LogError::io("write", path))
+        replace_file(&time_index_path(dir, base_offset), &bytes)?;
+        let mut bytes = Vec::with_capacity(self.offsets.len() * OFFSET_ENTRY_LEN);
+        for (offset, position) in &self.offsets {
+            bytes.extend_from_slice(&offset.to_be_bytes());
+            bytes.extend_from_slice(&position.to_be_bytes());
+        }
+        replace_file(&index_path(dir, base_offset), &bytes)
     }
 
     /// Reads both files of a segment of `log_size` bytes. `None` when one is missing or contradicts itself: the
@@ -126,16 +126,6 @@ impl SegmentIndex {
         let max_timestamp_ms = times.last().map(|(timestamp, _)| *timestamp);
         Some(SegmentIndex { offsets, times, bytes_since_entry: 0, max_timestamp_ms })
     }
-
-    /// Adds the time entry that closes a segment, so that its largest timestamp survives on disk.
-    pub fn close(&mut self, last_relative: u32) {
-        if let Some(max) = self.max_timestamp_ms
-            && max >= 0
-            && self.times.last().is_none_or(|(timestamp, _)| *timestamp < max)
-        {
-            self.times.push((max, last_relative));
-        }
-    }
 }
 
 pub(super) fn log_path(dir: &Path, base_offset: Offset) -> PathBuf {
@@ -160,7 +150,7 @@ mod tests {
         let mut position = 0;
         let mut placed = Vec::new();
         for (i, size) in sizes.iter().enumerate() {
-            index.note(i as u32 * 3, position, *size, 1000 + i as i64, i as u32 * 3 + 2);
+            index.note(i as u32 * 3, position, *size, 1000 + i as i64);
             placed.push((i as u32 * 3, position));
             position += size;
         }
@@ -181,7 +171,7 @@ mod tests {
         fn files_round_trip(sizes in proptest::collection::vec(61u32..9000, 1..60)) {
             let dir = tempfile::tempdir().unwrap();
             let (mut index, _) = filled(&sizes);
-            index.close(sizes.len() as u32 * 3);
+            index.note_time(sizes.len() as u32 * 3);
             index.save(dir.path(), Offset(42)).unwrap();
             let read = SegmentIndex::load(dir.path(), Offset(42), sizes.iter().sum()).unwrap();
             prop_assert_eq!(&read.offsets, &index.offsets);

@@ -63,6 +63,19 @@ impl LeaderEpochs {
         true
     }
 
+    /// Notes that `epoch` begins at `start` unless it is known, on disk before in memory.
+    pub fn begin(&mut self, dir: &Path, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
+        if self.latest().is_some_and(|latest| latest >= epoch) {
+            return Ok(());
+        }
+        let mut next = self.clone();
+        if next.assign(epoch, start) {
+            next.save(dir)?;
+            *self = next;
+        }
+        Ok(())
+    }
+
     /// The newest epoch that wrote a record.
     pub fn latest(&self) -> Option<LeaderEpoch> {
         self.entries.last().map(|(epoch, _)| *epoch)

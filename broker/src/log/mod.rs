@@ -34,7 +34,9 @@ use ottla_protocol::records::BatchError;
 use thiserror::Error;
 
 pub use checkpoint::{OffsetCheckpoint, write_file_durably};
+pub(crate) use checkpoint::{create_dir_durably, sync_dir};
 pub use leader_epochs::LeaderEpochs;
+pub(crate) use partition_log::path_aside;
 pub use partition_log::{AppendInfo, DirtySegment, LogConfig, PartitionLog};
 pub use producer_state::{ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
 pub use read::{LogReader, ReadError, TimestampOffset};
@@ -82,11 +84,28 @@ pub enum LogError {
         /// What is wrong.
         reason: String,
     },
+    /// The task that owns the log has ended without closing it.
+    #[error("the log was not closed: its owner has ended")]
+    Abandoned,
 }
 
 impl LogError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> LogError {
         let path = path.into();
         move |source| LogError::Io { action, path, source }
+    }
+
+    /// The same failure once more, for another batch of the same write.
+    fn repeated(&self) -> LogError {
+        match self {
+            LogError::Io { action, path, source } => {
+                LogError::Io { action, path: path.clone(), source: source.kind().into() }
+            }
+            other => LogError::Io {
+                action: "write",
+                path: PathBuf::new(),
+                source: io::Error::other(other.to_string()),
+            },
+        }
     }
 }

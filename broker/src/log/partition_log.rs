@@ -75,6 +75,8 @@ pub struct PartitionLog {
     pub(super) dirty: Vec<Arc<Segment>>,
     /// Folders whose new entries were not synced yet: a new file is only as durable as its folder.
     pub(super) dirty_dirs: Vec<PathBuf>,
+    /// The files do not hold what a clean start expects: a close has something to do.
+    pub(super) changed: bool,
 }
 
 /// A batch that passed its checks and waits for its bytes to be written.
@@ -82,6 +84,28 @@ struct Placed {
     header: BatchHeader,
     patched: [u8; PATCHED_LEN],
     bytes: Bytes,
+    /// The producer's state from before the batch, should the write fail.
+    undo: ProducerUndo,
+}
+
+/// The batches that one write will take, and the offset after them.
+struct Pending {
+    placed: Vec<Placed>,
+    bytes: usize,
+    next: Offset,
+}
+
+impl Pending {
+    fn at(next: Offset) -> Pending {
+        Pending { placed: Vec::new(), bytes: 0, next }
+    }
+}
+
+/// A sibling of a partition's folder that no other has, for what is to be deleted or set aside. Its name, which ends
+/// with `-<why>`, stays below the 255 bytes of file systems however long the topic's is.
+pub(crate) fn path_aside(dir: &Path, why: &str) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    dir.with_file_name(format!("{name:.200}.{}-{why}", uuid::Uuid::new_v4().simple()))
 }
 
 /// Something that can be made durable, away from the writer.
@@ -156,92 +180,91 @@ impl PartitionLog {
         now_ms: i64,
     ) -> Vec<Result<AppendInfo, LogError>> {
         let mut answers = Vec::with_capacity(batches.len());
-        let mut placed: Vec<Placed> = Vec::with_capacity(batches.len());
-        // Answers of `placed` batches by their index, which a failed write turns into errors.
-        let mut placed_answers: Vec<usize> = Vec::with_capacity(batches.len());
-        let mut next = self.log_end();
-        let mut bytes_pending = 0usize;
-        // The producers' states from before the batches that are not written yet, for undoing.
-        let mut undo: Vec<ProducerUndo> = Vec::new();
+        let mut pending = Pending::at(self.log_end());
         for records in batches {
-            let batch = match self.checked(records, now_ms) {
-                Ok(batch) => batch,
-                Err(error) => {
-                    answers.push(Err(error));
-                    continue;
-                }
+            let answer = match self.checked(records, now_ms) {
+                Ok(batch) => match self.producers.check(&batch.header) {
+                    Ok(SequenceCheck::Append) => {
+                        self.place(batch, leader_epoch, &mut pending).map_err(|error| {
+                            self.give_up(&error, &mut pending, &mut answers);
+                            error
+                        })
+                    }
+                    Ok(SequenceCheck::Duplicate { base_offset, end_offset, timestamp_ms }) => {
+                        Ok(AppendInfo {
+                            base_offset,
+                            end_offset,
+                            log_append_time_ms: self.config.log_append_time.then_some(timestamp_ms),
+                            duplicate: true,
+                        })
+                    }
+                    Err(error) => Err(error.into()),
+                },
+                Err(error) => Err(error),
             };
-            match self.producers.check(&batch.header) {
-                Err(error) => {
-                    answers.push(Err(error.into()));
-                    continue;
-                }
-                Ok(SequenceCheck::Duplicate { base_offset, timestamp_ms }) => {
-                    answers.push(Ok(AppendInfo {
-                        base_offset,
-                        // The first copy may itself not be durable yet; all of the log up to here surely covers it.
-                        end_offset: next,
-                        log_append_time_ms: self.config.log_append_time.then_some(timestamp_ms),
-                        duplicate: true,
-                    }));
-                    continue;
-                }
-                Ok(SequenceCheck::Append) => {}
-            }
-            let size = batch.bytes.len();
-            if self.must_roll(size + bytes_pending, next, &batch.header) {
-                if let Err(error) = self.write(&placed).and_then(|()| self.roll(next)) {
-                    tracing::error!(dir = %self.dir.display(), %error, "append failed");
-                    self.give_up(&mut answers, &placed_answers, &mut undo);
-                    answers.push(Err(error));
-                    return answers;
-                }
-                placed.clear();
-                placed_answers.clear();
-                undo.clear();
-                bytes_pending = 0;
-            }
-            let mut header = batch.header;
-            header.base_offset = next.0;
-            header.leader_epoch = leader_epoch.0;
-            let mut patched = [0u8; PATCHED_LEN];
-            patched[..8].copy_from_slice(&next.0.to_be_bytes());
-            patched[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
-            patched[12..].copy_from_slice(&leader_epoch.0.to_be_bytes());
-            undo.push(self.producers.apply(&header));
-            next = Offset(header.next_offset());
-            bytes_pending += size;
-            placed_answers.push(answers.len());
-            answers.push(Ok(AppendInfo {
-                base_offset: Offset(header.base_offset),
-                end_offset: next,
-                log_append_time_ms: self.config.log_append_time.then_some(header.max_timestamp_ms),
-                duplicate: false,
-            }));
-            placed.push(Placed { header, patched, bytes: batch.bytes });
+            answers.push(answer);
         }
-        if let Err(error) = self.write(&placed) {
-            tracing::error!(dir = %self.dir.display(), %error, "append failed");
-            self.give_up(&mut answers, &placed_answers, &mut undo);
+        if let Err(error) = self.write(&mut pending) {
+            self.give_up(&error, &mut pending, &mut answers);
         }
         answers
     }
 
-    /// Turns the answers of batches that could not be written into errors and forgets what they did to producers.
+    /// Gives a checked batch its place in `pending`; rolls the segment first when it is full, which writes what
+    /// waits. Only the file system can refuse.
+    fn place(
+        &mut self,
+        batch: Batch,
+        leader_epoch: LeaderEpoch,
+        pending: &mut Pending,
+    ) -> Result<AppendInfo, LogError> {
+        let size = batch.bytes.len();
+        if self.must_roll(size + pending.bytes, pending.next, &batch.header) {
+            self.write(pending)?;
+            self.roll(pending.next)?;
+        }
+        let mut header = batch.header;
+        header.base_offset = pending.next.0;
+        header.leader_epoch = leader_epoch.0;
+        let mut patched = [0u8; PATCHED_LEN];
+        patched[..8].copy_from_slice(&header.base_offset.to_be_bytes());
+        patched[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
+        patched[12..].copy_from_slice(&leader_epoch.0.to_be_bytes());
+        let undo = self.producers.apply(&header);
+        pending.next = Offset(header.next_offset());
+        pending.bytes += size;
+        pending.placed.push(Placed { header, patched, bytes: batch.bytes, undo });
+        Ok(AppendInfo {
+            base_offset: Offset(header.base_offset),
+            end_offset: pending.next,
+            log_append_time_ms: self.config.log_append_time.then_some(header.max_timestamp_ms),
+            duplicate: false,
+        })
+    }
+
+    /// After a failed write: forgets the batches that were not written, and refuses every answer that names them,
+    /// be it for the batch itself or for a second copy of it.
     fn give_up(
         &mut self,
+        error: &LogError,
+        pending: &mut Pending,
         answers: &mut [Result<AppendInfo, LogError>],
-        unwritten: &[usize],
-        undo: &mut Vec<ProducerUndo>,
     ) {
-        while let Some(undo) = undo.pop() {
-            self.producers.undo(undo);
+        tracing::error!(dir = %self.dir.display(), %error, "append failed");
+        while let Some(placed) = pending.placed.pop() {
+            self.producers.undo(placed.undo);
         }
-        for index in unwritten {
-            if let Some(answer) = answers.get_mut(*index) {
-                *answer = Err(LogError::io("write", &self.dir)(std::io::ErrorKind::StorageFull.into()));
+        let written = self.log_end();
+        *pending = Pending::at(written);
+        for answer in answers {
+            if answer.as_ref().is_ok_and(|info| info.end_offset > written) {
+                *answer = Err(error.repeated());
             }
         }
+        // A short write may have left whole batches behind, which a crash would bring back. Where even this fails
+        // the next write goes over them.
+        let active = self.active();
+        let _ = active.cut(active.size());
     }
 
     /// The checks that need no state: one whole batch, right CRC, sane header (Kafka's `LogValidator`).
@@ -255,14 +278,17 @@ impl PartitionLog {
         }
         batch.check_crc()?;
         let header = &batch.header;
-        if header.record_count == 0 || header.record_count != header.last_offset_delta + 1 {
+        if header.record_count == 0 || header.record_count - 1 != header.last_offset_delta {
             return Err(LogError::Invalid("record count and last offset delta disagree"));
         }
         if header.is_control() {
             return Err(LogError::Invalid("clients may not write control batches"));
         }
-        if header.has_producer_id() && header.base_sequence < 0 {
-            return Err(LogError::Invalid("an idempotent batch needs a sequence"));
+        if header.is_transactional() {
+            return Err(LogError::Invalid("transactions are not served by this release"));
+        }
+        if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+            return Err(LogError::Invalid("an idempotent batch needs an epoch and a sequence"));
         }
         header.compression()?;
         if self.config.compacted {
@@ -293,50 +319,57 @@ impl PartitionLog {
         (full && next > active.base_offset) || offset_overflows
     }
 
-    /// Writes placed batches to the active segment and publishes them.
-    fn write(&mut self, placed: &[Placed]) -> Result<(), LogError> {
-        let (Some(first), Some(last)) = (placed.first(), placed.last()) else { return Ok(()) };
+    /// Writes what waits to the active segment and publishes it. On error nothing is published.
+    fn write(&mut self, pending: &mut Pending) -> Result<(), LogError> {
+        let (Some(first), Some(last)) = (pending.placed.first(), pending.placed.last()) else {
+            return Ok(());
+        };
+        // The epoch is on disk before its first record, so that no record is of an unknown one.
+        let epoch = LeaderEpoch(first.header.leader_epoch);
+        self.leader_epochs.begin(&self.dir, epoch, Offset(first.header.base_offset))?;
         let active = self.active();
-        let start = active.size();
-        let mut position = start;
-        for chunk in placed.chunks(BATCHES_PER_WRITE) {
+        let mut position = active.size();
+        for chunk in pending.placed.chunks(BATCHES_PER_WRITE) {
             let mut slices: Vec<IoSlice<'_>> = chunk
                 .iter()
                 .flat_map(|batch| [IoSlice::new(&batch.patched), IoSlice::new(&batch.bytes[PATCHED_LEN..])])
                 .collect();
             position += active.write_at(&mut slices, position)? as u32;
         }
-        let mut position = start;
+        let mut position = active.size();
         {
             let mut index = unpoison(active.index.write());
-            for batch in placed {
-                let header = &batch.header;
+            for batch in &pending.placed {
                 let size = batch.bytes.len() as u32;
-                let base = active.relative(Offset(header.base_offset));
-                let last = active.relative(Offset(header.last_offset()));
-                index.note(base, position, size, header.max_timestamp_ms, last);
+                let base = active.relative(Offset(batch.header.base_offset));
+                index.note(base, position, size, batch.header.max_timestamp_ms);
                 position += size;
             }
         }
-        let epoch = LeaderEpoch(first.header.leader_epoch);
-        if self.leader_epochs.assign(epoch, Offset(first.header.base_offset)) {
-            self.leader_epochs.save(&self.dir)?;
-        }
         active.set_size(position);
         self.shared.log_end.store(last.header.next_offset(), Ordering::Release);
-        if !self.dirty.iter().any(|segment| Arc::ptr_eq(segment, &active)) {
-            self.dirty.push(active);
-        }
+        self.mark_dirty(active);
+        pending.placed.clear();
+        pending.bytes = 0;
         Ok(())
+    }
+
+    fn mark_dirty(&mut self, segment: Arc<Segment>) {
+        self.changed = true;
+        if !self.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, &segment)) {
+            self.dirty.push(segment);
+        }
     }
 
     /// Closes the active segment and opens the next at `base_offset`.
     fn roll(&mut self, base_offset: Offset) -> Result<(), LogError> {
         let active = self.active();
         active.cut(active.size())?;
+        // The cut must be durable before a record of the next segment is: a crash must not find room between them.
+        self.mark_dirty(active.clone());
         {
             let mut index = unpoison(active.index.write());
-            index.close(active.relative(base_offset).saturating_sub(1));
+            index.note_time(active.relative(base_offset).saturating_sub(1));
             index.save(&self.dir, active.base_offset)?;
         }
         self.save_snapshot(base_offset)?;
@@ -372,11 +405,11 @@ impl PartitionLog {
     /// caller has synced the log up to here, and may then move the recovery point to the offset returned.
     pub fn checkpoint(&mut self) -> Result<Offset, LogError> {
         let end = self.log_end();
+        let active = self.active();
+        unpoison(active.index.read()).save(&self.dir, active.base_offset)?;
         if !self.producers.is_empty() {
             self.save_snapshot(end)?;
         }
-        let active = self.active();
-        unpoison(active.index.read()).save(&self.dir, active.base_offset)?;
         self.remove_old_snapshots(end);
         Ok(end)
     }
@@ -393,8 +426,12 @@ impl PartitionLog {
         }
     }
 
-    /// Syncs everything, gives preallocated room back and saves what the next start trusts.
+    /// Syncs everything, gives preallocated room back and saves what the next start trusts. A log that nobody wrote
+    /// to since it was opened clean has all of that on disk.
     pub fn close(&mut self) -> Result<(), LogError> {
+        if !self.changed {
+            return Ok(());
+        }
         let active = self.active();
         active.cut(active.size())?;
         for segment in self.take_dirty() {
@@ -404,7 +441,7 @@ impl PartitionLog {
         let end = self.log_end();
         {
             let mut index = unpoison(active.index.write());
-            index.close(active.relative(end).saturating_sub(1));
+            index.note_time(active.relative(end).saturating_sub(1));
             index.save(&self.dir, active.base_offset)?;
         }
         self.save_snapshot(end)?;
@@ -415,8 +452,7 @@ impl PartitionLog {
     /// Removes the log's folder: it is renamed first, so that a crash in between leaves something that the next start
     /// recognises and removes.
     pub fn delete(self) -> Result<(), LogError> {
-        let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let aside = self.dir.with_file_name(format!("{name}.{}-delete", uuid::Uuid::new_v4().simple()));
+        let aside = path_aside(&self.dir, "delete");
         fs::rename(&self.dir, &aside).map_err(LogError::io("rename", &self.dir))?;
         if let Some(parent) = self.dir.parent() {
             sync_dir(parent)?;

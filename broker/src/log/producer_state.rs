@@ -26,6 +26,8 @@ pub enum SequenceCheck {
     Duplicate {
         /// Offset of its first record.
         base_offset: Offset,
+        /// The offset after its last record: the first copy is durable once everything below this is.
+        end_offset: Offset,
         /// The timestamp it was stored with, milliseconds since the epoch.
         timestamp_ms: i64,
     },
@@ -71,6 +73,20 @@ struct ProducerState {
     batches: VecDeque<BatchMetadata>,
 }
 
+impl ProducerState {
+    /// A new epoch forgets the batches of the old one.
+    fn remember(&mut self, epoch: i16, batch: BatchMetadata) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
+        if self.batches.len() == BATCHES_REMEMBERED {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(batch);
+    }
+}
+
 /// What a producer's state was before a batch. Dropping it keeps the batch.
 #[derive(Debug)]
 pub struct ProducerUndo(Option<(i64, Option<ProducerState>)>);
@@ -114,6 +130,7 @@ impl ProducerStates {
         if let Some(known) = duplicate {
             return Ok(SequenceCheck::Duplicate {
                 base_offset: known.last_offset.plus(-i64::from(known.offset_delta)),
+                end_offset: known.last_offset.plus(1),
                 timestamp_ms: known.timestamp_ms,
             });
         }
@@ -135,20 +152,14 @@ impl ProducerStates {
             .producers
             .entry(batch.producer_id)
             .or_insert_with(|| ProducerState { epoch: batch.producer_epoch, batches: VecDeque::new() });
-        if state.epoch != batch.producer_epoch {
-            state.epoch = batch.producer_epoch;
-            state.batches.clear();
-        }
-        if state.batches.len() == BATCHES_REMEMBERED {
-            state.batches.pop_front();
-        }
-        state.batches.push_back(BatchMetadata {
+        let metadata = BatchMetadata {
             base_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
             last_offset: Offset(batch.last_offset()),
             offset_delta: batch.last_offset_delta,
             timestamp_ms: batch.max_timestamp_ms,
-        });
+        };
+        state.remember(batch.producer_epoch, metadata);
         undo
     }
 
@@ -175,18 +186,22 @@ impl ProducerStates {
         self.producers.is_empty()
     }
 
-    /// Kafka's snapshot file: version, CRC-32C of what follows, then one entry per producer with its last batch.
+    /// Kafka's snapshot file: version, CRC-32C of what follows, then the batches of each producer, oldest first. Kafka
+    /// writes only the newest; it reads ours, because of several entries of a producer it keeps the last.
     pub fn to_snapshot(&self) -> Vec<u8> {
-        let mut entries = Vec::with_capacity(4 + self.producers.len() * SNAPSHOT_ENTRY_LEN);
-        entries.extend_from_slice(&(self.producers.len() as i32).to_be_bytes());
-        for (producer_id, state) in &self.producers {
-            let last = state.batches.back();
+        let count: usize = self.producers.values().map(|state| state.batches.len()).sum();
+        let mut entries = Vec::with_capacity(4 + count * SNAPSHOT_ENTRY_LEN);
+        entries.extend_from_slice(&(count as i32).to_be_bytes());
+        let batches = self.producers.iter().flat_map(|(producer_id, state)| {
+            state.batches.iter().map(move |batch| (producer_id, state, batch))
+        });
+        for (producer_id, state, batch) in batches {
             entries.extend_from_slice(&producer_id.to_be_bytes());
             entries.extend_from_slice(&state.epoch.to_be_bytes());
-            entries.extend_from_slice(&last.map_or(-1, |batch| batch.last_sequence).to_be_bytes());
-            entries.extend_from_slice(&last.map_or(-1, |batch| batch.last_offset.0).to_be_bytes());
-            entries.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
-            entries.extend_from_slice(&last.map_or(-1, |batch| batch.timestamp_ms).to_be_bytes());
+            entries.extend_from_slice(&batch.last_sequence.to_be_bytes());
+            entries.extend_from_slice(&batch.last_offset.0.to_be_bytes());
+            entries.extend_from_slice(&batch.offset_delta.to_be_bytes());
+            entries.extend_from_slice(&batch.timestamp_ms.to_be_bytes());
             entries.extend_from_slice(&(-1i32).to_be_bytes()); // coordinator epoch: no transaction yet
             entries.extend_from_slice(&(-1i64).to_be_bytes()); // first offset of the open transaction: none
         }
@@ -212,7 +227,7 @@ impl ProducerStates {
             return None;
         }
         let count = i32::from_be_bytes(take(&mut rest)?);
-        let mut producers = BTreeMap::new();
+        let mut producers: BTreeMap<i64, ProducerState> = BTreeMap::new();
         for _ in 0..count {
             let producer_id = i64::from_be_bytes(take(&mut rest)?);
             let epoch = i16::from_be_bytes(take(&mut rest)?);
@@ -222,18 +237,20 @@ impl ProducerStates {
             let timestamp_ms = i64::from_be_bytes(take(&mut rest)?);
             let _coordinator_epoch: [u8; 4] = take(&mut rest)?;
             let _transaction_first_offset: [u8; 8] = take(&mut rest)?;
-            let mut batches = VecDeque::new();
+            let batch = BatchMetadata {
+                base_sequence: last_sequence.wrapping_sub(offset_delta) & i32::MAX,
+                last_sequence,
+                last_offset,
+                offset_delta,
+                timestamp_ms,
+            };
+            let state = producers
+                .entry(producer_id)
+                .or_insert_with(|| ProducerState { epoch, batches: VecDeque::new() });
+            // Kafka writes -1 for a producer of which it knows the epoch alone.
             if last_sequence >= 0 {
-                let base_sequence = last_sequence.wrapping_sub(offset_delta) & i32::MAX;
-                batches.push_back(BatchMetadata {
-                    base_sequence,
-                    last_sequence,
-                    last_offset,
-                    offset_delta,
-                    timestamp_ms,
-                });
+                state.remember(epoch, batch);
             }
-            producers.insert(producer_id, ProducerState { epoch, batches });
         }
         rest.is_empty().then_some(ProducerStates { producers })
     }
@@ -269,7 +286,10 @@ mod tests {
             states.apply(&next);
         }
         let again = states.check(&batch(0, 0, 2, 2));
-        assert_eq!(again, Ok(SequenceCheck::Duplicate { base_offset: Offset(2), timestamp_ms: 5 }));
+        assert_eq!(
+            again,
+            Ok(SequenceCheck::Duplicate { base_offset: Offset(2), end_offset: Offset(4), timestamp_ms: 5 })
+        );
         let forgotten = states.check(&batch(0, 0, 0, 2));
         assert!(matches!(forgotten, Err(SequenceError::OutOfOrder { expected: 12, .. })));
     }
@@ -302,9 +322,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn snapshots_round_trip_the_last_batch(sequence in 0i32..i32::MAX, count in 1i32..20, offset in 0i64..1 << 40) {
+        fn snapshots_round_trip_every_batch_that_is_remembered(
+            sequence in 0i32..i32::MAX, count in 1i32..20, offset in 0i64..1 << 40, batches in 1i32..8
+        ) {
             let mut states = ProducerStates::default();
-            states.apply(&batch(offset, 1, sequence, count));
+            for i in 0..batches {
+                let sequence = (i64::from(sequence) + i64::from(i * count)) & i64::from(i32::MAX);
+                states.apply(&batch(offset + i64::from(i * count), 1, sequence as i32, count));
+            }
             let read = ProducerStates::from_snapshot(&states.to_snapshot()).unwrap();
             prop_assert_eq!(read, states);
         }

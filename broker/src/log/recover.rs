@@ -24,7 +24,10 @@ impl PartitionLog {
     ///
     /// `trusted_to` is the offset up to which the files are known to be whole: `None` after a clean shutdown
     /// (everything), else the recovery point. The batches at and past it are checked by length, order and CRC; the
-    /// log ends at the first that fails.
+    /// log ends at the first that fails. Where a batch is missing before it the disk has lost what it had confirmed:
+    /// that is an error, and nothing is cut.
+    ///
+    /// What the files hold must be on disk already, see `LogDir::open`.
     pub fn open(dir: &Path, config: LogConfig, trusted_to: Option<Offset>) -> Result<PartitionLog, LogError> {
         let mut dirty_dirs = Vec::new();
         if !dir.exists() {
@@ -45,8 +48,9 @@ impl PartitionLog {
             producers_from: log_start,
             leader_epochs: LeaderEpochs::load(dir),
             next: log_start,
+            trusted_to,
         };
-        recovery.load_snapshot(trusted_to);
+        recovery.load_snapshot();
         let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len());
         let mut torn = false;
         for (i, base) in bases.iter().enumerate() {
@@ -57,19 +61,14 @@ impl PartitionLog {
             }
             let sealed_before = bases.get(i + 1).copied();
             let segment = Segment::open(dir, *base, false)?;
-            torn = recovery.open_segment(&segment, sealed_before, trusted_to)?;
+            torn = recovery.open_segment(&segment, sealed_before)?;
             segments.push(Arc::new(segment));
         }
-        if torn {
+        recovery.leader_epochs.truncate(recovery.next);
+        // A removed file must stay removed: its name may mean something else by the next crash.
+        if remove_snapshots_past(dir, recovery.next) || torn {
             sync_dir(dir)?;
         }
-        recovery.leader_epochs.truncate(recovery.next);
-        remove_snapshots_past(dir, recovery.next);
-        // What was scanned may be in the page cache only: the first sync makes sure of it.
-        let dirty = match trusted_to {
-            Some(point) if recovery.next > point => segments.last().cloned().into_iter().collect(),
-            _ => Vec::new(),
-        };
         let shared = Shared {
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(recovery.next.0),
@@ -81,8 +80,9 @@ impl PartitionLog {
             shared: Arc::new(shared),
             producers: recovery.producers,
             leader_epochs: recovery.leader_epochs,
-            dirty,
+            dirty: Vec::new(),
             dirty_dirs,
+            changed: trusted_to.is_some() && recovery.next > log_start,
         })
     }
 }
@@ -93,15 +93,17 @@ struct Recovery<'a> {
     producers_from: Offset,
     leader_epochs: LeaderEpochs,
     next: Offset,
+    /// As in [`PartitionLog::open`].
+    trusted_to: Option<Offset>,
 }
 
 impl Recovery<'_> {
     /// Starts from the newest whole snapshot that does not lie past what is trusted.
-    fn load_snapshot(&mut self, trusted_to: Option<Offset>) {
+    fn load_snapshot(&mut self) {
         let mut offsets = snapshot_offsets(self.dir);
         offsets.sort();
         for offset in offsets.into_iter().rev() {
-            if trusted_to.is_some_and(|trusted| offset > trusted) {
+            if self.trusted_to.is_some_and(|trusted| offset > trusted) {
                 continue;
             }
             let read = fs::read(PartitionLog::snapshot_path(self.dir, offset)).ok();
@@ -114,84 +116,92 @@ impl Recovery<'_> {
         }
     }
 
-    /// Brings one segment into a usable state. True when it was cut, so that nothing past it may stay.
-    fn open_segment(
-        &mut self,
-        segment: &Segment,
-        next_base: Option<Offset>,
-        trusted_to: Option<Offset>,
-    ) -> Result<bool, LogError> {
+    /// Brings one segment into a usable state; `next_base` is where the one after it begins. True when records are
+    /// missing at its end, so that nothing past it may stay.
+    fn open_segment(&mut self, segment: &Segment, next_base: Option<Offset>) -> Result<bool, LogError> {
         let size = segment.size();
         let loaded = SegmentIndex::load(self.dir, segment.base_offset, size);
-        let trusted = next_base.is_some_and(|next| trusted_to.is_none_or(|point| next <= point));
-        if trusted
-            && let (Some(next), Some(index)) = (next_base, loaded)
+        if let (Some(next), Some(index)) = (next_base, &loaded)
+            && self.trusted_to.is_none_or(|point| next <= point)
             && next <= self.producers_from
         {
-            *unpoison(segment.index.write()) = index;
+            *unpoison(segment.index.write()) = index.clone();
             self.next = next;
             return Ok(false);
         }
-        let loaded = SegmentIndex::load(self.dir, segment.base_offset, size);
-        // Jump as far as the index, the trust and the producers' snapshot allow.
-        let mut from = (0, segment.base_offset);
-        if let Some(index) = loaded {
-            let known = trusted_to.map_or(self.producers_from, |point| point.min(self.producers_from));
-            let position = index.position_before(segment.relative(known.max(segment.base_offset)));
-            if let Some(header) = segment.header_at(position, size)?
-                && header.base_offset >= segment.base_offset.0
-                && header.base_offset <= known.0
-            {
-                from = (position, Offset(header.base_offset));
-                let mut index = index;
-                index.truncate(position, segment.relative(from.1));
-                *unpoison(segment.index.write()) = index;
-            }
+        if self.trusted_to.is_some() {
+            // After a failed sync the page cache may hold what the disk never got: read the disk.
+            let _ = rustix::fs::fadvise(&segment.file, 0, None, rustix::fs::Advice::DontNeed);
         }
-        self.next = from.1;
-        let end = self.walk(segment, from.0, trusted_to)?;
-        let torn = end < size;
-        if torn {
-            let rest = (size - end) as usize;
-            if is_preallocated(segment, end, rest)? {
+        let from = self.jump(segment, loaded)?;
+        let end = self.walk(segment, from)?;
+        let rest = size - end;
+        let preallocated = is_preallocated(segment, end, rest as usize)?;
+        let whole_to = match next_base {
+            Some(next) => self.trusted_to.map_or(next, |point| next.min(point)),
+            None => self.trusted_to.unwrap_or(self.producers_from),
+        };
+        if self.next < whole_to || (self.trusted_to.is_none() && !preallocated) {
+            return Err(LogError::Corrupt {
+                path: segment.path.clone(),
+                offset: self.next,
+                reason: format!(
+                    "no whole batch at byte {end}, although the log was durable up to {whole_to}"
+                ),
+            });
+        }
+        if rest > 0 {
+            if preallocated {
                 tracing::debug!(path = %segment.path.display(), "gave preallocated room back");
             } else {
                 tracing::warn!(path = %segment.path.display(), bytes = rest, end_offset = %self.next, "cut a torn tail");
             }
             segment.cut(end)?;
         }
-        // A sealed segment that ends early leaves a hole before the next one, which then cannot stay.
-        Ok(torn && next_base.is_some())
+        // Offsets have no gaps, so a segment that ends before the next begins has lost batches.
+        Ok(next_base.is_some_and(|next| self.next != next))
+    }
+
+    /// Skips as much of a segment as its index, the trust and the producers' snapshot allow; gives the byte position
+    /// to walk from.
+    fn jump(&mut self, segment: &Segment, index: Option<SegmentIndex>) -> Result<u32, LogError> {
+        self.next = segment.base_offset;
+        let Some(mut index) = index else { return Ok(0) };
+        let known = self.trusted_to.map_or(self.producers_from, |point| point.min(self.producers_from));
+        let position = index.position_before(segment.relative(known.max(segment.base_offset)));
+        if let Some(header) = segment.header_at(position, segment.size())?
+            && header.base_offset >= segment.base_offset.0
+            && header.base_offset <= known.0
+        {
+            self.next = Offset(header.base_offset);
+            index.truncate(position, segment.relative(self.next));
+            *unpoison(segment.index.write()) = index;
+            return Ok(position);
+        }
+        Ok(0)
     }
 
     /// Walks batches from `position`, noting each; gives the position after the last good one.
-    fn walk(
-        &mut self,
-        segment: &Segment,
-        mut position: u32,
-        trusted_to: Option<Offset>,
-    ) -> Result<u32, LogError> {
+    fn walk(&mut self, segment: &Segment, mut position: u32) -> Result<u32, LogError> {
         let size = segment.size();
         let mut buffer = Vec::new();
         while let Some(header) = segment.header_at(position, size)? {
-            if header.base_offset < self.next.0
+            if header.base_offset != self.next.0
                 || header.base_offset - segment.base_offset.0 > i64::from(i32::MAX)
             {
                 break;
             }
-            let must_check = trusted_to.is_some_and(|point| header.next_offset() > point.0);
+            let must_check = self.trusted_to.is_some_and(|point| header.next_offset() > point.0);
             if must_check && !crc_holds(segment, position, &header, &mut buffer)? {
                 break;
             }
             let base = Offset(header.base_offset);
-            let last = Offset(header.last_offset());
             let length = header.size() as u32;
             unpoison(segment.index.write()).note(
                 segment.relative(base),
                 position,
                 length,
                 header.max_timestamp_ms,
-                segment.relative(last),
             );
             self.leader_epochs.assign(LeaderEpoch(header.leader_epoch), base);
             if base >= self.producers_from {
@@ -215,10 +225,18 @@ fn crc_holds(
     Ok(crc32c::crc32c(buffer.get(21..).unwrap_or_default()) == header.crc)
 }
 
-/// Whether the bytes after the last batch are the zeros of preallocation, looking at the first 64 KiB of them.
-fn is_preallocated(segment: &Segment, position: u32, length: usize) -> Result<bool, LogError> {
-    let bytes = segment.read(position, length.min(64 << 10))?;
-    Ok(bytes.iter().all(|byte| *byte == 0))
+/// Whether the bytes after the last batch are the zeros of preallocation.
+fn is_preallocated(segment: &Segment, position: u32, mut length: usize) -> Result<bool, LogError> {
+    let mut position = position;
+    while length > 0 {
+        let bytes = segment.read(position, length.min(64 << 10))?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        position += bytes.len() as u32;
+        length -= bytes.len();
+    }
+    Ok(true)
 }
 
 fn base_offsets(dir: &Path) -> Result<Vec<Offset>, LogError> {
@@ -238,7 +256,9 @@ fn offsets_of_files(dir: &Path, extension: &str) -> Result<Vec<Offset>, LogError
         let path = entry.map_err(LogError::io("list", dir))?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str());
         if path.extension().is_some_and(|found| found == extension)
-            && let Some(offset) = stem.and_then(|stem| stem.parse().ok())
+            && let Some(stem) =
+                stem.filter(|stem| stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit()))
+            && let Ok(offset) = stem.parse()
         {
             offsets.push(Offset(offset));
         }
@@ -246,13 +266,14 @@ fn offsets_of_files(dir: &Path, extension: &str) -> Result<Vec<Offset>, LogError
     Ok(offsets)
 }
 
-fn remove_snapshots_past(dir: &Path, end: Offset) {
-    for offset in snapshot_offsets(dir) {
-        if offset > end {
-            // One that stays would be left out by its offset at the next start too.
-            let _ = fs::remove_file(PartitionLog::snapshot_path(dir, offset));
-        }
+/// True when there were any.
+fn remove_snapshots_past(dir: &Path, end: Offset) -> bool {
+    let past: Vec<Offset> = snapshot_offsets(dir).into_iter().filter(|offset| *offset > end).collect();
+    for offset in &past {
+        // One that stays is left out by its offset at the next start too.
+        let _ = fs::remove_file(PartitionLog::snapshot_path(dir, *offset));
     }
+    !past.is_empty()
 }
 
 #[cfg(test)]

@@ -181,6 +181,151 @@ fn a_deleted_log_leaves_nothing() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
+#[test]
+fn what_was_written_before_a_roll_failed_stays_and_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    let large = |sequence| sequenced(1, &[&[7; 3000]], 7, sequence);
+    let in_the_way = dir.path().join("00000000000000000001.log");
+    fs::create_dir(&in_the_way).unwrap();
+    let answers = log.append(&[large(0), large(1), large(2)], EPOCH, 0);
+    assert_eq!(answers[0].as_ref().unwrap().base_offset, Offset(0));
+    assert!(matches!(answers[1], Err(LogError::Io { .. })), "{:?}", answers[1]);
+    assert!(answers[2].is_err() && answers.len() == 3, "every batch has an answer");
+    assert!(append(&mut log, large(0)).duplicate, "a retry must not write it a second time");
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(append(&mut log, large(1)).base_offset, Offset(1));
+    assert_eq!(values(&log, 0).len(), 2);
+}
+
+#[test]
+fn a_second_copy_of_a_batch_that_was_not_written_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    let in_the_way = dir.path().join("leader-epoch-checkpoint.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let first = || sequenced(1, &[b"a", b"b"], 7, 0);
+    let answers = log.append(&[first(), first()], EPOCH, 0);
+    assert!(answers.iter().all(|answer| matches!(answer, Err(LogError::Io { .. }))), "{answers:?}");
+    fs::remove_dir(&in_the_way).unwrap();
+    let info = append(&mut log, first());
+    assert!(!info.duplicate && info.base_offset == Offset(0));
+    assert_eq!(log.leader_epochs(), &LeaderEpochs::load(dir.path()), "the epoch is on disk");
+    assert_eq!(values(&log, 0).len(), 2);
+}
+
+#[test]
+fn a_header_that_lies_about_its_records_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    let patched = |at: usize, bytes: &[u8]| {
+        let mut batch = sequenced(1, &[b"a"], 7, 0).to_vec();
+        batch[at..at + bytes.len()].copy_from_slice(bytes);
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        Bytes::from(batch)
+    };
+    for batch in [
+        patched(23, &i32::MAX.to_be_bytes()),    // last offset delta
+        patched(57, &i32::MAX.to_be_bytes()),    // record count
+        patched(51, &(-1i16).to_be_bytes()),     // producer epoch
+        patched(21, &(1i16 << 4).to_be_bytes()), // transactional
+    ] {
+        assert!(matches!(log.append(&[batch], EPOCH, 0).remove(0), Err(LogError::Invalid(_))));
+    }
+}
+
+#[test]
+fn a_record_out_of_time_order_is_still_found_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let mut log = PartitionLog::open(dir.path(), LogConfig::default(), None).unwrap();
+        for i in 0..40 {
+            append(&mut log, batch(if i == 3 { 5000 } else { 10 }, &[&[1; 1000]]));
+        }
+        log.close().unwrap();
+    }
+    for trusted_to in [None, Some(Offset(40))] {
+        let log = PartitionLog::open(dir.path(), LogConfig::default(), trusted_to).unwrap();
+        let found = log.reader().offset_for_time(1000, Offset(40)).unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp_ms), (Offset(3), 5000));
+    }
+}
+
+#[test]
+fn all_batches_that_may_be_in_flight_are_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_flight = |i: i32| sequenced(1, &[b"a"], 7, i);
+    {
+        let mut log = open(dir.path(), None);
+        (0..9).for_each(|i| _ = append(&mut log, in_flight(i)));
+        log.close().unwrap();
+    }
+    let mut log = open(dir.path(), None);
+    for i in 4..9 {
+        let info = append(&mut log, in_flight(i));
+        assert_eq!((info.duplicate, info.base_offset), (true, Offset(i64::from(i))));
+    }
+}
+
+/// Segments of a log, the file of the first one and what all of them hold.
+fn crashed(dir: &Path) -> (Vec<Offset>, std::path::PathBuf, Vec<(i64, Bytes)>) {
+    let log = filled(dir, 60);
+    let bases = super::recover::tests_base_offsets(dir);
+    assert!(bases.len() > 3);
+    (bases, super::index::log_path(dir, Offset(0)), values(&log, 0))
+}
+
+#[test]
+fn room_that_comes_back_after_a_sealed_segment_costs_no_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, first, before) = crashed(dir.path());
+    // The roll cut the preallocated room away, and a power cut undid that.
+    let file = OpenOptions::new().write(true).open(first).unwrap();
+    file.set_len(file.metadata().unwrap().len() + 100_000).unwrap();
+    assert_eq!(values(&open(dir.path(), Some(0)), 0), before);
+    assert_eq!(values(&open(dir.path(), Some(0)), 0), before);
+}
+
+#[test]
+fn a_sealed_segment_that_lost_its_last_batch_leaves_no_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bases, first, before) = crashed(dir.path());
+    let bytes = Bytes::from(fs::read(&first).unwrap());
+    let whole: Vec<_> = Batches::new(bytes).map(Result::unwrap).collect();
+    let (last, kept) = whole.split_last().unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(first)
+        .unwrap()
+        .set_len(kept.iter().map(|b| b.bytes.len() as u64).sum())
+        .unwrap();
+    let log = open(dir.path(), Some(0));
+    assert_eq!(log.log_end(), Offset(last.header.base_offset));
+    assert_eq!(values(&log, 0), before[..last.header.base_offset as usize]);
+    assert!(!super::index::log_path(dir.path(), bases[1]).exists());
+}
+
+#[test]
+fn damage_to_what_was_durable_is_an_error_and_cuts_nothing() {
+    for trusted_to in [None, Some(Offset(120)), Some(Offset(100))] {
+        let dir = tempfile::tempdir().unwrap();
+        let (bases, first, _) = crashed(dir.path());
+        let sizes = |dir: &Path| -> Vec<u64> {
+            bases.iter().map(|base| fs::metadata(super::index::log_path(dir, *base)).unwrap().len()).collect()
+        };
+        let before = sizes(dir.path());
+        // The magic of the second batch.
+        let mut bytes = Bytes::from(fs::read(&first).unwrap());
+        let at = Batches::new(bytes.split_off(0)).next().unwrap().unwrap().bytes.len() as u64 + 16;
+        OpenOptions::new().write(true).open(first).unwrap().write_all_at(&[9], at).unwrap();
+        let _ = fs::remove_file(super::index::index_path(dir.path(), Offset(0)));
+        let error = PartitionLog::open(dir.path(), small_segments(), trusted_to).unwrap_err();
+        assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+        assert_eq!(sizes(dir.path()), before);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -14,7 +14,9 @@ use uuid::Uuid;
 use super::committer::Committer;
 use super::owner::Partition;
 use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
-use crate::log::{LogConfig, LogError, OffsetCheckpoint, PartitionLog, write_file_durably};
+use crate::log::{
+    LogConfig, LogError, OffsetCheckpoint, PartitionLog, create_dir_durably, sync_dir, write_file_durably,
+};
 
 const META_PROPERTIES: &str = "meta.properties";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
@@ -73,7 +75,6 @@ pub struct LogDir {
     pub directory_id: Uuid,
     committer: Committer,
     was_clean: bool,
-    loaded_points: OffsetCheckpoint,
     points: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
     saved_points: Mutex<BTreeMap<TopicPartition, Offset>>,
     next_key: AtomicU64,
@@ -84,7 +85,7 @@ impl LogDir {
     /// Opens or creates the directory and takes its lock.
     pub fn open(path: &Path, node_id: NodeId) -> Result<LogDir, LogDirError> {
         let unusable = |source| LogDirError::Unusable { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(unusable)?;
+        create_dir_durably(path).map_err(unusable)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -93,23 +94,28 @@ impl LogDir {
             .map_err(unusable)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| LogDirError::Locked { path: path.to_owned() })?;
+        let is_new = !path.join(META_PROPERTIES).exists();
         let (cluster_id, directory_id) = identity(path, node_id)?;
         let clean_marker = path.join(CLEAN_SHUTDOWN);
         let was_clean = clean_marker.exists();
         if was_clean {
-            // From here on a crash is a crash.
+            // From here on a crash is a crash, so the removal must outlive one.
             fs::remove_file(&clean_marker).map_err(unusable)?;
+            sync_dir(path)?;
+        } else if !is_new {
+            // A killed process leaves records in the page cache that no disk has; what recovery reads is served as
+            // durable, so it is made so first.
+            sync_file_system(&lock).map_err(unusable)?;
         }
-        let loaded_points = OffsetCheckpoint::load(&path.join(RECOVERY_POINTS));
+        let points = OffsetCheckpoint::load(&path.join(RECOVERY_POINTS)).offsets;
         Ok(LogDir {
             path: path.to_owned(),
             cluster_id,
             directory_id,
             committer: Committer::start().map_err(unusable)?,
             was_clean,
-            points: Arc::new(Mutex::new(loaded_points.offsets.clone())),
-            saved_points: Mutex::new(loaded_points.offsets.clone()),
-            loaded_points,
+            saved_points: Mutex::new(points.clone()),
+            points: Arc::new(Mutex::new(points)),
             next_key: AtomicU64::new(0),
             lock,
         })
@@ -129,17 +135,13 @@ impl LogDir {
     ) -> Result<Partition, LogError> {
         let trusted_to = match self.was_clean {
             true => None,
-            false => Some(self.loaded_points.offsets.get(&name).copied().unwrap_or_default()),
+            false => Some(self.points().get(&name).copied().unwrap_or_default()),
         };
-        let mut log = PartitionLog::open(&self.path.join(name.to_string()), config, trusted_to)?;
-        // What recovery found may never have been synced; it is served as durable, so it is made so first.
-        for segment in log.take_dirty() {
-            segment.sync()?;
-        }
+        let log = PartitionLog::open(&self.path.join(name.to_string()), config, trusted_to)?;
         let points = self.points.clone();
         let own_name = name.clone();
         let recovery_point = Box::new(move |offset| {
-            points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(own_name.clone(), offset);
+            points.lock().unwrap_or_else(PoisonError::into_inner).insert(own_name.clone(), offset);
         });
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         Ok(Partition::start(name, key, log, leader_epoch, self.committer.clone(), recovery_point))
@@ -172,10 +174,15 @@ impl LogDir {
         Ok(())
     }
 
+    fn points(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Offset>> {
+        self.points.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes the recovery points if any moved. Blocking; called every few seconds and at the end.
     pub fn save_recovery_points(&self) -> Result<(), LogError> {
-        let offsets = self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let mut saved = self.saved_points.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Taken first, so that of two calls the later one writes the later points.
+        let mut saved = self.saved_points.lock().unwrap_or_else(PoisonError::into_inner);
+        let offsets = self.points().clone();
         if *saved != offsets {
             OffsetCheckpoint { offsets: offsets.clone() }.save(&self.path.join(RECOVERY_POINTS))?;
             *saved = offsets;
@@ -183,9 +190,11 @@ impl LogDir {
         Ok(())
     }
 
-    /// Forgets a deleted partition.
-    pub fn forget(&self, name: &TopicPartition) {
-        self.points.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+    /// Forgets the recovery points of partitions that are gone, durably: a later topic of the same name must not be
+    /// trusted up to where an earlier one was. Blocking.
+    pub fn keep_recovery_points(&self, is_there: impl Fn(&TopicPartition) -> bool) -> Result<(), LogError> {
+        self.points().retain(|name, _| is_there(name));
+        self.save_recovery_points()
     }
 
     /// Leaves word for the next start that every log was closed, and gives the lock back: tasks that still hold this
@@ -196,6 +205,15 @@ impl LogDir {
         rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock)
             .map_err(|errno| LogError::io("unlock", self.path.join(LOCK))(errno.into()))
     }
+}
+
+/// Makes everything durable that was written to the file system of a file.
+fn sync_file_system(file: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(file)?;
+    #[cfg(not(target_os = "linux"))]
+    rustix::fs::sync();
+    Ok(())
 }
 
 /// Reads `meta.properties`, or makes a new identity.

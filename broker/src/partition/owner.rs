@@ -44,7 +44,7 @@ enum Command {
     Append { batch: Bytes, durable: bool, reply: oneshot::Sender<Result<Appended, AppendError>> },
     Synced { end: Offset },
     Configure(LogConfig),
-    Close { reply: oneshot::Sender<Result<Offset, LogError>> },
+    Close { reply: oneshot::Sender<Result<(), LogError>> },
     Delete { reply: oneshot::Sender<Result<(), LogError>> },
 }
 
@@ -97,6 +97,11 @@ impl Partition {
         &self.name
     }
 
+    /// Whether the owner has ended: closed, deleted, or by a fault of ours.
+    pub fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// The records below this are committed, and only they may be read.
     pub fn high_watermark(&self) -> Offset {
         *self.high_watermark.borrow()
@@ -131,11 +136,12 @@ impl Partition {
         let _ = self.commands.send(Command::Configure(config));
     }
 
-    /// Makes everything durable and closes the log; gives its end.
-    pub async fn close(&self) -> Result<Option<Offset>, LogError> {
+    /// Makes everything durable and closes the log. An owner that has ended without doing so is an error: its files
+    /// are as a crash would have left them.
+    pub async fn close(&self) -> Result<(), LogError> {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Close { reply });
-        answer.await.ok().transpose()
+        answer.await.unwrap_or(Err(LogError::Abandoned))
     }
 
     /// Closes the log and removes its files.
@@ -201,12 +207,12 @@ impl Owner {
                 }
             }
             Command::Close { reply } => {
-                let closed = self.log.take().map_or(Ok(Offset::ZERO), |mut log| {
+                let closed = self.log.take().map_or(Err(LogError::Abandoned), |mut log| {
                     log.close()?;
                     let end = log.log_end();
                     self.step(Event::Durable { end });
                     (self.recovery_point)(end);
-                    Ok(end)
+                    Ok(())
                 });
                 let _ = reply.send(closed);
             }

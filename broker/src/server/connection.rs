@@ -22,12 +22,14 @@ pub async fn serve<S>(stream: S, peer: Peer, context: Arc<Context>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    // Also for a client that takes no replies: they would hold their memory for as long as it likes.
+    let idle = Duration::from_millis(context.config.connection_idle_ms_max);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let (replies, mut waiting) = mpsc::channel::<ReplyFuture>(REQUESTS_IN_FLIGHT_MAX);
     let writing = async {
         while let Some(reply) = waiting.recv().await {
             match reply.await {
-                Ok(Some(segments)) => write_all(&mut writer, segments).await?,
+                Ok(Some(segments)) => tokio::time::timeout(idle, write_all(&mut writer, segments)).await??,
                 Ok(None) => {}
                 Err(violation) => return Err(io::Error::other(violation)),
             }
@@ -35,7 +37,6 @@ where
         Ok(())
     };
     let reading = async {
-        let idle = Duration::from_millis(context.config.connection_idle_ms_max);
         let mut buffer = BytesMut::new();
         loop {
             let read = read_frame(&mut reader, &mut buffer, context.config.request_bytes_max);

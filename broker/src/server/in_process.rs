@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ottla_client::{FrameConnection, Transport};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::connection::serve_frames;
 use super::context::Context;
 use super::dispatch::Peer;
+use super::listener::stopped;
 
 /// Frames that may wait in each direction.
 const FRAMES_MAX: usize = 64;
@@ -18,21 +19,32 @@ const FRAMES_MAX: usize = 64;
 #[derive(Clone)]
 pub struct InProcess {
     context: Arc<Context>,
+    /// True once the broker stops.
+    stop: watch::Receiver<bool>,
 }
 
 impl InProcess {
-    pub(crate) fn new(context: Arc<Context>) -> InProcess {
-        InProcess { context }
+    pub(crate) fn new(context: Arc<Context>, stop: watch::Receiver<bool>) -> InProcess {
+        InProcess { context, stop }
     }
 }
 
 #[async_trait]
 impl Transport for InProcess {
     async fn connect(&self, _host: &str, _port: u16) -> io::Result<FrameConnection> {
+        if *self.stop.borrow() {
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the broker has stopped"));
+        }
         let (requests, inbox) = mpsc::channel(FRAMES_MAX);
         let (outbox, responses) = mpsc::channel(FRAMES_MAX);
         let peer = Peer { host: "in-process".into() };
-        tokio::spawn(serve_frames(inbox, outbox, peer, self.context.clone()));
+        let (context, mut stop) = (self.context.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = serve_frames(inbox, outbox, peer, context) => {}
+                () = stopped(&mut stop) => {}
+            }
+        });
         Ok(FrameConnection { requests, responses })
     }
 }

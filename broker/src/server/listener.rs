@@ -66,6 +66,6 @@ impl Listener {
 }
 
 /// Waits until `stop` becomes true or its sender is gone.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

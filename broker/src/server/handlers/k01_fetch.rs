@@ -49,11 +49,13 @@ pub(in super::super) async fn handle(context: Arc<Context>, call: Call<FetchRequ
         return FetchResponse { error_code, ..FetchResponse::default() };
     }
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let bytes_min = request.min_bytes.max(0) as usize;
     let bytes_max = (request.max_bytes.max(0) as usize).min(RESPONSE_BYTES_MAX);
+    // More than an answer can hold would never come.
+    let bytes_min = (request.min_bytes.max(0) as usize).min(bytes_max);
     let read_committed = request.isolation_level == 1;
-    let mut plan = plan(&context, request, version);
     loop {
+        // Made anew for each round: a topic may have gone while its records were waited for.
+        let plan = plan(&context, &request, version);
         // Taken before the read, so that what is committed during it ends the wait at once.
         let mut commits: Vec<_> = plan
             .iter()
@@ -64,15 +66,11 @@ pub(in super::super) async fn handle(context: Arc<Context>, call: Call<FetchRequ
         commits.iter_mut().for_each(|commits| {
             commits.borrow_and_update();
         });
-        let read = tokio::task::spawn_blocking(move || {
-            let responses = read(&plan, bytes_max, read_committed);
-            (plan, responses)
-        });
-        let Ok((returned, (responses, bytes, failed))) = read.await else {
+        let read = tokio::task::spawn_blocking(move || read(&plan, bytes_max, read_committed));
+        let Ok((responses, bytes, failed)) = read.await else {
             let error_code = ErrorCode::UnknownServerError.code();
             return FetchResponse { error_code, ..FetchResponse::default() };
         };
-        plan = returned;
         if bytes >= bytes_min || failed || commits.is_empty() || Instant::now() >= deadline {
             return FetchResponse { responses, ..FetchResponse::default() };
         }
@@ -81,12 +79,12 @@ pub(in super::super) async fn handle(context: Arc<Context>, call: Call<FetchRequ
     }
 }
 
-fn plan(context: &Context, request: FetchRequest, version: i16) -> Vec<PlannedTopic> {
+fn plan(context: &Context, request: &FetchRequest, version: i16) -> Vec<PlannedTopic> {
     let image = context.image();
     let by_id = version >= TOPIC_ID_VERSION_MIN;
     request
         .topics
-        .into_iter()
+        .iter()
         .map(|topic| {
             let name = topic_name(&image, by_id, &topic.topic, topic.topic_id);
             let topic_image = name.as_ref().ok().and_then(|name| image.topic(name)).cloned();
@@ -109,7 +107,7 @@ fn plan(context: &Context, request: FetchRequest, version: i16) -> Vec<PlannedTo
                     partition: find(asked),
                 })
                 .collect();
-            PlannedTopic { name: topic.topic, topic_id: topic.topic_id, partitions }
+            PlannedTopic { name: topic.topic.clone(), topic_id: topic.topic_id, partitions }
         })
         .collect()
 }

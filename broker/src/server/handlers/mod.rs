@@ -41,7 +41,7 @@ fn topic_name(image: &ClusterImage, by_id: bool, name: &Str, id: Uuid) -> Result
 
 /// An open partition, or why there is none.
 fn open_partition(context: &Context, topic: &str, partition: i32) -> Result<OpenPartition, ErrorCode> {
-    if let Some(open) = context.partitions.get(topic, partition) {
+    if let Some(open) = context.partitions.get(topic, partition).filter(|open| !open.partition.is_closed()) {
         return Ok(open);
     }
     match context.image().topic(topic) {
@@ -72,10 +72,9 @@ fn log_error_code(error: &LogError) -> ErrorCode {
     use crate::log::SequenceError;
     use ottla_protocol::records::BatchError;
     match error {
-        LogError::Io { .. } => ErrorCode::KafkaStorageError,
+        LogError::Io { .. } | LogError::Corrupt { .. } | LogError::Abandoned => ErrorCode::KafkaStorageError,
         LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         LogError::Invalid(_) => ErrorCode::InvalidRecord,
-        LogError::Corrupt { .. } => ErrorCode::KafkaStorageError,
         LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
         LogError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
         LogError::Batch(BatchError::BadMagic(_)) => ErrorCode::UnsupportedForMessageFormat,
