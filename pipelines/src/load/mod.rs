@@ -1,0 +1,143 @@
+//! From a path to a checked pipeline: every check in turn over one tree, and all findings together.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::check::graph::Graph;
+use crate::check::values::Environment;
+use crate::check::{configs, plugins, schemas, shape, sql, tests_section, values, wiring};
+use crate::diagnostic::{Diagnostic, Findings, Position};
+use crate::resolve::{self, ResolvedPipeline};
+use crate::spec::Spec;
+use crate::yaml;
+
+/// A pipeline file in which nothing is wrong.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The file it was read from.
+    pub file: PathBuf,
+    pub spec: Spec,
+    /// What its author should know, though it runs.
+    pub warnings: Vec<Diagnostic>,
+    resolved: ResolvedPipeline,
+}
+
+impl Pipeline {
+    /// Reads and checks a file. `environment` looks up the variables that the file declares, and no others.
+    ///
+    /// Blocking: it reads files and may compile plugins.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file; warnings are among them.
+    pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Pipeline, Vec<Diagnostic>> {
+        let unreadable = |reason: String, help: &str| {
+            let mut findings = Findings::new(path, "");
+            findings.file_error(reason, Some(help.to_owned()));
+            findings.into_sorted()
+        };
+        let bytes = std::fs::read(path).map_err(|reason| {
+            unreadable(format!("cannot read it: {reason}"), "give the path of a pipeline file")
+        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| unreadable("it is not UTF-8".to_owned(), "save it as UTF-8"))?;
+        Self::from_text(path, &text, environment)
+    }
+
+    /// [`Pipeline::load`] of a text that stands for the file at `path`: relative paths start at its folder.
+    pub fn from_text(
+        path: &Path,
+        text: &str,
+        environment: &Environment<'_>,
+    ) -> Result<Pipeline, Vec<Diagnostic>> {
+        let mut findings = Findings::new(path, text);
+        match check(path, text, environment, &mut findings) {
+            Some((spec, resolved)) if !findings.has_errors() => {
+                Ok(Pipeline { file: path.to_owned(), spec, warnings: findings.into_sorted(), resolved })
+            }
+            _ => Err(findings.into_sorted()),
+        }
+    }
+
+    /// What runs, with every default and value in place.
+    pub fn resolve(&self) -> &ResolvedPipeline {
+        &self.resolved
+    }
+}
+
+/// Everything that can be said about a file: errors and warnings, none if it is right.
+pub fn validate(path: &Path, environment: &Environment<'_>) -> Vec<Diagnostic> {
+    match Pipeline::load(path, environment) {
+        Ok(pipeline) => pipeline.warnings,
+        Err(findings) => findings,
+    }
+}
+
+/// The JSON Schema of pipeline files, for editors. Each connector's config is described under its type.
+pub fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Spec).to_value();
+    for connector in ottla_connect::connector_types() {
+        let stage = match connector.kind() {
+            ottla_connect::ConnectorKind::Source => "SourceSpec",
+            ottla_connect::ConnectorKind::Sink => "SinkSpec",
+        };
+        let Some(stage) =
+            schema.pointer_mut(&format!("/$defs/{stage}")).and_then(serde_json::Value::as_object_mut)
+        else {
+            continue;
+        };
+        let rule = serde_json::json!({
+            "if": { "properties": { "type": { "const": connector.name } } },
+            "then": { "properties": { "config": connector.config_schema() } },
+        });
+        if let Some(rules) = stage.entry("allOf").or_insert_with(|| serde_json::json!([])).as_array_mut() {
+            rules.push(rule);
+        }
+    }
+    schema
+}
+
+/// All checks. What they find is in `findings`; the rest is there when enough is right to have it.
+fn check(
+    path: &Path,
+    text: &str,
+    environment: &Environment<'_>,
+    findings: &mut Findings,
+) -> Option<(Spec, ResolvedPipeline)> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let root = match yaml::parse(text) {
+        Ok(root) => root,
+        Err(yaml::NotYaml { at: Some(at), reason }) => {
+            findings.error(at, reason);
+            return None;
+        }
+        Err(yaml::NotYaml { at: None, reason }) => {
+            findings.file_error(reason, None);
+            return None;
+        }
+    };
+    let (substitutes, secrets) = values::look_up(&root, folder, environment, findings);
+    let schema = schemars::schema_for!(Spec).to_value();
+    let value = shape::check(&root, &schema, "this pipeline", &substitutes, findings);
+    let graph = Graph::of(&root, &sql::topics_read);
+    let schemas = schemas::read(&root, findings);
+    wiring::check(&root, &graph, &schemas, findings);
+    let configs = configs::check(&graph, folder, &substitutes, &secrets, findings);
+    let plugins = plugins::load(&root, folder, &substitutes, findings);
+    let plans = sql::plan_all(&root, &graph, &schemas, text, findings);
+    tests_section::check(&root, &graph, &schemas, &plans, findings);
+    if findings.has_errors() {
+        return None;
+    }
+    // The shape is right, so reading the value fails only where a struct asks for more than its schema says.
+    let spec = Spec::deserialize(value)
+        .map_err(|reason| findings.error(Position { line: 1, column: 1 }, reason.to_string()))
+        .ok()?;
+    let parts =
+        resolve::Parts { spec: &spec, graph: &graph, schemas: &schemas, configs, plugins, plans, secrets };
+    let resolved = resolve::resolve(parts);
+    Some((spec, resolved))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Who is told to finish when. Pure.
+
+use super::handle::StageState;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Wait,
+    /// All that these stages read from is done.
+    Finish(Vec<usize>),
+    /// Every stage is done.
+    Drained,
+    /// This stage ended otherwise than by being done.
+    Failed(usize),
+}
+
+/// `upstreams` has, for each stage, the stages it reads from.
+pub fn decide(states: &[StageState], upstreams: &[Vec<usize>]) -> Decision {
+    if let Some(failed) =
+        states.iter().position(|state| matches!(state, StageState::Failed | StageState::Stopped))
+    {
+        return Decision::Failed(failed);
+    }
+    if states.iter().all(|state| *state == StageState::Done) {
+        return Decision::Drained;
+    }
+    let is_done = |stage: &usize| states.get(*stage) == Some(&StageState::Done);
+    let may_finish = |&stage: &usize| {
+        states.get(stage).is_some_and(|state| {
+            matches!(state, StageState::Starting | StageState::Running | StageState::Retrying)
+        }) && upstreams.get(stage).is_some_and(|upstreams| upstreams.iter().all(is_done))
+    };
+    let finish: Vec<usize> = (0..states.len()).filter(may_finish).collect();
+    if finish.is_empty() { Decision::Wait } else { Decision::Finish(finish) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StageState::{Done, Failed, Finishing, Running};
+    use super::*;
+
+    fn chain() -> Vec<Vec<usize>> {
+        vec![vec![], vec![0], vec![1], vec![0, 2]]
+    }
+
+    #[test]
+    fn a_stage_is_told_to_finish_when_all_it_reads_from_is_done() {
+        assert_eq!(decide(&[Finishing, Running, Running, Running], &chain()), Decision::Wait);
+        assert_eq!(decide(&[Done, Running, Running, Running], &chain()), Decision::Finish(vec![1]));
+        assert_eq!(
+            decide(&[Done, Finishing, Running, Running], &chain()),
+            Decision::Wait,
+            "it has been told"
+        );
+        assert_eq!(decide(&[Done, Done, Done, Running], &chain()), Decision::Finish(vec![3]));
+        assert_eq!(decide(&[Done, Done, Done, Done], &chain()), Decision::Drained);
+    }
+
+    #[test]
+    fn one_failure_ends_it() {
+        assert_eq!(decide(&[Done, Failed, Running, Running], &chain()), Decision::Failed(1));
+    }
+
+    #[test]
+    fn a_stage_that_reads_from_no_stage_finishes_at_once() {
+        assert_eq!(decide(&[Running], &[vec![]]), Decision::Finish(vec![0]));
+        assert_eq!(decide(&[], &[]), Decision::Drained);
+    }
+}

@@ -1,0 +1,120 @@
+//! The words of everything that is no stage: variables, secrets, topics, schemas, plugins, tests.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// An environment variable that the file may read.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvSpec {
+    /// Used when the variable is not set. Without it the variable must be set.
+    pub default: Option<Scalar>,
+    /// Where the default starts when it is a relative path: this file's folder, or the working directory.
+    #[serde(default)]
+    pub relative_to: RelativeTo,
+    pub description: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum RelativeTo {
+    #[default]
+    File,
+    Cwd,
+}
+
+/// A value that is neither a list nor a map.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq)]
+#[serde(untagged)]
+pub enum Scalar {
+    Bool(bool),
+    Integer(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl std::fmt::Display for Scalar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Scalar::Bool(value) => value.fmt(f),
+            Scalar::Integer(value) => value.fmt(f),
+            Scalar::Number(value) => value.fmt(f),
+            Scalar::Text(value) => value.fmt(f),
+        }
+    }
+}
+
+/// Where a secret's value is kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSpec {
+    pub from: SecretFrom,
+    /// The variable's name, or the file's path.
+    pub key: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretFrom {
+    Env,
+    File,
+}
+
+/// A topic's settings.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSpec {
+    /// 1 when it is left out.
+    #[schemars(range(min = 1, max = 10000))]
+    pub partitions: Option<i32>,
+    #[schemars(range(min = 1, max = 100))]
+    pub replication_factor: Option<i16>,
+    /// Kafka's topic configs, such as `retention.ms`.
+    #[serde(default)]
+    pub config: BTreeMap<String, Scalar>,
+    /// The schema of records that come from outside this pipeline.
+    pub schema: Option<String>,
+    /// The format of records that come from outside this pipeline; `json` when it is left out.
+    pub format: Option<String>,
+}
+
+/// Columns and their types. Their order is the file's, which the tree knows.
+pub type SchemaSpec = BTreeMap<String, String>;
+
+/// A WebAssembly component.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginSpec {
+    /// The component; a relative path starts at this file's folder.
+    pub path: String,
+    /// In hex. A component with another hash is refused.
+    pub sha256: Option<String>,
+    #[serde(default)]
+    pub limits: PluginLimits,
+}
+
+/// What a plugin may use; each has a default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginLimits {
+    /// Memory of one instance, such as `64MiB`.
+    pub memory: Option<String>,
+    /// CPU time of a call, such as `100ms`.
+    pub deadline: Option<String>,
+}
+
+/// An example of what goes in and what must come out.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestSpec {
+    pub name: String,
+    /// Rows by topic.
+    pub given: BTreeMap<String, Vec<BTreeMap<String, serde_json::Value>>>,
+    /// Rows by topic. A column that is left out may be anything.
+    pub expect: BTreeMap<String, Vec<BTreeMap<String, serde_json::Value>>>,
+    /// Whether the order of the rows matters.
+    #[serde(default)]
+    pub ordered: bool,
+}

@@ -1,0 +1,196 @@
+//! A batch of one input partition through the plugin. When the plugin fails, the batch is cut in halves until the records at fault are alone: the others
+//! go on as if nothing had been. Pure, apart from what the plugin does inside its walls.
+
+use ottla_client::{ConsumerRecord, Header};
+use ottla_plugins::{PluginError, Record, RecordHeader, Transform};
+
+use super::origin::is_own;
+
+/// What a record became.
+#[derive(Debug)]
+pub enum Applied<'a> {
+    /// The outputs of a record, numbered from 0.
+    Output { input: &'a ConsumerRecord, number: u32, record: Record },
+    /// The plugin cannot handle it, and why.
+    Bad { input: &'a ConsumerRecord, reason: String },
+}
+
+/// What can be called with records; the plugin, or a stand-in.
+pub trait BatchFunction {
+    fn call(&self, records: &[Record]) -> Result<Vec<Record>, PluginError>;
+}
+
+impl BatchFunction for Transform {
+    fn call(&self, records: &[Record]) -> Result<Vec<Record>, PluginError> {
+        Transform::call(self, records)
+    }
+}
+
+/// All outputs of these records, in their order.
+///
+/// # Errors
+/// When the plugin itself cannot run, so that no record is at fault.
+pub fn apply<'a>(
+    function: &dyn BatchFunction,
+    inputs: &'a [ConsumerRecord],
+) -> Result<Vec<Applied<'a>>, PluginError> {
+    let records: Vec<Record> = inputs.iter().map(plugin_record).collect();
+    let mut applied = Vec::with_capacity(inputs.len());
+    apply_halves(function, inputs, &records, &mut applied)?;
+    Ok(applied)
+}
+
+fn apply_halves<'a>(
+    function: &dyn BatchFunction,
+    inputs: &'a [ConsumerRecord],
+    records: &[Record],
+    applied: &mut Vec<Applied<'a>>,
+) -> Result<(), PluginError> {
+    match (function.call(records), inputs) {
+        (Ok(outputs), _) => number_outputs(inputs, outputs, applied),
+        (Err(error), _) if !error.is_about_a_batch() => return Err(error),
+        (Err(_), []) => {}
+        (Err(error), [input]) => applied.push(Applied::Bad { input, reason: error.to_string() }),
+        (Err(_), _) => {
+            let middle = inputs.len() / 2;
+            let (first_inputs, second_inputs) = inputs.split_at(middle);
+            let (first_records, second_records) = records.split_at(middle);
+            apply_halves(function, first_inputs, first_records, applied)?;
+            apply_halves(function, second_inputs, second_records, applied)?;
+        }
+    }
+    Ok(())
+}
+
+fn number_outputs<'a>(inputs: &'a [ConsumerRecord], outputs: Vec<Record>, applied: &mut Vec<Applied<'a>>) {
+    let mut last: Option<(u32, u32)> = None;
+    for record in outputs {
+        let number = match last {
+            Some((source, number)) if source == record.source => number + 1,
+            Some(_) | None => 0,
+        };
+        last = Some((record.source, number));
+        // The host has checked that the source is one of the batch's.
+        if let Some(input) = inputs.get(record.source as usize) {
+            applied.push(Applied::Output { input, number, record });
+        }
+    }
+}
+
+fn plugin_record(input: &ConsumerRecord) -> Record {
+    let headers = input.headers.iter().filter(|header| is_own(&header.key));
+    // Kafka's header keys are text; a client that wrote something else gets it back repaired.
+    let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+    Record {
+        source: 0,
+        timestamp_ms: input.timestamp_ms,
+        key: input.key.clone(),
+        value: input.value.clone(),
+        headers: headers
+            .map(|header| RecordHeader { name: name(&header.key), value: header.value.clone() })
+            .collect(),
+    }
+}
+
+/// An output as the producer takes it, without the headers that only we may write.
+pub fn client_record(record: Record) -> ottla_client::Record {
+    let headers = record.headers.into_iter().filter(|header| is_own(header.name.as_bytes()));
+    ottla_client::Record {
+        key: record.key,
+        value: record.value,
+        headers: headers.map(|header| Header { key: header.name.into(), value: header.value }).collect(),
+        timestamp_ms: Some(record.timestamp_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use bytes::Bytes;
+    use ottla_plugins::PluginFault;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Repeats each record as often as its value says; refuses batches that hold a record without a value.
+    struct Repeat {
+        calls: Cell<usize>,
+    }
+
+    impl BatchFunction for Repeat {
+        fn call(&self, records: &[Record]) -> Result<Vec<Record>, PluginError> {
+            self.calls.set(self.calls.get() + 1);
+            if records.iter().any(|record| record.value.is_none()) {
+                return Err(PluginError {
+                    plugin: "repeat".to_owned(),
+                    fault: PluginFault::Refused("no value".to_owned()),
+                });
+            }
+            let times = |record: &Record| usize::from(record.value.as_deref().unwrap_or_default()[0]);
+            Ok((0..)
+                .zip(records)
+                .flat_map(|(source, record)| vec![Record { source, ..record.clone() }; times(record)])
+                .collect())
+        }
+    }
+
+    struct Broken;
+
+    impl BatchFunction for Broken {
+        fn call(&self, _: &[Record]) -> Result<Vec<Record>, PluginError> {
+            Err(PluginError {
+                plugin: "broken".to_owned(),
+                fault: PluginFault::Start("no memory".to_owned()),
+            })
+        }
+    }
+
+    fn input(offset: i64, value: Option<u8>) -> ConsumerRecord {
+        let headers = vec![
+            Header { key: "ottla.source".into(), value: None },
+            Header { key: "trace".into(), value: None },
+        ];
+        let value = value.map(|byte| Bytes::from(vec![byte]));
+        ConsumerRecord { offset, timestamp_ms: 0, key: None, value, headers, leader_epoch: -1 }
+    }
+
+    fn told(applied: &[Applied<'_>]) -> Vec<(i64, Option<u32>)> {
+        let tell = |applied: &Applied<'_>| match applied {
+            Applied::Output { input, number, .. } => (input.offset, Some(*number)),
+            Applied::Bad { input, .. } => (input.offset, None),
+        };
+        applied.iter().map(tell).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_good_record_passes_and_every_bad_one_is_named_in_order(values in vec(prop::option::of(0u8..3), 0..40)) {
+            let inputs: Vec<_> = (0..).zip(&values).map(|(offset, value)| input(offset, *value)).collect();
+            let repeat = Repeat { calls: Cell::new(0) };
+            let applied = apply(&repeat, &inputs).unwrap();
+            let expected: Vec<(i64, Option<u32>)> = (0..).zip(&values).flat_map(|(offset, value)| match value {
+                None => vec![(offset, None)],
+                Some(times) => (0..u32::from(*times)).map(|number| (offset, Some(number))).collect(),
+            }).collect();
+            prop_assert_eq!(told(&applied), expected);
+            let bad = values.iter().filter(|value| value.is_none()).count();
+            prop_assert!(repeat.calls.get() <= 1 + bad * 2 * 7, "{} calls for {} bad of {}", repeat.calls.get(), bad, values.len());
+        }
+    }
+
+    #[test]
+    fn a_plugin_that_cannot_run_blames_no_record() {
+        assert!(apply(&Broken, &[input(0, Some(1)), input(1, Some(1))]).is_err());
+    }
+
+    #[test]
+    fn headers_of_provenance_neither_reach_a_plugin_nor_leave_it() {
+        let record = plugin_record(&input(0, None));
+        assert_eq!(record.headers.iter().map(|header| header.name.as_str()).collect::<Vec<_>>(), ["trace"]);
+        let forged =
+            Record { headers: vec![RecordHeader { name: "ottla.source".to_owned(), value: None }], ..record };
+        assert!(client_record(forged).headers.is_empty());
+    }
+}
