@@ -119,19 +119,16 @@ fn plan_one(
             catalog.insert(name, stream.clone());
         }
     }
-    let mut opaque = false;
-    for read in reads {
-        if let Some(Known::Opaque(reason)) = known.get(&read.name) {
-            let place = first_mention(query, &read.name)
-                .map_or(node.at, |(line, column)| place(node, query, text, line, column));
-            findings.error(place, format!("a query cannot read the topic `{}`: {reason}", read.name));
-            opaque = true;
-        }
-    }
-    if opaque {
+    let planned = ottla_streams::plan(query, &catalog);
+    if let Some((topic, reason)) = reads.iter().find_map(|read| opaque(read, known)) {
+        // The planner does not know the topic, so it fails at the topic's name or, with a text it cannot read at all, before.
+        let at = planned
+            .err()
+            .map_or(node.at, |error| place(node, query, text, error.position.line, error.position.column));
+        findings.error(at, format!("a query cannot read the topic `{topic}`: {reason}"));
         return None;
     }
-    match ottla_streams::plan(query, &catalog) {
+    match planned {
         Ok(plan) => {
             for warning in plan.warnings() {
                 findings.warning(node.at, warning);
@@ -149,12 +146,11 @@ fn plan_one(
     }
 }
 
-/// Line and column, from 1, of a word in a query.
-fn first_mention(query: &str, word: &str) -> Option<(u64, u64)> {
-    query.lines().zip(1..).find_map(|(line, number)| {
-        let at = line.find(word)?;
-        Some((number, line.get(..at)?.chars().count() as u64 + 1))
-    })
+fn opaque<'a>(read: &'a Named, known: &BTreeMap<String, Known>) -> Option<(&'a str, &'static str)> {
+    match known.get(&read.name)? {
+        Known::Opaque(reason) => Some((&read.name, reason)),
+        Known::Rows(_) => None,
+    }
 }
 
 /// A place in a scalar's text as a place in the file. Exact where the scalar's line stands in the file as it is, as in a literal block or

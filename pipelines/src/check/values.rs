@@ -21,6 +21,21 @@ impl Secrets {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
+    /// The value with every text that is a secret replaced.
+    pub fn redact_json(&self, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) if self.0.contains(text) => "***".clone_into(text),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
+            serde_json::Value::Object(fields) => {
+                fields.values_mut().for_each(|field| self.redact_json(field))
+            }
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::String(_) => {}
+        }
+    }
+
     fn add(&mut self, value: &str) {
         // An empty value hides nothing, and would match everywhere.
         if !value.is_empty() && !self.0.iter().any(|known| known == value) {
@@ -53,12 +68,33 @@ pub fn look_up(
         secrets: Secrets::default(),
         read: BTreeMap::new(),
     };
-    for entry in root.entries() {
-        // What declares the names is the one place where they cannot be used.
-        let declares = entry.key == "env" || entry.key == "secrets";
-        lookup.node(&entry.value, declares);
+    for section in root.entries() {
+        match section.key.as_str() {
+            "env" | "secrets" => lookup.node(&section.value, Place::Declaration),
+            "sources" | "sinks" => {
+                lookup.tag(&section.value, Place::Elsewhere);
+                for stage in section.value.entries() {
+                    lookup.tag(&stage.value, Place::Elsewhere);
+                    for field in stage.value.entries() {
+                        let place = if field.key == "config" { Place::Config } else { Place::Elsewhere };
+                        lookup.node(&field.value, place);
+                    }
+                }
+            }
+            _ => lookup.node(&section.value, Place::Elsewhere),
+        }
     }
     (lookup.substitutes, lookup.secrets)
+}
+
+/// Where in the file a tag stands, which decides what it may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Where names are declared: the one place where none can be used.
+    Declaration,
+    /// A connector's config: the one place for secrets, since it is never shown.
+    Config,
+    Elsewhere,
 }
 
 struct Lookup<'a> {
@@ -73,19 +109,23 @@ struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    fn node(&mut self, node: &Node, declares: bool) {
-        if let Some(tag) = &node.tag {
-            self.tagged(node, tag, declares);
-        }
+    fn node(&mut self, node: &Node, place: Place) {
+        self.tag(node, place);
         for item in node.items() {
-            self.node(item, declares);
+            self.node(item, place);
         }
         for entry in node.entries() {
-            self.node(&entry.value, declares);
+            self.node(&entry.value, place);
         }
     }
 
-    fn tagged(&mut self, node: &Node, tag: &str, declares: bool) {
+    fn tag(&mut self, node: &Node, place: Place) {
+        if let Some(tag) = &node.tag {
+            self.tagged(node, tag, place);
+        }
+    }
+
+    fn tagged(&mut self, node: &Node, tag: &str, place: Place) {
         let section = match tag {
             "env" => "env",
             "secret" => "secrets",
@@ -95,8 +135,15 @@ impl Lookup<'_> {
                 return;
             }
         };
-        if declares {
+        if place == Place::Declaration {
             self.findings.error(node.at, format!("`!{tag}` cannot be used where names are declared"));
+            return;
+        }
+        if section == "secrets" && place != Place::Config {
+            self.findings.error(
+                node.at,
+                "a secret can only be used in a connector's `config`, because everything else is shown",
+            );
             return;
         }
         let Some(name) = node.text() else {
@@ -200,7 +247,7 @@ mod tests {
         let environment =
             |name: &str| (name == "SET" || name == "TOKEN").then(|| format!("{name}-from-outside"));
         let (substitutes, secrets) = look_up(&root, folder, &environment, &mut findings);
-        let uses = root.get("use").map(Node::items).unwrap_or_default();
+        let uses = root.nearest(["sources".into(), "s".into(), "config".into(), "use".into()]).items();
         let values = uses.iter().map(|node| substitutes.get(node).cloned()).collect();
         (findings.into_sorted().into_iter().map(|found| found.message).collect(), values, secrets)
     }
@@ -212,7 +259,7 @@ mod tests {
     #[test]
     fn a_variable_is_its_value_or_its_default() {
         let text = "env: { SET: {}, A: { default: data/x.csv }, B: { default: out.db, relative_to: cwd }, N: { default: 4 } }\n\
-                    use: [!env SET, !env A, !env B, !env N]\n";
+                    sources: { s: { config: { use: [!env SET, !env A, !env B, !env N] } } }\n";
         let (found, values, _) = look(text, Path::new("."));
         assert_eq!(found, [""; 0]);
         let expected = [
@@ -227,7 +274,7 @@ mod tests {
     #[test]
     fn only_declared_names_are_read() {
         let (found, values, _) = look(
-            "env: { SETT: {} }\nuse: [!env SET, !env SETT, !secret SET, !enf SET, !env [SET]]\n",
+            "env: { SETT: {} }\nsources: { s: { config: { use: [!env SET, !env SETT, !secret SET, !enf SET, !env [SET]] } } }\n",
             Path::new("."),
         );
         let expected = [
@@ -246,13 +293,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "s3cret\n").unwrap();
         let text = "secrets: { a: { from: env, key: TOKEN }, b: { from: file, key: token }, c: { from: file, key: none } }\n\
-                    use: [!secret a, !secret b, !secret c]\n";
+                    sources: { s: { config: { use: [!secret a, !secret b, !secret c] } } }\n";
         let (found, values, secrets) = look(text, folder.path());
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("the secret `c` is kept in "), "{found:?}");
         assert_eq!(values, [substitute("TOKEN-from-outside", false), substitute("s3cret", false), None]);
         assert_eq!(secrets.redact("cannot log in with s3cret at h"), "cannot log in with *** at h");
         assert_eq!(format!("{secrets:?}"), "Secrets(2)");
+    }
+
+    #[test]
+    fn a_secret_is_for_configs_only() {
+        let (found, _, _) = look(
+            "secrets: { a: { from: env, key: TOKEN } }\nname: !secret a\nsinks: { s: { type: !secret a } }\n",
+            Path::new("."),
+        );
+        assert_eq!(
+            found,
+            ["a secret can only be used in a connector's `config`, because everything else is shown"; 2]
+        );
     }
 
     #[test]

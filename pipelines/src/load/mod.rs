@@ -130,9 +130,12 @@ fn check(
         return None;
     }
     // The shape is right, so reading the value fails only where a struct asks for more than its schema says.
-    let spec = Spec::deserialize(value)
+    let mut spec = Spec::deserialize(value)
         .map_err(|reason| findings.error(Position { line: 1, column: 1 }, reason.to_string()))
         .ok()?;
+    // What the connectors get is in `configs`; the file's words may be shown.
+    spec.sources.values_mut().for_each(|source| secrets.redact_json(&mut source.config));
+    spec.sinks.values_mut().for_each(|sink| secrets.redact_json(&mut sink.config));
     let parts =
         resolve::Parts { spec: &spec, graph: &graph, schemas: &schemas, configs, plugins, plans, secrets };
     let resolved = resolve::resolve(parts);
