@@ -256,7 +256,6 @@ async fn fetches_that_fail_are_repeated_and_no_record_is_lost_or_doubled() {
             (_, 8..14) => Fault::LoseAnswer,
             (ApiKey::Fetch, 14..26) => Fault::Error(ErrorCode::NotLeaderOrFollower),
             (ApiKey::Fetch, 26..30) => Fault::Error(ErrorCode::FencedLeaderEpoch),
-            (ApiKey::Fetch, 30..33) => Fault::Silence,
             _ => Fault::None,
         });
         let consumer = client.consumer(ConsumerConfig::default()).await.unwrap();
@@ -316,4 +315,134 @@ async fn a_position_that_is_gone_is_an_error_when_it_must_not_be_reset() {
     assert!(matches!(unassigned, ClientError::NotAssigned { .. }), "{unassigned}");
     let without_group = consumer.subscribe(&[TOPIC]).await.unwrap_err();
     assert!(matches!(without_group, ClientError::InvalidConfig(_)), "{without_group}");
+}
+
+fn group_config() -> ConsumerConfig {
+    ConsumerConfig {
+        group_id: Some("readers".to_owned()),
+        auto_offset_reset: OffsetReset::Earliest,
+        enable_auto_commit: false,
+        heartbeat_interval: Duration::from_millis(5),
+        session_timeout: Duration::from_millis(500),
+        ..ConsumerConfig::default()
+    }
+}
+
+/// Reads on until all 50 records of both partitions were returned, committing after each poll. Checks that nothing is
+/// left out, and that what was committed is never read again.
+async fn read_as_a_group(broker: &FakeBroker, seed: u64, mut disturb: impl FnMut(&FakeBroker)) {
+    let client = client(broker).await;
+    let mut next = [0i64; 2];
+    while next != [50, 50] {
+        let consumer = client.consumer(group_config()).await.unwrap();
+        consumer.subscribe(&[TOPIC]).await.unwrap();
+        for _ in 0..12 {
+            let committed = broker.state().group.committed.clone();
+            for fetched in consumer.poll(Duration::from_millis(200)).await.unwrap() {
+                let partition = fetched.topic_partition.partition;
+                let next = &mut next[partition as usize];
+                let committed = committed.get(&partition).copied().unwrap_or(0);
+                for record in fetched.records {
+                    assert!(record.offset <= *next, "seed {seed}: nothing is left out");
+                    assert!(record.offset >= committed, "seed {seed}: what was committed is done");
+                    *next = (*next).max(record.offset + 1);
+                }
+            }
+            disturb(broker);
+            if let Err(error) = consumer.commit().await {
+                assert!(matches!(error, ClientError::CommitFenced { .. }), "seed {seed}: {error}");
+            }
+            for (partition, offset) in &broker.state().group.committed {
+                assert!(
+                    *offset <= next[*partition as usize],
+                    "seed {seed}: only what was returned is committed"
+                );
+            }
+        }
+        consumer.close().await.unwrap();
+    }
+}
+
+async fn fill(broker: &FakeBroker) {
+    let producer = client(broker).await.producer(small_batches()).await.unwrap();
+    for index in 0..100 {
+        drop(send(&producer, index % 2, index).await);
+    }
+    producer.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_group_member_reads_everything_and_leaves() {
+    let broker = FakeBroker::new(2);
+    fill(&broker).await;
+    read_as_a_group(&broker, 0, |_| {}).await;
+    assert!(broker.count(ApiKey::Heartbeat) > 0);
+    assert!(broker.state().group.left > 0);
+    let committed = broker.state().group.committed.clone();
+    assert_eq!(committed.into_iter().collect::<Vec<_>>(), [(0, 50), (1, 50)]);
+}
+
+#[tokio::test]
+async fn a_member_that_is_put_out_or_refused_comes_back_and_loses_nothing() {
+    for seed in 0..8 {
+        let broker = FakeBroker::new(2);
+        fill(&broker).await;
+        let mut random = StdRng::seed_from_u64(seed);
+        broker.set_rule(move |api| match (api, random.random_range(0..100)) {
+            (ApiKey::ApiVersions, _) => Fault::None,
+            (_, 0..4) => Fault::LoseRequest,
+            (_, 4..8) => Fault::LoseAnswer,
+            (ApiKey::JoinGroup, 8..16) => Fault::Error(ErrorCode::CoordinatorLoadInProgress),
+            (ApiKey::JoinGroup, 16..22) => Fault::Error(ErrorCode::UnknownMemberId),
+            (ApiKey::SyncGroup, 8..20) => Fault::Error(ErrorCode::RebalanceInProgress),
+            (ApiKey::Heartbeat, 8..20) => Fault::Error(ErrorCode::RebalanceInProgress),
+            (ApiKey::Heartbeat, 20..25) => Fault::Error(ErrorCode::IllegalGeneration),
+            (ApiKey::OffsetCommit | ApiKey::OffsetFetch, 8..20) => Fault::Error(ErrorCode::NotCoordinator),
+            _ => Fault::None,
+        });
+        let mut random = StdRng::seed_from_u64(seed);
+        let disturb = |broker: &FakeBroker| {
+            if random.random_range(0..10) == 0 {
+                broker.state().group.expire();
+            }
+        };
+        read_as_a_group(&broker, seed, disturb).await;
+    }
+}
+
+#[tokio::test]
+async fn positions_are_committed_by_themselves_on_close_and_before_a_rebalance() {
+    let broker = FakeBroker::new(2);
+    fill(&broker).await;
+    let client = client(&broker).await;
+    let config = ConsumerConfig { enable_auto_commit: true, ..group_config() };
+    let consumer = client.consumer(config).await.unwrap();
+    consumer.subscribe(&[TOPIC]).await.unwrap();
+    let first = consumer.poll(Duration::from_secs(10)).await.unwrap();
+    assert!(!first.is_empty());
+    let returned = first[0].records.last().unwrap().offset + 1;
+    let partition = first[0].topic_partition.partition;
+    broker.set_rule({
+        let mut is_first = true;
+        move |api| {
+            let rebalance = api == ApiKey::Heartbeat && std::mem::take(&mut is_first);
+            if rebalance { Fault::Error(ErrorCode::RebalanceInProgress) } else { Fault::None }
+        }
+    });
+    let heartbeats = broker.count(ApiKey::Heartbeat);
+    while broker.count(ApiKey::Heartbeat) == heartbeats {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(broker.state().group.committed.get(&partition), None);
+    let joins = broker.count(ApiKey::JoinGroup);
+    while broker.count(ApiKey::JoinGroup) == joins {
+        let _ = consumer.poll(Duration::from_millis(10)).await.unwrap();
+    }
+    assert!(broker.state().group.committed.get(&partition) >= Some(&returned));
+    while consumer.assignment().await.is_empty() {
+        let _ = consumer.poll(Duration::from_millis(10)).await.unwrap();
+    }
+    let position = consumer.position(&TopicPartition::new(TOPIC, partition)).await.unwrap();
+    consumer.close().await.unwrap();
+    assert_eq!(broker.state().group.committed.get(&partition), Some(&position));
 }

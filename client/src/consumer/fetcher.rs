@@ -348,8 +348,8 @@ impl Fetcher {
         let (cluster, topics) = (cluster.clone(), std::mem::take(&mut self.stale_topics));
         self.work.push(Box::pin(async move {
             let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-            let create = cluster.config.allow_auto_create_topics;
-            Event::MetadataRefreshed { result: cluster.refresh(Some(&names), create).await.map(|_| ()) }
+            // Never creating: a topic that was deleted must not come back because someone still reads it.
+            Event::MetadataRefreshed { result: cluster.refresh(Some(&names), false).await.map(|_| ()) }
         }));
     }
 

@@ -1,6 +1,8 @@
 //! A broker small enough to read, over the frame transport: it keeps partitions in memory, checks sequences as a
 //! broker does, and misbehaves as it is told.
 
+mod group;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +22,8 @@ use ottla_protocol::messages::*;
 use ottla_protocol::records::{Batch, Batches, patch_base_offset};
 use ottla_protocol::{APIS, ApiKey, ErrorCode, Reader, Request, RequestHeader, frame};
 use tokio::sync::mpsc;
+
+use group::Group;
 
 pub const TOPIC: &str = "t";
 
@@ -62,7 +66,7 @@ pub struct State {
     pub api_versions_max: i16,
     pub leader: i32,
     pub leader_epoch: i32,
-    pub connections: usize,
+    pub group: Group,
 }
 
 /// A cluster of two brokers with one state; which one leads is `leader`.
@@ -81,7 +85,7 @@ impl FakeBroker {
             api_versions_max: 4,
             leader: 1,
             leader_epoch: 0,
-            connections: 0,
+            group: Group::default(),
         };
         FakeBroker { state: Arc::new(Mutex::new(state)) }
     }
@@ -116,7 +120,6 @@ impl Transport for FakeBroker {
         let (requests, mut inbox) = mpsc::channel::<Bytes>(16);
         let (outbox, responses) = mpsc::channel(16);
         let broker = self.clone();
-        broker.state().connections += 1;
         tokio::spawn(async move {
             while let Some(frame) = inbox.recv().await {
                 match broker.handle(frame, i32::from(port)) {
@@ -177,6 +180,13 @@ impl FakeBroker {
                 response
             }),
             ApiKey::ListOffsets => answer(bytes, |request| state.list_offsets(request)),
+            ApiKey::FindCoordinator => answer(bytes, |request| state.group.find(&request)),
+            ApiKey::JoinGroup => answer(bytes, |request| state.group.join(request, error)),
+            ApiKey::SyncGroup => answer(bytes, |request| state.group.sync(request, error)),
+            ApiKey::Heartbeat => answer(bytes, |request| state.group.heartbeat(&request, error)),
+            ApiKey::LeaveGroup => answer(bytes, |request| state.group.leave(&request)),
+            ApiKey::OffsetCommit => answer(bytes, |request| state.group.commit(request, error)),
+            ApiKey::OffsetFetch => answer(bytes, |request| state.group.fetch(request, error)),
             other => panic!("{other} is not in the script"),
         };
         match fault {
