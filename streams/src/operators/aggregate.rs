@@ -202,20 +202,28 @@ impl AggregateEpoch {
         let keys = group_keys(&node, &groups, count)?;
         let old: Vec<Option<&[u8]>> =
             keys.iter().map(|key| store.get(key).and_then(|row| row.get(1..))).collect();
+        // Accumulators take it that every group below the count given has a row in some batch so far, so the groups
+        // that have a stored state get the first numbers.
+        let (known, new): (Vec<usize>, Vec<usize>) = (0..count).partition(|group| old[*group].is_some());
         let mut states = partial_states(&mut self.accumulators)?;
-        if old.iter().any(Option::is_some) {
-            let (indices, rows): (Vec<usize>, Vec<&[u8]>) =
-                old.iter().enumerate().filter_map(|(index, row)| row.map(|row| (index, row))).unzip();
+        let order =
+            if known.is_empty() { (0..count).collect() } else { [known.as_slice(), new.as_slice()].concat() };
+        if !known.is_empty() {
+            let rows: Vec<&[u8]> = known.iter().filter_map(|group| old[*group]).collect();
             let stored = codec::decode_rows(&rows, &node.state_types).map_err(external)?;
+            let mut number = vec![0; count];
+            for (position, group) in order.iter().enumerate() {
+                number[*group] = position;
+            }
             let mut accumulators = new_accumulators(&node.aggregates)?;
-            merge_into(&mut accumulators, &node.aggregates, &stored, &indices, count)?;
-            let all: Vec<usize> = (0..count).collect();
-            merge_into(&mut accumulators, &node.aggregates, &states, &all, count)?;
+            merge_into(&mut accumulators, &node.aggregates, &stored, &number_all(known.len()), known.len())?;
+            merge_into(&mut accumulators, &node.aggregates, &states, &number, count)?;
             states = partial_states(&mut accumulators)?;
         }
         let encoded = codec::encode_rows(&states, count).map_err(external)?;
-        let changed = keys.into_iter().zip(encoded).zip(old);
-        Ok(changed.filter(|((_, new), old)| *old != Some(new.as_slice())).map(|(pair, _)| pair).collect())
+        let changed =
+            order.into_iter().zip(encoded).filter(|(group, new)| old[*group] != Some(new.as_slice()));
+        Ok(changed.map(|(group, new)| (keys[group].clone(), new)).collect())
     }
 
     /// The groups whose window the watermark has passed, with their newest partial states.
@@ -285,8 +293,7 @@ fn evaluate(
     let state_rows: Vec<&[u8]> = states.iter().map(Vec::as_slice).collect();
     let stored = codec::decode_rows(&state_rows, &node.state_types).map_err(external)?;
     let mut accumulators = new_accumulators(&node.aggregates)?;
-    let all: Vec<usize> = (0..count).collect();
-    merge_into(&mut accumulators, &node.aggregates, &stored, &all, count)?;
+    merge_into(&mut accumulators, &node.aggregates, &stored, &number_all(count), count)?;
     for accumulator in &mut accumulators {
         columns.push(accumulator.evaluate(EmitTo::All)?);
     }
@@ -315,6 +322,10 @@ fn new_accumulators(calls: &[AggregateCall]) -> Result<Vec<Box<dyn GroupsAccumul
             Ok(Box::new(adapter) as Box<dyn GroupsAccumulator>)
         })
         .collect()
+}
+
+fn number_all(count: usize) -> Vec<usize> {
+    (0..count).collect()
 }
 
 fn partial_states(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> Result<Vec<ArrayRef>> {

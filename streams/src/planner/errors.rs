@@ -26,11 +26,7 @@ pub(crate) fn from_datafusion(error: &DataFusionError, statement: Position) -> S
         Some(diagnostic) => diagnostic.message.clone(),
         None => plain_message(error),
     };
-    let error = SqlError::new(position, message);
-    match diagnostic.and_then(|diagnostic| diagnostic.helps.first()) {
-        Some(help) => error.with_help(help.message.clone()),
-        None => error,
-    }
+    SqlError::new(position, message)
 }
 
 fn from_schema_error(error: &SchemaError, position: Position) -> SqlError {

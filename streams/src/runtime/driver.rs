@@ -167,8 +167,11 @@ impl Driver {
                 return Ok(Decision::Epoch(self.cut(false)));
             }
             let wait = match first_seen {
-                Some(_) => self.pace.interval_min.saturating_sub(self.last_cut.elapsed()),
                 None => POLL,
+                Some(_) if self.buffer.is_caught_up() => {
+                    self.pace.interval_min.saturating_sub(self.last_cut.elapsed())
+                }
+                Some(first_seen) => self.pace.interval_max.saturating_sub(first_seen.elapsed()),
             };
             self.poll(wait).await?;
             if !self.buffer.is_empty() {

@@ -1,4 +1,4 @@
-//! Streaming answers against DataFusion's batch answers over the same rows.
+//! Streaming answers against the batch answers of DataFusion over the same rows.
 //!
 //! Random tables are cut into random epochs and run through the operators; what a reader has at the end, the last row of
 //! every key, must equal what DataFusion gives for the same query over the whole table, to the last bit.
