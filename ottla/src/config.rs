@@ -112,7 +112,7 @@ impl ServerArguments {
         for (key, value) in &table {
             let place = format!("{}: {key}", path.display());
             match (key.as_str(), value) {
-                ("broker", toml::Value::Table(table)) => flatten("", table, &mut broker),
+                ("broker", toml::Value::Table(table)) => flatten("", table, &mut broker)?,
                 ("data-dir", value) => keep(&mut self.data_dir, PathBuf::from(text_of(&place, value)?)),
                 ("node-id", value) => {
                     let text = text_of(&place, value)?;
@@ -241,19 +241,18 @@ fn list_of(place: &str, value: &toml::Value) -> Result<Vec<String>, Failure> {
 }
 
 /// TOML reads `num.partitions = 3` as nested tables; Kafka's names have their dots back after this.
-fn flatten(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String>) {
+fn flatten(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String>) -> Result<(), Failure> {
     for (key, value) in table {
         let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
-            toml::Value::Table(inner) => flatten(&name, inner, into),
-            toml::Value::String(text) => {
-                into.insert(name, text.clone());
-            }
-            other => {
-                into.insert(name, other.to_string());
+            toml::Value::Table(inner) => flatten(&name, inner, into)?,
+            value => {
+                let text = text_of(&format!("[broker] {name}"), value)?;
+                into.insert(name, text);
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

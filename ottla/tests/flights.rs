@@ -111,24 +111,24 @@ fn every_kind_of_bad_input_is_one_clear_error_with_its_exit_code() {
         path
     };
     let unwritable = Path::new("/proc/no/such.db");
-    let cases: Vec<(std::path::PathBuf, &[(&str, &Path)], i32, Vec<&str>)> = vec![
-        (dir.path().join("absent.yaml"), &[], 2, vec!["absent.yaml"]),
+    let cases: Vec<(std::path::PathBuf, Vec<(&str, &Path)>, i32, Vec<&str>)> = vec![
+        (dir.path().join("absent.yaml"), vec![], 2, vec!["absent.yaml"]),
         (
             flights_pipeline(),
-            &[("FLIGHTS_CSV", Path::new("/no/such/flights.csv"))],
+            vec![("FLIGHTS_CSV", Path::new("/no/such/flights.csv"))],
             1,
             vec!["/no/such/flights.csv"],
         ),
-        (flights_pipeline(), &[("OUT_DB", unwritable)], 1, vec!["/proc/no"]),
-        (changed("key.yaml", "sources:", "source:"), &[], 2, vec!["key.yaml:", "sources"]),
-        (changed("sql.yaml", "COUNT(*) AS flights", "COUNT(* AS flights"), &[], 2, vec!["sql.yaml:"]),
-        (changed("column.yaml", "AVG(dep_delay)", "AVG(dep_dely)"), &[], 2, vec!["column.yaml:", "dep_delay"]),
-        (changed("type.yaml", "timestamp", "timestmp"), &[], 2, vec!["type.yaml:", "timestamp"]),
+        (flights_pipeline(), vec![("OUT_DB", unwritable)], 1, vec!["/proc/no"]),
+        (changed("key.yaml", "sources:", "source:"), vec![], 2, vec!["key.yaml:", "sources"]),
+        (changed("sql.yaml", "COUNT(*) AS flights", "COUNT(* AS flights"), vec![], 2, vec!["sql.yaml:"]),
+        (changed("column.yaml", "AVG(dep_delay)", "AVG(dep_dely)"), vec![], 2, vec!["column.yaml:", "dep_delay"]),
+        (changed("type.yaml", "timestamp", "timestmp"), vec![], 2, vec!["type.yaml:", "timestamp"]),
     ];
     for (file, env, code, words) in cases {
         let mut command = ottla();
         command.arg("run").arg(&file).env("FLIGHTS_CSV", january()).env("OUT_DB", dir.path().join("x.db"));
-        command.envs(env.iter().copied());
+        command.envs(env);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{}: {said}", file.display());

@@ -86,7 +86,10 @@ async fn start(
     let mut ends = None;
     if arguments.exit_at_end {
         let begins = match (&arguments.group, from) {
-            (Some(_), _) => consumer.committed(&places).await.map_err(named)?,
+            (Some(_), _) => {
+                let committed = consumer.committed(&places).await.map_err(named)?;
+                committed.into_iter().map(|(place, committed)| (place, committed.offset)).collect()
+            }
             (None, EARLIEST) => consumer.beginning_offsets(&places).await.map_err(named)?,
             (None, LATEST) => consumer.end_offsets(&places).await.map_err(named)?,
             (None, from) => places.iter().map(|place| (place.clone(), from)).collect(),

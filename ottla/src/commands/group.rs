@@ -1,8 +1,10 @@
 //! `ottla group …`
 
+use ottla_client::OFFSET_LATEST;
 use serde_json::json;
 
 use super::connect;
+use super::topic::offsets_at;
 use crate::cli::{GroupCommand, Output};
 use crate::failure::Failure;
 use crate::output::{print_json, print_table};
@@ -15,7 +17,7 @@ pub async fn run(command: GroupCommand) -> Result<(), Failure> {
             if output == Output::Json {
                 let groups: Vec<_> = groups
                     .iter()
-                    .map(|group| json!({ "group": group.group_id, "type": group.group_type, "state": group.state }))
+                    .map(|group| json!({ "group": group.group_id, "protocol": group.protocol_type, "state": group.state }))
                     .collect();
                 return Ok(print_json(&json!(groups))?);
             }
@@ -31,7 +33,7 @@ pub async fn run(command: GroupCommand) -> Result<(), Failure> {
         GroupCommand::Delete { groups, cluster } => {
             let client = connect(&cluster).await?;
             for group in groups {
-                let deleted = client.admin().delete_group(&group).await;
+                let deleted = client.admin().delete_groups(&[&group]).await;
                 deleted.map_err(|error| Failure::failed(format!("group {group}: {error}")))?;
                 println!("deleted group {group}");
             }
@@ -43,13 +45,14 @@ pub async fn run(command: GroupCommand) -> Result<(), Failure> {
 async fn describe(client: &ottla_client::Client, group: &str, output: Output) -> Result<(), Failure> {
     let admin = client.admin();
     let named = |error: ottla_client::ClientError| Failure::failed(format!("group {group}: {error}"));
-    let described = admin.describe_group(group).await.map_err(named)?;
+    let described = admin.describe_groups(&[group]).await.map_err(named)?.pop();
+    let described = described.ok_or_else(|| Failure::failed(format!("group {group}: the broker says nothing of it")))?;
     let offsets = admin.list_group_offsets(group).await.map_err(named)?;
     if described.state == "Dead" && offsets.is_empty() {
         return Err(Failure::failed(format!("group {group} does not exist")));
     }
     let places: Vec<_> = offsets.keys().cloned().collect();
-    let ends = admin.latest_offsets(&places).await?;
+    let ends = offsets_at(client, &places, OFFSET_LATEST).await?;
     let lag = |place| {
         let end: i64 = ends.get(place).copied()?;
         offsets.get(place).map(|committed| (end, end - committed.offset))
@@ -67,7 +70,7 @@ async fn describe(client: &ottla_client::Client, group: &str, output: Output) ->
             .members
             .iter()
             .map(|member| {
-                json!({ "member_id": member.member_id, "client_id": member.client_id, "host": member.host })
+                json!({ "member_id": member.member_id, "client_id": member.client_id, "host": member.client_host })
             })
             .collect();
         return Ok(print_json(&json!({ "group": group, "state": described.state, "offsets": offsets,
@@ -75,7 +78,7 @@ async fn describe(client: &ottla_client::Client, group: &str, output: Output) ->
     }
     println!("group {group}  state {}  members {}", described.state, described.members.len());
     for member in &described.members {
-        println!("  {}  {}  {}", member.member_id, member.client_id, member.host);
+        println!("  {}  {}  {}", member.member_id, member.client_id, member.client_host);
     }
     let rows: Vec<Vec<String>> = offsets
         .iter()

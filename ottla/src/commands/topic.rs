@@ -1,6 +1,10 @@
 //! `ottla topic …`
 
-use ottla_client::{NewTopic, TopicDescription, TopicPartition};
+use std::collections::BTreeMap;
+
+use ottla_client::{
+    Client, ClientError, ConfigSource, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, TopicDescription, TopicPartition,
+};
 use serde_json::json;
 
 use super::connect;
@@ -19,7 +23,7 @@ pub async fn run(command: TopicCommand) -> Result<(), Failure> {
                 configs,
             };
             let client = connect(&cluster).await?;
-            client.admin().create_topic(topic).await.map_err(|error| named(&name, error))?;
+            client.admin().create_topics(&[topic]).await.map_err(|error| named(&name, error))?;
             println!("made topic {name}");
             Ok(())
         }
@@ -40,7 +44,7 @@ pub async fn run(command: TopicCommand) -> Result<(), Failure> {
         TopicCommand::Delete { names, cluster } => {
             let client = connect(&cluster).await?;
             for name in names {
-                client.admin().delete_topic(&name).await.map_err(|error| named(&name, error))?;
+                client.admin().delete_topics(&[&name]).await.map_err(|error| named(&name, error))?;
                 println!("deleted topic {name}");
             }
             Ok(())
@@ -64,7 +68,7 @@ fn print_topics(topics: &[TopicDescription], output: Output) -> Result<(), Failu
         let topics: Vec<_> = topics
             .iter()
             .map(|topic| {
-                json!({ "name": topic.name, "topic_id": topic.topic_id, "partitions": topic.partitions.len(),
+                json!({ "name": topic.name, "topic_id": topic.topic_id.to_string(), "partitions": topic.partitions.len(),
                         "internal": topic.is_internal })
             })
             .collect();
@@ -80,15 +84,30 @@ fn print_topics(topics: &[TopicDescription], output: Output) -> Result<(), Failu
     Ok(print_table(&["topic", "partitions", "replicas"], &rows)?)
 }
 
-async fn describe(client: &ottla_client::Client, name: &str, output: Output) -> Result<(), Failure> {
+fn is_default(config: &ottla_client::ConfigEntry) -> bool {
+    config.source != ConfigSource::Topic
+}
+
+/// Offsets of partitions at a special time.
+pub(super) async fn offsets_at(
+    client: &Client,
+    places: &[TopicPartition],
+    time: i64,
+) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+    let wanted: Vec<(TopicPartition, i64)> = places.iter().map(|place| (place.clone(), time)).collect();
+    let found = client.admin().list_offsets(&wanted).await?;
+    Ok(found.into_iter().map(|(place, found)| (place, found.offset)).collect())
+}
+
+async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Failure> {
     let admin = client.admin();
     let topic = admin.describe_topic(name).await.map_err(|error| named(name, error))?;
     let places: Vec<TopicPartition> =
         (0..topic.partition_count()).map(|partition| TopicPartition::new(name, partition)).collect();
-    let starts = admin.earliest_offsets(&places).await?;
-    let ends = admin.latest_offsets(&places).await?;
+    let starts = offsets_at(client, &places, OFFSET_EARLIEST).await?;
+    let ends = offsets_at(client, &places, OFFSET_LATEST).await?;
     let configs = admin.describe_configs(name).await?;
-    let offset = |offsets: &std::collections::BTreeMap<TopicPartition, i64>, place: &TopicPartition| {
+    let offset = |offsets: &BTreeMap<TopicPartition, i64>, place: &TopicPartition| {
         offsets.get(place).copied().unwrap_or(-1)
     };
     if output == Output::Json {
@@ -105,14 +124,14 @@ async fn describe(client: &ottla_client::Client, name: &str, output: Output) -> 
         let configs: serde_json::Map<String, serde_json::Value> = configs
             .iter()
             .map(|config| {
-                (config.name.clone(), json!({ "value": config.value, "default": config.is_default }))
+                (config.name.clone(), json!({ "value": config.value, "default": is_default(config) }))
             })
             .collect();
-        return Ok(print_json(&json!({ "name": topic.name, "topic_id": topic.topic_id,
+        return Ok(print_json(&json!({ "name": topic.name, "topic_id": topic.topic_id.to_string(),
                                       "partitions": partitions, "configs": configs }))?);
     }
     println!("topic {}  id {}", topic.name, topic.topic_id);
-    for config in configs.iter().filter(|config| !config.is_default) {
+    for config in configs.iter().filter(|config| !is_default(config)) {
         println!("  {}={}", config.name, config.value.as_deref().unwrap_or_default());
     }
     let list = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
