@@ -7,7 +7,15 @@ version=${1:-4.1.0}
 here=$(cd "$(dirname "$0")/../.." && pwd)
 home=${XDG_CACHE_HOME:-$HOME/.cache}/ottla/kafka-$version
 work=$(mktemp -d)
-trap 'kill "${kafka:-}" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
+stop() {
+    if [ -n "${kafka:-}" ]; then
+        kill "$kafka" 2>/dev/null || true
+        wait "$kafka" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap stop EXIT
+trap 'exit 1' INT TERM
 
 if [ ! -d "$home/libs" ]; then
     cat > "$work/pom.xml" <<POM

@@ -17,6 +17,7 @@ use super::FetchedPartition;
 use super::fetch::Chunk;
 use crate::TopicPartition;
 use crate::error::ClientError;
+use crate::group_offsets::CommittedOffset;
 use crate::list_offsets::{OFFSET_EARLIEST, OFFSET_LATEST};
 
 /// As a position: what the group has committed, or else what `auto_offset_reset` says.
@@ -145,13 +146,14 @@ impl Partitions {
     }
 
     /// What is to be committed: positions, with the leader epoch before each, that were not committed already.
-    pub(crate) fn uncommitted(&self) -> Vec<(TopicPartition, i64, i32)> {
+    pub(crate) fn uncommitted(&self) -> Vec<(TopicPartition, CommittedOffset)> {
         let mut uncommitted = Vec::new();
         for (topic_partition, state) in &self.states {
             if let Place::Offset { offset, leader_epoch } = state.place
                 && state.committed != Some(offset)
             {
-                uncommitted.push((topic_partition.clone(), offset, leader_epoch));
+                let committed = CommittedOffset { offset, leader_epoch, metadata: String::new() };
+                uncommitted.push((topic_partition.clone(), committed));
             }
         }
         uncommitted
@@ -358,16 +360,21 @@ mod tests {
         (partitions, version)
     }
 
+    fn uncommitted(partitions: &Partitions) -> Vec<(i64, i32)> {
+        let uncommitted = partitions.uncommitted().into_iter();
+        uncommitted.map(|(_, committed)| (committed.offset, committed.leader_epoch)).collect()
+    }
+
     #[test]
     fn the_position_moves_only_when_records_are_handed_out() {
         let (mut partitions, version) = assigned(5);
         assert!(partitions.on_fetched(&partition(), version, chunk(5..8), 10));
-        assert_eq!(partitions.uncommitted(), [(partition(), 5, -1)]);
+        assert_eq!(uncommitted(&partitions), [(5, -1)]);
         let taken = partitions.take().unwrap();
         assert_eq!((taken[0].records.len(), taken[0].high_watermark), (3, 10));
-        assert_eq!(partitions.uncommitted(), [(partition(), 8, 2)]);
+        assert_eq!(uncommitted(&partitions), [(8, 2)]);
         partitions.on_committed(&partition(), 8);
-        assert_eq!(partitions.uncommitted(), []);
+        assert_eq!(uncommitted(&partitions), []);
     }
 
     #[test]

@@ -52,8 +52,15 @@ type Rule = Box<dyn FnMut(ApiKey) -> Fault + Send>;
 struct Partition {
     batches: Vec<Batch>,
     end: i64,
-    /// By producer id and epoch: the next sequence, and base sequence and offset of the last five batches.
-    producers: BTreeMap<(i64, i16), (i32, VecDeque<(i32, i64)>)>,
+    /// By producer id and epoch.
+    producers: BTreeMap<(i64, i16), Sequences>,
+}
+
+#[derive(Default)]
+struct Sequences {
+    next: i32,
+    /// Base sequence and offset of the last five batches.
+    recent: VecDeque<(i32, i64)>,
 }
 
 pub struct State {
@@ -342,14 +349,14 @@ impl Partition {
             if !self.producers.contains_key(&id) && header.base_sequence != 0 {
                 return Err(ErrorCode::UnknownProducerId);
             }
-            let (next_sequence, recent) = self.producers.entry(id).or_default();
+            let Sequences { next, recent } = self.producers.entry(id).or_default();
             if let Some((_, offset)) = recent.iter().find(|(base, _)| *base == header.base_sequence) {
                 return Ok(*offset);
             }
-            if header.base_sequence != *next_sequence {
+            if header.base_sequence != *next {
                 return Err(ErrorCode::OutOfOrderSequenceNumber);
             }
-            *next_sequence += header.record_count;
+            *next += header.record_count;
             recent.push_back((header.base_sequence, base_offset));
             if recent.len() > 5 {
                 recent.pop_front();
