@@ -14,6 +14,9 @@ use ottla_client::{
     OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
 };
 
+/// Bytes of one fetch: what a sink holds in memory, and takes in one transaction.
+const FETCH_BYTES_MAX: i32 = 8 << 20;
+
 /// A topic as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Topic {
@@ -185,6 +188,7 @@ impl Cluster for KafkaCluster {
         let config = ConsumerConfig {
             auto_offset_reset: OffsetReset::Earliest,
             enable_auto_commit: false,
+            fetch_max_bytes: FETCH_BYTES_MAX,
             ..ConsumerConfig::default()
         };
         let consumer = self.client.consumer(config).await?;

@@ -110,7 +110,7 @@ struct Attempt {
     task: Arc<Task>,
     shared: Arc<Shared>,
     sink: Box<dyn Sink>,
-    records: RecordReader,
+    records: Arc<RecordReader>,
     topic: Topic,
     /// By partition, the offset after the last record taken.
     next_offsets: BTreeMap<i32, i64>,
@@ -176,11 +176,11 @@ impl Task {
             OnError::Stop => None,
         };
         tracing::info!(connector = %name, topic = %topic.name, offsets = ?next_offsets, "sink starts");
-        let records = RecordReader::new(
+        let records = Arc::new(RecordReader::new(
             Arc::clone(&self.config.format),
             self.config.schema.clone(),
             sink.key_columns(),
-        );
+        ));
         let mut attempt =
             Attempt { task: Arc::clone(&self), shared, sink, records, topic, next_offsets, ends, letters };
         if is_new {
@@ -294,7 +294,7 @@ impl Attempt {
             let next = self.next_offsets.get(&partition).copied().unwrap_or(0);
             records.retain(|record| record.offset >= next);
             let Some(last) = records.last().map(|record| record.offset) else { continue };
-            let bad = self.write(&records).await?;
+            let (records, bad) = self.write(records).await?;
             taken += records.len() as u64;
             letters += bad.len() as u64;
             self.write_letters(partition, &records, bad).await?;
@@ -311,10 +311,21 @@ impl Attempt {
         Ok(())
     }
 
-    /// Gives records to the sink and returns those that cannot be read or that it refuses.
-    async fn write(&mut self, records: &[ConsumerRecord]) -> Result<Vec<Bad>, ConnectError> {
+    /// Gives records to the sink; gives them back with those that cannot be read or that it refuses.
+    async fn write(
+        &mut self,
+        records: Vec<ConsumerRecord>,
+    ) -> Result<(Vec<ConsumerRecord>, Vec<Bad>), ConnectError> {
         let name = &self.task.config.name;
-        let Read { runs, bad } = self.records.read(records).map_err(ConnectError::format(name))?;
+        let reader = Arc::clone(&self.records);
+        // Some megabytes take some milliseconds: too long for a thread that serves connections.
+        let (records, read) = tokio::task::spawn_blocking(move || {
+            let read = reader.read(&records);
+            (records, read)
+        })
+        .await
+        .map_err(|lost| ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })?;
+        let Read { runs, bad } = read.map_err(ConnectError::format(name))?;
         let mut bad: Vec<Bad> = bad
             .into_iter()
             .map(|(index, reason)| Bad { index, stage: Stage::KeyOrValueConverter, reason })
@@ -327,7 +338,7 @@ impl Attempt {
             }));
         }
         bad.sort_by_key(|bad| bad.index);
-        Ok(bad)
+        Ok((records, bad))
     }
 
     /// Writes dead letters and waits until they are safe.

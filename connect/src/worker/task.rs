@@ -359,17 +359,19 @@ mod tests {
         let handle = spawn("c", |_, _| async { Err(error(true)) });
         assert!(handle.stop().await.is_err());
 
+        let started = Arc::new(tokio::sync::Notify::new());
         let (told, hears) = tokio::sync::oneshot::channel();
-        let mut told = Some(told);
+        let (mut told, starts) = (Some(told), Arc::clone(&started));
         let handle = spawn("c", move |_, mut orders: Orders| {
             let told = told.take();
+            starts.notify_one();
             async move {
-                assert_eq!(orders.current(), Order::Run);
                 let order = orders.beyond(Order::Run).await;
                 told.map(|told| told.send(order));
                 Ok(End::Stopped)
             }
         });
+        started.notified().await;
         drop(handle);
         assert_eq!(hears.await, Ok(Order::Stop));
     }
