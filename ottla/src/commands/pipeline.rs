@@ -12,6 +12,9 @@ pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
     match command {
         PipelineCommand::Validate { file } => {
             let pipeline = load(&file).await?;
+            for warning in &pipeline.warnings {
+                eprintln!("{warning}");
+            }
             let resolved = pipeline.resolve();
             println!(
                 "{}: pipeline {} is valid: {} topics, {} stages",
@@ -26,17 +29,12 @@ pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
     }
 }
 
-/// Reads and checks a file; warnings go to stderr, errors become the failure, all of them at once.
+/// Reads and checks a file. What is wrong goes to stderr, all of it at once. Warnings alone are for `validate` to show.
 pub async fn load(file: &Path) -> Result<Pipeline, Failure> {
     let path = file.to_owned();
     let loaded = tokio::task::spawn_blocking(move || Pipeline::load(&path, &|name| std::env::var(name).ok())).await?;
     match loaded {
-        Ok(pipeline) => {
-            for warning in &pipeline.warnings {
-                eprintln!("{warning}");
-            }
-            Ok(pipeline)
-        }
+        Ok(pipeline) => Ok(pipeline),
         Err(findings) => {
             for finding in &findings {
                 eprintln!("{finding}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use indicatif::{ProgressBar, ProgressStyle};
 use ottla_broker::{Broker, BrokerConfig};
 use ottla_client::{Client, ClientConfig, ClientError, ConsumerConfig, OFFSET_EARLIEST, TopicPartition};
@@ -159,16 +160,22 @@ async fn report(
         .collect();
     print_table(&["stage", "kind", "in", "out", "dead letters", "late", "seconds", "rows/s"], &rows)?;
     if summary.outcome == Outcome::Drained {
-        for stage in pipeline.stages.iter().filter(|stage| matches!(stage.work, Work::Sink { .. })) {
+        for stage in &pipeline.stages {
+            let Work::Sink { schemas, .. } = &stage.work else { continue };
             for topic in &stage.inputs {
-                show_rows(client, topic).await?;
+                show_rows(client, topic, schemas.get(topic)).await?;
             }
         }
     }
+    let outcome = match summary.outcome {
+        Outcome::Drained => "drained",
+        Outcome::Stopped => "stopped",
+        // The reason is the command's own error, said last.
+        Outcome::Failed { .. } => "failed",
+    };
     println!(
-        "\n{} {} in {:.2} s, {:.0} rows/s, {} dead letters",
+        "\n{} {outcome} in {:.2} s, {:.0} rows/s, {} dead letters",
         pipeline.name,
-        summary.outcome,
         summary.elapsed.as_secs_f64(),
         summary.records_per_second(),
         summary.records_bad()
@@ -177,7 +184,7 @@ async fn report(
 }
 
 /// The first rows of a topic by key, each as it is now: of an upsert topic that is what its sink holds.
-async fn show_rows(client: &Client, topic: &str) -> Result<(), Failure> {
+async fn show_rows(client: &Client, topic: &str, schema: Option<&SchemaRef>) -> Result<(), Failure> {
     let rows = latest_by_key(client, topic).await?;
     if rows.is_empty() {
         println!("\n{topic} is empty");
@@ -192,7 +199,10 @@ async fn show_rows(client: &Client, topic: &str) -> Result<(), Failure> {
         }
         return Ok(());
     };
-    let columns: Vec<&str> = first.keys().map(String::as_str).collect();
+    let columns: Vec<&str> = match schema {
+        Some(schema) => schema.fields().iter().map(|field| field.name().as_str()).collect(),
+        None => first.keys().map(String::as_str).collect(),
+    };
     let cell = |value: Option<&serde_json::Value>| match value {
         None | Some(serde_json::Value::Null) => String::new(),
         Some(serde_json::Value::String(text)) => text.clone(),
