@@ -50,6 +50,8 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| SqlError::new(error.location, error.message))?;
+    let end = tokens.iter().rev().find(|token| !matches!(token.token, Token::EOF | Token::Whitespace(_)));
+    let end = end.map_or(Position::START, |token| token.span.end.into());
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = Vec::new();
     loop {
@@ -57,12 +59,19 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
         if parser.peek_token_ref().token == Token::EOF {
             return Ok(statements);
         }
-        statements.push(parse_statement(&mut parser)?);
+        statements.push(parse_statement(&mut parser).map_err(|error| at_end(error, end))?);
         let next = parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             return Err(unexpected("the end of the statement or `;`", &next));
         }
     }
+}
+
+const END_OF_TEXT: &str = "found the end of the text";
+
+/// Puts an error about the missing rest of a text where the rest is missing: the parser's end has no place.
+fn at_end(error: SqlError, end: Position) -> SqlError {
+    if error.message.ends_with(END_OF_TEXT) { SqlError { position: end, ..error } } else { error }
 }
 
 fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
@@ -228,7 +237,7 @@ mod tests {
             error("SELECT a FROM t EMIT FINAL x"),
             "1:28 expected the end of the statement or `;`, found `x`"
         );
-        assert_eq!(error("SELECT a FROM t\nWHERE"), "1:1 expected an expression, found the end of the text");
+        assert_eq!(error("SELECT a FROM t\nWHERE"), "2:6 expected an expression, found the end of the text");
         assert_eq!(error("SELECT 'a FROM t"), "1:8 Unterminated string literal");
     }
 

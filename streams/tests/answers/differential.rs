@@ -196,3 +196,13 @@ fn averages_and_extremes_ignore_nulls_and_are_null_without_values() {
         ]
     );
 }
+
+#[test]
+fn a_new_group_without_values_stays_null_beside_one_that_has_some() {
+    let catalog = catalog();
+    let rows: Vec<Row> =
+        vec![(Some(2), Some(0), Some(300)), (Some(1), None, Some(0)), (Some(2), None, Some(300))];
+    let records = JsonFormat.encode(&batch(&catalog, &rows)).unwrap();
+    let plan = plan("SELECT k, MIN(v) AS lo, MAX(v) AS hi, SUM(v) AS s FROM s GROUP BY k", &catalog).unwrap();
+    assert_eq!(stream_answer(plan, &records, &[1, 2], false), ["k1 | ∅ | ∅ | ∅", "k2 | 0 | 0 | 0"]);
+}
