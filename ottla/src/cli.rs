@@ -55,7 +55,13 @@ pub enum Output {
 #[derive(Args, Clone)]
 pub struct ClusterArguments {
     /// Brokers to ask first, as HOST:PORT, separated by commas.
-    #[arg(long, env = "OTTLA_BOOTSTRAP_SERVER", default_value = "localhost:9092", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "OTTLA_BOOTSTRAP_SERVER",
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
     pub bootstrap_server: Vec<String>,
 }
 

@@ -105,9 +105,8 @@ impl ServerArguments {
     fn fill_from(&mut self, path: &Path) -> Result<BTreeMap<String, String>, Failure> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::wrong_words(format!("--config {}: {error}", path.display())))?;
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error| Failure::wrong_words(format!("{}: {error}", path.display())))?;
+        let table: toml::Table =
+            text.parse().map_err(|error| Failure::wrong_words(format!("{}: {error}", path.display())))?;
         let mut broker = BTreeMap::new();
         for (key, value) in &table {
             let place = format!("{}: {key}", path.display());
@@ -144,7 +143,9 @@ impl ServerArguments {
             ("--pg-listen", &self.pg_listen),
         ] {
             if value.is_some() {
-                return Err(Failure::wrong_words(format!("{flag}: this release does not serve it; leave it out")));
+                return Err(Failure::wrong_words(format!(
+                    "{flag}: this release does not serve it; leave it out"
+                )));
             }
         }
         if let Some(roles) = &self.roles {
@@ -158,7 +159,9 @@ impl ServerArguments {
             }
         }
         if self.controllers.as_ref().is_some_and(|voters| voters.len() > 1) {
-            return Err(Failure::wrong_words("--controllers: this release forms a quorum of one; name one voter or leave it out"));
+            return Err(Failure::wrong_words(
+                "--controllers: this release forms a quorum of one; name one voter or leave it out",
+            ));
         }
         Ok(())
     }
@@ -185,7 +188,9 @@ fn set_broker(config: &mut BrokerConfig, key: &str, value: &str) -> Result<(), F
             config.auto_create_topics = value.parse().map_err(|_| wrong(&place, value, "true or false"))?;
         }
         "connections.max.idle.ms" => config.connection_idle_ms_max = number(&place, value)?,
-        "group.initial.rebalance.delay.ms" => config.group_initial_rebalance_delay_ms = number(&place, value)?,
+        "group.initial.rebalance.delay.ms" => {
+            config.group_initial_rebalance_delay_ms = number(&place, value)?
+        }
         "num.partitions" => config.num_partitions = number(&place, value)?,
         "offsets.topic.num.partitions" => config.offsets_topic_partitions = number(&place, value)?,
         "socket.request.max.bytes" => config.request_bytes_max = number(&place, value)?,

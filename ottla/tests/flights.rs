@@ -75,12 +75,16 @@ fn a_malformed_row_is_dead_lettered_with_its_line_and_counted() {
         .args(["--bootstrap-server", &server.1])
         .output()
         .unwrap();
-    let letters: Vec<serde_json::Value> =
-        String::from_utf8(letters.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let letters: Vec<serde_json::Value> = String::from_utf8(letters.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(letters.len(), 2, "{letters:?}");
     let line_of = |letter: &serde_json::Value| -> String {
         let headers = letter["headers"].as_array().unwrap();
-        let header = headers.iter().find(|header| header[0] == "ottla.errors.line").expect("the line is named");
+        let header =
+            headers.iter().find(|header| header[0] == "ottla.errors.line").expect("the line is named");
         header[1].as_str().unwrap().to_owned()
     };
     assert_eq!(letters.iter().map(line_of).collect::<Vec<_>>(), ["101", "151"]);
@@ -91,12 +95,15 @@ fn a_malformed_row_is_dead_lettered_with_its_line_and_counted() {
 fn support_server(data_dir: &Path) -> (Running, String) {
     use std::io::{BufRead, BufReader};
     let mut command = ottla();
-    command.args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command
+        .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let mut running = Running(command.spawn().expect("the binary runs"));
     let mut line = String::new();
     BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.split(' ').find_map(|word| word.strip_prefix("kafka=")).expect("the ready line").to_owned();
+    let address =
+        line.split(' ').find_map(|word| word.strip_prefix("kafka=")).expect("the ready line").to_owned();
     (running, address)
 }
 
@@ -122,7 +129,12 @@ fn every_kind_of_bad_input_is_one_clear_error_with_its_exit_code() {
         (flights_pipeline(), vec![("OUT_DB", unwritable)], 1, vec!["/proc/no"]),
         (changed("key.yaml", "sources:", "source:"), vec![], 2, vec!["key.yaml:", "sources"]),
         (changed("sql.yaml", "COUNT(*)", "COUNT(*"), vec![], 2, vec!["sql.yaml:"]),
-        (changed("column.yaml", "AVG(dep_delay)", "AVG(dep_dely)"), vec![], 2, vec!["column.yaml:", "dep_delay"]),
+        (
+            changed("column.yaml", "AVG(dep_delay)", "AVG(dep_dely)"),
+            vec![],
+            2,
+            vec!["column.yaml:", "dep_delay"],
+        ),
         (changed("type.yaml", "timestamp", "timestmp"), vec![], 2, vec!["type.yaml:", "timestamp"]),
     ];
     for (file, env, code, words) in cases {

@@ -11,14 +11,17 @@ use support::{Random, Running, ottla, text};
 
 fn server(data_dir: &Path) -> (Running, String) {
     let mut command = ottla();
-    command.args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command
+        .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = Running(command.spawn().expect("the binary runs"));
     let mut line = String::new();
     BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let words: Vec<&str> = line.trim().split(' ').collect();
     assert_eq!(words[0], "ready", "{line:?}");
-    let address = words.iter().find_map(|word| word.strip_prefix("kafka=")).expect("kafka=HOST:PORT").to_owned();
+    let address =
+        words.iter().find_map(|word| word.strip_prefix("kafka=")).expect("kafka=HOST:PORT").to_owned();
     (running, address)
 }
 
@@ -48,16 +51,19 @@ fn the_verbs_work_together() {
     let dir = tempfile::tempdir().unwrap();
     let (_server, address) = server(dir.path());
     succeed(&["topic", "create", "orders", "--partitions", "3", "--config", "retention.ms=1000"], &address);
-    let lines: Vec<String> = (0..300).map(|i| format!("k{i}:{{\"id\":{i},\"city\":\"c{}\"}}", i % 7)).collect();
+    let lines: Vec<String> =
+        (0..300).map(|i| format!("k{i}:{{\"id\":{i},\"city\":\"c{}\"}}", i % 7)).collect();
     assert!(produce("orders", &lines, &address));
     assert!(succeed(&["topic", "list"], &address).contains("orders"));
     let described = succeed(&["topic", "describe", "orders"], &address);
     assert!(described.contains("retention.ms=1000"), "{described}");
-    let mut consumed: Vec<String> =
-        succeed(&["consume", "orders", "--from-beginning", "--exit-at-end", "--key-separator", ":"], &address)
-            .lines()
-            .map(str::to_owned)
-            .collect();
+    let mut consumed: Vec<String> = succeed(
+        &["consume", "orders", "--from-beginning", "--exit-at-end", "--key-separator", ":"],
+        &address,
+    )
+    .lines()
+    .map(str::to_owned)
+    .collect();
     let mut expected = lines.clone();
     consumed.sort();
     expected.sort();
@@ -66,7 +72,8 @@ fn the_verbs_work_together() {
     assert_eq!(succeed(&grouped, &address).lines().count(), 300);
     let group = succeed(&["group", "describe", "g", "-o", "json"], &address);
     let group: serde_json::Value = serde_json::from_str(&group).unwrap();
-    let lag: i64 = group["offsets"].as_array().unwrap().iter().map(|offset| offset["lag"].as_i64().unwrap()).sum();
+    let lag: i64 =
+        group["offsets"].as_array().unwrap().iter().map(|offset| offset["lag"].as_i64().unwrap()).sum();
     assert_eq!(lag, 0, "{group}");
     assert!(succeed(&["group", "list"], &address).contains('g'));
     let sql = "SELECT city, COUNT(*) AS n, MAX(id) AS newest FROM orders GROUP BY city ORDER BY city";
@@ -161,7 +168,10 @@ fn a_taken_port_and_an_unusable_directory_are_clear_errors() {
     let dir = tempfile::tempdir().unwrap();
     let (_server, address) = server(&dir.path().join("first"));
     let second = dir.path().join("second");
-    let taken = ottla().args(["server", "--listen", &address, "--http-listen", "127.0.0.1:0", "--data-dir"]).arg(&second).output();
+    let taken = ottla()
+        .args(["server", "--listen", &address, "--http-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&second)
+        .output();
     let taken = taken.unwrap();
     assert_eq!(taken.status.code(), Some(1));
     assert!(text(&taken).contains(&address) && text(&taken).contains("--listen"), "{}", text(&taken));

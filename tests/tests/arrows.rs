@@ -48,7 +48,8 @@ fn members() -> Vec<String> {
 
 #[test]
 fn every_crate_is_on_the_map() {
-    let mapped: Vec<&str> = MAP.iter().map(|(folder, _)| *folder).chain(UNRESTRICTED.iter().copied()).collect();
+    let mapped: Vec<&str> =
+        MAP.iter().map(|(folder, _)| *folder).chain(UNRESTRICTED.iter().copied()).collect();
     for member in members() {
         assert!(mapped.contains(&member.as_str()), "{member} is not on the map of tests/tests/arrows.rs");
     }

@@ -20,7 +20,11 @@ pub async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
     let consumer = client
         .consumer(ConsumerConfig {
             group_id: arguments.group.clone(),
-            auto_offset_reset: if arguments.from_beginning { OffsetReset::Earliest } else { OffsetReset::Latest },
+            auto_offset_reset: if arguments.from_beginning {
+                OffsetReset::Earliest
+            } else {
+                OffsetReset::Latest
+            },
             enable_auto_commit: false,
             ..ConsumerConfig::default()
         })
@@ -70,7 +74,8 @@ async fn start(
     consumer: &Consumer,
     arguments: &ConsumeArguments,
 ) -> Result<Option<BTreeMap<TopicPartition, i64>>, Failure> {
-    let named = |error: ottla_client::ClientError| Failure::failed(format!("topic {}: {error}", arguments.topic));
+    let named =
+        |error: ottla_client::ClientError| Failure::failed(format!("topic {}: {error}", arguments.topic));
     let topic = client.admin().describe_topic(&arguments.topic).await.map_err(named)?;
     let places: Vec<TopicPartition> = topic
         .partitions
@@ -115,7 +120,8 @@ async fn start(
 fn print(place: &TopicPartition, record: &ConsumerRecord, arguments: &ConsumeArguments) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if arguments.output == Output::Json {
-        let text = |bytes: &Option<bytes::Bytes>| bytes.as_deref().map(String::from_utf8_lossy).map(String::from);
+        let text =
+            |bytes: &Option<bytes::Bytes>| bytes.as_deref().map(String::from_utf8_lossy).map(String::from);
         let headers: Vec<_> = record
             .headers
             .iter()

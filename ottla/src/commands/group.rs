@@ -46,7 +46,8 @@ async fn describe(client: &ottla_client::Client, group: &str, output: Output) ->
     let admin = client.admin();
     let named = |error: ottla_client::ClientError| Failure::failed(format!("group {group}: {error}"));
     let described = admin.describe_groups(&[group]).await.map_err(named)?.pop();
-    let described = described.ok_or_else(|| Failure::failed(format!("group {group}: the broker says nothing of it")))?;
+    let described =
+        described.ok_or_else(|| Failure::failed(format!("group {group}: the broker says nothing of it")))?;
     let offsets = admin.list_group_offsets(group).await.map_err(named)?;
     if described.state == "Dead" && offsets.is_empty() {
         return Err(Failure::failed(format!("group {group} does not exist")));

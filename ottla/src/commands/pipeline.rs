@@ -32,7 +32,8 @@ pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
 /// Reads and checks a file. What is wrong goes to stderr, all of it at once. Warnings alone are for `validate` to show.
 pub async fn load(file: &Path) -> Result<Pipeline, Failure> {
     let path = file.to_owned();
-    let loaded = tokio::task::spawn_blocking(move || Pipeline::load(&path, &|name| std::env::var(name).ok())).await?;
+    let loaded =
+        tokio::task::spawn_blocking(move || Pipeline::load(&path, &|name| std::env::var(name).ok())).await?;
     match loaded {
         Ok(pipeline) => Ok(pipeline),
         Err(findings) => {

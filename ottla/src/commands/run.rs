@@ -46,7 +46,9 @@ pub async fn run(arguments: RunArguments) -> Result<(), Failure> {
     broker.shutdown().await?;
     match summary.outcome {
         Outcome::Drained => Ok(()),
-        Outcome::Stopped => Err(Failure::failed("stopped before the sources were drained; run it again with the same --data-dir to go on")),
+        Outcome::Stopped => Err(Failure::failed(
+            "stopped before the sources were drained; run it again with the same --data-dir to go on",
+        )),
         Outcome::Failed { .. } => Err(Failure::failed(summary.outcome)),
     }
 }
@@ -208,14 +210,17 @@ async fn show_rows(client: &Client, topic: &str, schema: Option<&SchemaRef>) -> 
         Some(serde_json::Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    let cells: Vec<Vec<String>> =
-        objects.iter().map(|object| columns.iter().map(|column| cell(object.get(*column))).collect()).collect();
+    let cells: Vec<Vec<String>> = objects
+        .iter()
+        .map(|object| columns.iter().map(|column| cell(object.get(*column))).collect())
+        .collect();
     Ok(print_table(&columns, &cells)?)
 }
 
 async fn latest_by_key(client: &Client, topic: &str) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ClientError> {
     let partitions = client.admin().describe_topic(topic).await?.partition_count();
-    let places: Vec<TopicPartition> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+    let places: Vec<TopicPartition> =
+        (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
     let consumer = client.consumer(ConsumerConfig::default()).await?;
     let mut ends = consumer.end_offsets(&places).await?;
     ends.retain(|_, end| *end > 0);
@@ -230,7 +235,9 @@ async fn latest_by_key(client: &Client, topic: &str) -> Result<BTreeMap<Vec<u8>,
                     ends.remove(&fetched.topic_partition);
                 }
                 // A record without a key is a row of its own.
-                let own = || format!("{:010}-{:020}", fetched.topic_partition.partition, record.offset).into_bytes();
+                let own = || {
+                    format!("{:010}-{:020}", fetched.topic_partition.partition, record.offset).into_bytes()
+                };
                 let key = record.key.as_ref().map_or_else(own, |key| key.to_vec());
                 match record.value {
                     Some(value) => latest.insert(key, value.to_vec()),

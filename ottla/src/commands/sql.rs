@@ -29,7 +29,10 @@ pub async fn run(arguments: SqlArguments) -> Result<(), Failure> {
         other => Failure::from(other),
     })?;
     if result.bad_records > 0 {
-        eprintln!("warning: {} records are not what their stream declares and were left out", result.bad_records);
+        eprintln!(
+            "warning: {} records are not what their stream declares and were left out",
+            result.bad_records
+        );
     }
     print(&result, arguments.output)
 }
@@ -55,7 +58,8 @@ fn print(result: &HistoryResult, output: Output) -> Result<(), Failure> {
         }
         Output::Table => {
             drop(out);
-            let headers: Vec<&str> = result.schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let headers: Vec<&str> =
+                result.schema.fields().iter().map(|field| field.name().as_str()).collect();
             let mut rows = Vec::new();
             let options = FormatOptions::default();
             for batch in &result.batches {

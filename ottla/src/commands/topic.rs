@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ottla_client::{
-    Client, ClientError, ConfigSource, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, TopicDescription, TopicPartition,
+    Client, ClientError, ConfigSource, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, TopicDescription,
+    TopicPartition,
 };
 use serde_json::json;
 
@@ -34,7 +35,9 @@ pub async fn run(command: TopicCommand) -> Result<(), Failure> {
             topics.sort_by(|a, b| a.name.cmp(&b.name));
             print_topics(&topics, output)
         }
-        TopicCommand::Describe { name, output, cluster } => describe(&connect(&cluster).await?, &name, output).await,
+        TopicCommand::Describe { name, output, cluster } => {
+            describe(&connect(&cluster).await?, &name, output).await
+        }
         TopicCommand::Alter { name, partitions, cluster } => {
             let client = connect(&cluster).await?;
             client.admin().create_partitions(&name, partitions).await.map_err(|error| named(&name, error))?;

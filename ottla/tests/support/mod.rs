@@ -47,7 +47,8 @@ pub fn text(output: &Output) -> String {
 /// A row of `hourly_departures`, as text, so that comparing is exact.
 pub type Row = Vec<String>;
 
-const COLUMNS: &str = "origin, window_start, window_end, flights, cancelled, delayed, avg_dep_delay, max_dep_delay";
+const COLUMNS: &str =
+    "origin, window_start, window_end, flights, cancelled, delayed, avg_dep_delay, max_dep_delay";
 
 pub fn result(database: &Path) -> Vec<Row> {
     let database = rusqlite::Connection::open(database).expect("the sink made the database");
@@ -58,7 +59,9 @@ pub fn result(database: &Path) -> Vec<Row> {
 pub fn expected(csv: &str) -> Vec<Row> {
     let database = rusqlite::Connection::open_in_memory().expect("SQLite works");
     database
-        .execute_batch("CREATE TABLE flights (origin TEXT, time_hour TEXT, dep_time INT, dep_delay INT); BEGIN")
+        .execute_batch(
+            "CREATE TABLE flights (origin TEXT, time_hour TEXT, dep_time INT, dep_delay INT); BEGIN",
+        )
         .expect("the schema is right");
     let mut lines = csv.lines();
     let header: Vec<&str> = lines.next().expect("a header").split(',').collect();
