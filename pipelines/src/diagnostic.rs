@@ -1,5 +1,5 @@
-//! What is wrong with a pipeline file, told so that the reader can go there: file, line, column, the source line with a caret,
-//! and what to do. It knows how to speak, not what is right.
+//! What is wrong with a pipeline file, told so that the reader can go there: file, line, column, the source
+//! line with a caret, and what to do. It knows how to speak, not what is right.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ impl fmt::Display for Diagnostic {
             let number = position.line.to_string();
             margin = number.len().max(4);
             let before = source_line.chars().take(position.column.saturating_sub(1) as usize);
-            // A tab stays a tab, so that the caret lands below its character however wide the terminal makes tabs.
+            // A tab stays a tab, so that the caret lands below its character however wide the terminal makes
+            // tabs.
             let indent: String = before.map(|character| if character == '\t' { '\t' } else { ' ' }).collect();
             write!(
                 f,

@@ -1,7 +1,8 @@
 //! Pipelines: one YAML file says what should exist; this crate checks it, resolves it, and runs it.
 //!
 //! ```text
-//!   text ─► yaml (a tree with places) ─► check (everything that is wrong, in one pass) ─► Pipeline ─► ResolvedPipeline ─► run ─► Summary
+//!   text ─► yaml (a tree with places) ─► check (everything that is wrong, in one pass)
+//!        ─► Pipeline ─► ResolvedPipeline ─► run ─► Summary
 //! ```
 //!
 //! | module | what lives there |
@@ -15,8 +16,8 @@
 //! | [`run`] | runs it against a cluster until its bounded sources are drained |
 //! | [`transform_stage`] | the worker of a transform that calls a plugin, exactly once |
 //!
-//! Every edge between two stages is a topic, so each can be restarted and inspected, and no stage keeps a private buffer. The cluster is
-//! reached through `ottla-client` alone: this crate knows no broker.
+//! Every edge between two stages is a topic, so each can be restarted and inspected, and no stage keeps a
+//! private buffer. The cluster is reached through `ottla-client` alone: this crate knows no broker.
 
 pub mod check;
 pub mod diagnostic;

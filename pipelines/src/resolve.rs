@@ -1,5 +1,5 @@
-//! A checked pipeline as what runs: topics with their settings, and stages in the order in which records flow, with every default and value in
-//! place. Nothing is decided after this; running only does it.
+//! A checked pipeline as what runs: topics with their settings, and stages in the order in which records
+//! flow, with every default and value in place. Nothing is decided after this; running only does it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

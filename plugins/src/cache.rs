@@ -1,8 +1,9 @@
-//! Compiled components on disk, so that a plugin is compiled once per machine and not once per start. It knows no plugin, only
-//! keys and machine code.
+//! Compiled components on disk, so that a plugin is compiled once per machine and not once per start. It
+//! knows no plugin, only keys and machine code.
 //!
-//! Loading machine code is as trusting as running a program, hence the folder's rules: it is ours, nobody else may write to
-//! it, and each file opens with the hash of what follows, so that a torn file is compiled anew.
+//! Loading machine code is as trusting as running a program, hence the folder's rules: it is ours, nobody
+//! else may write to it, and each file opens with the hash of what follows, so that a torn file is compiled
+//! anew.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,8 +34,9 @@ impl CacheDir {
         Ok(CacheDir(path.to_owned()))
     }
 
-    /// `$OTTLA_CACHE_DIR/plugins`, `$XDG_CACHE_HOME/ottla/plugins` or `$HOME/.cache/ottla/plugins`; none when there is no such
-    /// variable or no safe folder there: the cache is a convenience, and plugins run without it.
+    /// `$OTTLA_CACHE_DIR/plugins`, `$XDG_CACHE_HOME/ottla/plugins` or `$HOME/.cache/ottla/plugins`; none when
+    /// there is no such variable or no safe folder there: the cache is a convenience, and plugins run without
+    /// it.
     pub fn of_user() -> Option<CacheDir> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let path = variable("OTTLA_CACHE_DIR")
@@ -83,7 +85,8 @@ impl CacheDir {
         fs::rename(unfinished, path)
     }
 
-    /// The name holds the component's hash, and that of wasmtime's version with every setting that shapes the code.
+    /// The name holds the component's hash, and that of wasmtime's version with every setting that shapes the
+    /// code.
     fn file(&self, engine: &Engine, component_sha256: &str) -> PathBuf {
         let mut compiler = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compiler);
@@ -111,8 +114,9 @@ fn refuse_if_others_may_write(path: &Path) -> io::Result<()> {
 /// The one place that trusts bytes from disk to be machine code.
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes were written by `store` into a folder that only this user can write to, which `open` has checked, and
-    // their hash says that they are whole. wasmtime itself refuses code of another version or other settings.
+    // SAFETY: the bytes were written by `store` into a folder that only this user can write to, which `open`
+    // has checked, and their hash says that they are whole. wasmtime itself refuses code of another version
+    // or other settings.
     unsafe { Component::deserialize(engine, code) }
 }
 
@@ -155,10 +159,7 @@ mod tests {
     #[test]
     fn code_for_other_settings_has_another_name() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = CacheDir::open(folder.path()).unwrap_or_else(|_| {
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-            CacheDir::open(folder.path()).unwrap()
-        });
+        let cache = CacheDir::open(&folder.path().join("plugins")).unwrap();
         let mut config = wasmtime::Config::new();
         config.epoch_interruption(true);
         let other = Engine::new(&config).unwrap();

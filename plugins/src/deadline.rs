@@ -1,9 +1,10 @@
 //! How long a call may run, in CPU time of the thread that makes it. It knows nothing of what the call does.
 //!
-//! wasmtime asks us at a function's entry and at each loop once the epoch has passed the deadline. The epoch is wall time, and
-//! on a busy machine a thread can lose a second without having run: interrupting it then would blame the plugin for the
-//! neighbours. So the first expiry only opens an account of CPU time, and the call is interrupted when that account has
-//! reached the budget. A plugin cannot sleep or wait, so CPU time is bound to pass.
+//! wasmtime asks us at a function's entry and at each loop once the epoch has passed the deadline. The epoch
+//! is wall time, and on a busy machine a thread can lose a second without having run: interrupting it then
+//! would blame the plugin for the neighbours. So the first expiry only opens an account of CPU time, and the
+//! call is interrupted when that account has reached the budget. A plugin cannot sleep or wait, so CPU time
+//! is bound to pass.
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,8 @@ impl ThreadTime {
         match (self, earlier) {
             (ThreadTime::Cpu(now), ThreadTime::Cpu(then)) => now.saturating_sub(then),
             (ThreadTime::Wall(now), ThreadTime::Wall(then)) => now.saturating_duration_since(then),
-            // The clock's kind changed between two readings: count nothing, the next reading has the same kind again.
+            // The clock's kind changed between two readings: count nothing, the next reading has the same
+            // kind again.
             (ThreadTime::Cpu(_), ThreadTime::Wall(_)) | (ThreadTime::Wall(_), ThreadTime::Cpu(_)) => {
                 Duration::ZERO
             }

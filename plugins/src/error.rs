@@ -1,5 +1,5 @@
-//! What can go wrong with a plugin, always told with its name. It knows no policy: retrying, dead letters and stopping are
-//! decided by the caller, who is helped by [`PluginError::is_about_a_batch`].
+//! What can go wrong with a plugin, always told with its name. It knows no policy: retrying, dead letters and
+//! stopping are decided by the caller, who is helped by [`PluginError::is_about_a_batch`].
 
 use std::path::PathBuf;
 
@@ -62,8 +62,8 @@ impl PluginFault {
 }
 
 impl PluginError {
-    /// True when another batch may well succeed: the plugin itself is loaded and able to run. False when it is not, so that
-    /// trying further records is pointless.
+    /// True when another batch may well succeed: the plugin itself is loaded and able to run. False when it
+    /// is not, so that trying further records is pointless.
     pub fn is_about_a_batch(&self) -> bool {
         match self.fault {
             PluginFault::Deadline { .. }

@@ -1,6 +1,6 @@
-//! The framed batch: how records cross into a plugin and back, as `wit/ottla-v1/transform.wit` defines it. Pure: bytes in,
-//! bytes out. A frame that comes back is hostile until proven otherwise: every length is checked against the bytes that are
-//! left before anything is reserved for it.
+//! The framed batch: how records cross into a plugin and back, as `wit/ottla-v1/transform.wit` defines it.
+//! Pure: bytes in, bytes out. A frame that comes back is hostile until proven otherwise: every length is
+//! checked against the bytes that are left before anything is reserved for it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -88,7 +88,8 @@ pub fn decode(frame: Bytes) -> Result<Vec<Record>, FrameError> {
     }
 }
 
-/// How many records a frame announces, without reading them: so that too many are refused before memory is taken for them.
+/// How many records a frame announces, without reading them: so that too many are refused before memory is
+/// taken for them.
 pub fn announced_records(frame: &[u8]) -> Result<usize, FrameError> {
     let mut rest = frame;
     rest.try_get_u32_le().map(|count| count as usize).map_err(|_| FrameError::Short("the number of records"))
@@ -123,7 +124,8 @@ fn take_u32(rest: &mut Bytes, what: &'static str) -> Result<u32, FrameError> {
     rest.try_get_u32_le().map_err(|_| FrameError::Short(what))
 }
 
-/// A count of things that take at least `bytes_min` each; one that cannot be true is refused before it reserves memory.
+/// A count of things that take at least `bytes_min` each; one that cannot be true is refused before it
+/// reserves memory.
 fn take_count(rest: &mut Bytes, what: &'static str, bytes_min: usize) -> Result<usize, FrameError> {
     let count = take_u32(rest, what)?;
     if count as usize > rest.len() / bytes_min {

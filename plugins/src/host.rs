@@ -1,5 +1,5 @@
-//! The wasmtime engine that all plugins of a process share, its settings, and the thread that makes epochs pass. It knows no
-//! particular plugin.
+//! The wasmtime engine that all plugins of a process share, its settings, and the thread that makes epochs
+//! pass. It knows no particular plugin.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -31,7 +31,8 @@ impl Host {
     /// The reason when this machine cannot run WebAssembly: no address space, or no thread.
     pub fn new(cache: Option<CacheDir>) -> Result<Host, String> {
         let engine = Engine::new(&config(true)).or_else(|reason| {
-            // The pool reserves much address space, which some containers forbid; single allocations work there, more slowly.
+            // The pool reserves much address space, which some containers forbid; single allocations work
+            // there, more slowly.
             tracing::warn!(%reason, "plugin instances are allocated one by one");
             Engine::new(&config(false))
         });

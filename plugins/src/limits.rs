@@ -1,9 +1,10 @@
-//! How much of the host one plugin may use. The defaults were set by measuring honest and hostile plugins: an honest call
-//! needs a hundredth of them, a hostile one is stopped before anyone else notices.
+//! How much of the host one plugin may use. The defaults were set by measuring honest and hostile plugins: an
+//! honest call needs a hundredth of them, a hostile one is stopped before anyone else notices.
 
 use std::time::Duration;
 
-/// The most linear memory any plugin may be granted. The pool reserves address space, not memory, for this much.
+/// The most linear memory any plugin may be granted. The pool reserves address space, not memory, for this
+/// much.
 pub const MEMORY_MAX_BYTES: usize = 1 << 30;
 
 /// Bounds for one plugin, applied to each of its instances.
@@ -17,7 +18,8 @@ pub struct Limits {
     pub component_bytes_max: u64,
     /// CPU time an instance may take to start.
     pub start_deadline: Duration,
-    /// CPU time of a call: `call_deadline` and `record_deadline` for each record given, at most `call_deadline_max`.
+    /// CPU time of a call: `call_deadline` and `record_deadline` for each record given, at most
+    /// `call_deadline_max`.
     pub call_deadline: Duration,
     pub record_deadline: Duration,
     pub call_deadline_max: Duration,

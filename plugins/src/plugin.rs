@@ -1,5 +1,5 @@
-//! A plugin: a component file that has been checked, compiled and started. It knows which world the component is for, and
-//! refuses one that reaches for anything outside.
+//! A plugin: a component file that has been checked, compiled and started. It knows which world the component
+//! is for, and refuses one that reaches for anything outside.
 
 use std::fs::File;
 use std::io::Read;
@@ -30,12 +30,13 @@ struct PluginInner {
 }
 
 impl Plugin {
-    /// Reads, checks, compiles (or takes from the cache) and starts the component at `path`, on the process's shared host. Its
-    /// name in errors is the file's stem. Blocking, for as long as compiling takes.
+    /// Reads, checks, compiles (or takes from the cache) and starts the component at `path`, on the process's
+    /// shared host. Its name in errors is the file's stem. Blocking, for as long as compiling takes.
     ///
     /// # Errors
-    /// A file that cannot be read or is too large, a hash that differs from `sha256` (hex), bytes that are no component, a
-    /// component that imports anything or does not export what the world asks, limits above the host's, and a start that traps.
+    /// A file that cannot be read or is too large, a hash that differs from `sha256` (hex), bytes that are no
+    /// component, a component that imports anything or does not export what the world asks, limits above the
+    /// host's, and a start that traps.
     pub fn load(path: &Path, sha256: Option<&str>, limits: &Limits) -> Result<Plugin, PluginError> {
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let host = Host::shared().map_err(|reason| PluginFault::Host(reason).of(&name))?;
@@ -152,7 +153,8 @@ fn check_is_component(bytes: &[u8]) -> Result<(), PluginFault> {
 
 fn check_imports_nothing(host: &Host, component: &Component) -> Result<(), PluginFault> {
     let kind = component.component_type();
-    // A component may import types without reaching for anything; all else would need something from the host.
+    // A component may import types without reaching for anything; all else would need something from the
+    // host.
     let imports: Vec<_> = kind
         .imports(host.engine())
         .filter(|(_, import)| !matches!(import.ty, ComponentItem::Type(_)))

@@ -1,5 +1,6 @@
-//! Started instances of one plugin. A call owns an instance while it runs; an instance that trapped is never used again,
-//! because its memory may be half changed, and a warm spare takes its place. It knows no record and no frame.
+//! Started instances of one plugin. A call owns an instance while it runs; an instance that trapped is never
+//! used again, because its memory may be half changed, and a warm spare takes its place. It knows no record
+//! and no frame.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -29,7 +30,8 @@ pub(crate) struct InstancePool {
 }
 
 impl InstancePool {
-    /// Starts the warm instances, so that a plugin that cannot start is told at load and not at its first batch.
+    /// Starts the warm instances, so that a plugin that cannot start is told at load and not at its first
+    /// batch.
     pub(crate) fn start(
         template: InstancePre<Guest>,
         export: &'static str,

@@ -1,5 +1,5 @@
-//! The world `transform`: a call with records, and the rules that its answer must keep. It knows no topic: who calls it maps
-//! `source` back to offsets.
+//! The world `transform`: a call with records, and the rules that its answer must keep. It knows no topic:
+//! who calls it maps `source` back to offsets.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::frame::{self, Record};
 use crate::limits::Limits;
 use crate::pool::{Instance, InstancePool, trap_fault};
 
-/// A plugin that turns records into records. Cheap to clone; clones may be called from several threads at once.
+/// A plugin that turns records into records. Cheap to clone; clones may be called from several threads at
+/// once.
 #[derive(Clone)]
 pub struct Transform {
     plugin: String,
@@ -33,13 +34,13 @@ impl Transform {
         &self.plugin
     }
 
-    /// What the plugin makes of these records, in order; the `source` of each is the index in `records` of the one it comes from.
-    /// `source` of the given records is set by this call. Blocking, for at most about twice the limits' deadline in CPU time: not for an
-    /// async thread.
+    /// What the plugin makes of these records, in order; the `source` of each is the index in `records` of
+    /// the one it comes from. `source` of the given records is set by this call. Blocking, for at most about
+    /// twice the limits' deadline in CPU time: not for an async thread.
     ///
     /// # Errors
-    /// A trap, a deadline, too much memory or output, an `err` of the plugin, or an answer that is no frame. The batch has had no effect
-    /// then, and the next call runs on another instance.
+    /// A trap, a deadline, too much memory or output, an `err` of the plugin, or an answer that is no frame.
+    /// The batch has had no effect then, and the next call runs on another instance.
     pub fn call(&self, records: &[Record]) -> Result<Vec<Record>, PluginError> {
         self.call_within(records).map_err(|fault| fault.of(&self.plugin))
     }
@@ -59,7 +60,8 @@ impl Transform {
             }
             Err(trap) => {
                 drop(instance);
-                // The trap is what the caller must hear; a spare that cannot start will be told by the next call.
+                // The trap is what the caller must hear; a spare that cannot start will be told by the next
+                // call.
                 if let Err(reason) = self.pool.refill() {
                     tracing::warn!(plugin = %self.plugin, %reason, "no spare instance");
                 }
@@ -79,8 +81,8 @@ impl Transform {
         let budget = self.limits.call_budget(records);
         store.data_mut().call = CallBudget::start(budget);
         store.set_epoch_deadline(ticks(budget));
-        // What comes back is left in the guest's memory until its size is known, so wasmtime's own bound need only be as high as
-        // that memory, which keeps our more telling errors in front of it.
+        // What comes back is left in the guest's memory until its size is known, so wasmtime's own bound need
+        // only be as high as that memory, which keeps our more telling errors in front of it.
         store.set_hostcall_fuel(self.limits.memory_bytes.saturating_add(1 << 16));
         let answer = function
             .typed::<(&[u8],), (Result<WasmList<u8>, WasmStr>,)>(&*store)

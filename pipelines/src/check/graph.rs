@@ -1,5 +1,6 @@
-//! The stages of a file as a graph over topics. It is read from the tree and forgives what is missing, so that wiring is checked even
-//! in a file whose words are wrong elsewhere. It says what there is; `wiring` says what is wrong with it.
+//! The stages of a file as a graph over topics. It is read from the tree and forgives what is missing, so
+//! that wiring is checked even in a file whose words are wrong elsewhere. It says what there is; `wiring`
+//! says what is wrong with it.
 
 use std::collections::BTreeMap;
 
@@ -149,7 +150,8 @@ pub fn topological_order(upstreams: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usi
     let Some(start) = placed.iter().position(|placed| !placed) else {
         return Ok(order);
     };
-    // Every stage left has an upstream that is left too: walking up from one must come back to a stage seen before.
+    // Every stage left has an upstream that is left too: walking up from one must come back to a stage seen
+    // before.
     let mut walk = vec![start];
     loop {
         let last = walk[walk.len() - 1];

@@ -1,5 +1,6 @@
-//! Everything that can be known to be wrong with a pipeline file before anything runs. Each check adds its findings and goes on, so
-//! that all are told in one pass. Pure but for the environment, secrets' files and plugins' files, which come in by argument or path.
+//! Everything that can be known to be wrong with a pipeline file before anything runs. Each check adds its
+//! findings and goes on, so that all are told in one pass. Pure but for the environment, secrets' files and
+//! plugins' files, which come in by argument or path.
 
 pub mod configs;
 pub mod graph;

@@ -1,4 +1,5 @@
-//! The `plugins:` section: each component is loaded, so that a wrong hash, world or limit is told before anything runs.
+//! The `plugins:` section: each component is loaded, so that a wrong hash, world or limit is told before
+//! anything runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

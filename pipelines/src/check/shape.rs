@@ -1,8 +1,10 @@
-//! A tree against a JSON Schema: keys, types, what is missing and what may not be. It tells everything it finds, with places, and
-//! gives the JSON value that the tree stands for. It knows no pipeline: the file's own schema and each connector's go through here.
+//! A tree against a JSON Schema: keys, types, what is missing and what may not be. It tells everything it
+//! finds, with places, and gives the JSON value that the tree stands for. It knows no pipeline: the file's
+//! own schema and each connector's go through here.
 //!
-//! It understands what our structs become through `schemars`: objects with properties or free keys, arrays, scalars, enums, bounds,
-//! references and alternatives. A keyword it does not know is not checked here; reading the value into its struct does that.
+//! It understands what our structs become through `schemars`: objects with properties or free keys, arrays,
+//! scalars, enums, bounds, references and alternatives. A keyword it does not know is not checked here;
+//! reading the value into its struct does that.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,8 @@ use serde_json::{Map, Value as Json};
 use crate::diagnostic::{Findings, Position, suggestion};
 use crate::yaml::{Node, Value};
 
-/// What stands in for a tagged scalar (`!env NAME`), by the place of the tag. Missing ones have been told already.
+/// What stands in for a tagged scalar (`!env NAME`), by the place of the tag. Missing ones have been told
+/// already.
 #[derive(Debug, Default)]
 pub struct Substitutes(BTreeMap<(Position, String), Substitute>);
 
@@ -33,7 +36,8 @@ impl Substitutes {
     }
 }
 
-/// Checks a node and gives its value. `what` names the thing in messages: "this pipeline", "the config of connector `file`".
+/// Checks a node and gives its value. `what` names the thing in messages: "this pipeline", "the config of
+/// connector `file`".
 pub fn check(
     node: &Node,
     schema: &Json,
@@ -198,7 +202,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Takes the one alternative whose kind fits, so that what is wrong inside it is told rather than that nothing fits.
+    /// Takes the one alternative whose kind fits, so that what is wrong inside it is told rather than that
+    /// nothing fits.
     fn alternatives(&mut self, node: &Node, alternatives: &[Json], what: &str) -> Json {
         let resolved: Vec<&Json> =
             alternatives.iter().map(|alternative| resolve(self.root, alternative)).collect();

@@ -1,4 +1,5 @@
-//! Queries planned against the schemas that they will meet, in the order in which rows flow; errors point into the file's lines.
+//! Queries planned against the schemas that they will meet, in the order in which rows flow; errors point
+//! into the file's lines.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ enum Known {
     Opaque(&'static str),
 }
 
-/// The topics that a query reads, each with its place. A text that cannot be parsed reads nothing here; planning tells why.
+/// The topics that a query reads, each with its place. A text that cannot be parsed reads nothing here;
+/// planning tells why.
 pub fn topics_read(node: &Node) -> Vec<Named> {
     let statements = node.text().map(sql::parse).and_then(Result::ok).unwrap_or_default();
     let names = statements.iter().flat_map(|statement| match statement {
@@ -121,7 +123,8 @@ fn plan_one(
     }
     let planned = ottla_streams::plan(query, &catalog);
     if let Some((topic, reason)) = reads.iter().find_map(|read| opaque(read, known)) {
-        // The planner does not know the topic, so it fails at the topic's name or, with a text it cannot read at all, before.
+        // The planner does not know the topic, so it fails at the topic's name or, with a text it cannot read
+        // at all, before.
         let at = planned
             .err()
             .map_or(node.at, |error| place(node, query, text, error.position.line, error.position.column));
@@ -153,8 +156,8 @@ fn opaque<'a>(read: &'a Named, known: &BTreeMap<String, Known>) -> Option<(&'a s
     }
 }
 
-/// A place in a scalar's text as a place in the file. Exact where the scalar's line stands in the file as it is, as in a literal block or
-/// on one line; the scalar's start where YAML has changed it (folding, escapes).
+/// A place in a scalar's text as a place in the file. Exact where the scalar's line stands in the file as it
+/// is, as in a literal block or on one line; the scalar's start where YAML has changed it (folding, escapes).
 fn place(node: &Node, scalar: &str, file: &str, line: u64, column: u64) -> Position {
     let exact = || -> Option<Position> {
         let blank_lines_before = scalar.bytes().take_while(|byte| *byte == b'\n').count();

@@ -1,4 +1,5 @@
-//! The `tests:` section: topics and columns that its rows name must exist. Running tests is not here: they are checked for names only.
+//! The `tests:` section: topics and columns that its rows name must exist. Running tests is not here: they
+//! are checked for names only.
 
 use crate::check::graph::Graph;
 use crate::check::schemas::Schemas;

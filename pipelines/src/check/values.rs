@@ -1,5 +1,6 @@
-//! `!env NAME` and `!secret name`: what they stand for. Only names that the file declares are read, and only whole scalars are
-//! replaced, so a value cannot change the document's shape. Secrets' values are never shown: see [`Secrets::redact`].
+//! `!env NAME` and `!secret name`: what they stand for. Only names that the file declares are read, and only
+//! whole scalars are replaced, so a value cannot change the document's shape. Secrets' values are never
+//! shown: see [`Secrets::redact`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -104,7 +105,8 @@ struct Lookup<'a> {
     findings: &'a mut Findings,
     substitutes: Substitutes,
     secrets: Secrets,
-    /// Values read already: a file is read once, and a failure is told where it is first used and where else it is used too.
+    /// Values read already: a file is read once, and a failure is told where it is first used and where else
+    /// it is used too.
     read: BTreeMap<(String, String), Result<Substitute, String>>,
 }
 

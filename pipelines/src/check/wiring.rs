@@ -1,4 +1,5 @@
-//! What is wrong with how things are named and joined: names taken twice, topics that nothing writes, references to nothing, and cycles.
+//! What is wrong with how things are named and joined: names taken twice, topics that nothing writes,
+//! references to nothing, and cycles.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +95,8 @@ fn check_reads(graph: &Graph<'_>, findings: &mut Findings) {
     }
 }
 
-/// A topic of a transform holds its output alone: a second writer would mix two kinds of rows. Sources may share one.
+/// A topic of a transform holds its output alone: a second writer would mix two kinds of rows. Sources may
+/// share one.
 fn check_writers(graph: &Graph<'_>, findings: &mut Findings) {
     let mut writers: BTreeMap<&str, &Stage<'_>> = BTreeMap::new();
     for stage in &graph.stages {

@@ -44,7 +44,8 @@ pub struct StageProgress {
     pub records_bad: u64,
     pub records_late: u64,
     pub records_skipped: u64,
-    /// How far it is and where its end is, in units of its own (bytes of a file, records of a topic), if that is known.
+    /// How far it is and where its end is, in units of its own (bytes of a file, records of a topic), if that
+    /// is known.
     pub position: Option<(u64, u64)>,
     /// Since the run's start, until now or until the stage's end.
     pub elapsed: Duration,

@@ -1,7 +1,8 @@
 //! Running a resolved pipeline against a cluster: topics, stages, progress, and the end.
 //!
-//! A bounded source ends by itself. Every other stage is told to finish when all stages it reads from are done: it then takes what is in its input,
-//! and ends when its position is the input's end. When the last stage is done the pipeline is drained. The first stage that fails ends the run.
+//! A bounded source ends by itself. Every other stage is told to finish when all stages it reads from are
+//! done: it then takes what is in its input, and ends when its position is the input's end. When the last
+//! stage is done the pipeline is drained. The first stage that fails ends the run.
 
 mod handle;
 mod schedule;
@@ -36,8 +37,9 @@ pub enum Event {
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Runs the pipeline until its bounded sources are drained, a stage fails, or `stop` resolves (Ctrl-C; `std::future::pending()` for never). Where
-/// an earlier run of the same pipeline was cut off, this one goes on.
+/// Runs the pipeline until its bounded sources are drained, a stage fails, or `stop` resolves (Ctrl-C;
+/// `std::future::pending()` for never). Where an earlier run of the same pipeline was cut off, this one goes
+/// on.
 ///
 /// It does not fail as a call: what went wrong is the summary's [`Outcome::Failed`], beside the counts.
 pub async fn run(

@@ -58,7 +58,8 @@ pub(super) async fn start(client: &Client, stage: &ResolvedStage) -> Result<Runn
     Ok(RunningStage::new(&stage.name, stage.work.word(), worker))
 }
 
-/// A task for each topic that a sink reads. The first keeps the stage's name, so that a second topic added later leaves its offsets alone.
+/// A task for each topic that a sink reads. The first keeps the stage's name, so that a second topic added
+/// later leaves its offsets alone.
 fn start_sinks(
     client: &Client,
     stage: &ResolvedStage,

@@ -14,7 +14,8 @@ const APPEARS_PAUSE: Duration = Duration::from_millis(20);
 /// Makes what is missing and gives the names of what was made. Idempotent.
 ///
 /// # Errors
-/// What the cluster refuses, and a topic that is there with fewer or more partitions than the file declares: keys would go elsewhere.
+/// What the cluster refuses, and a topic that is there with fewer or more partitions than the file declares:
+/// keys would go elsewhere.
 pub async fn ensure(client: &Client, topics: &[TopicSettings]) -> Result<Vec<String>, String> {
     let admin = client.admin();
     let mut created = Vec::new();
@@ -30,7 +31,8 @@ pub async fn ensure(client: &Client, topics: &[TopicSettings]) -> Result<Vec<Str
             Err(error) => return Err(format!("the topic `{}` cannot be made: {error}", topic.name)),
         }
     }
-    // The controller says that a topic is there before each broker has heard of it, and whoever starts next asks any broker.
+    // The controller says that a topic is there before each broker has heard of it, and whoever starts next
+    // asks any broker.
     for topic in topics {
         let found = visible(client, &topic.name).await;
         let found = found.map_err(|error| format!("the topic `{}` does not appear: {error}", topic.name))?;
@@ -69,7 +71,8 @@ fn check_partitions(found: &TopicDescription, topic: &TopicSettings) -> Result<(
         return Ok(());
     }
     Err(format!(
-        "the topic `{}` has {partitions} partitions, but the pipeline declares {}: changing that moves keys, so declare {partitions} or delete the topic",
+        "the topic `{}` has {partitions} partitions, but the pipeline declares {}: changing that moves keys, \
+         so declare {partitions} or delete the topic",
         topic.name, topic.partitions
     ))
 }

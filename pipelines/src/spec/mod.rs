@@ -1,5 +1,5 @@
-//! The words of a pipeline file: one set of structs gives the JSON Schema for editors, the checks, and the values that the rest
-//! of the crate works with. What the words mean together is checked elsewhere.
+//! The words of a pipeline file: one set of structs gives the JSON Schema for editors, the checks, and the
+//! values that the rest of the crate works with. What the words mean together is checked elsewhere.
 
 mod sections;
 mod stages;
@@ -35,8 +35,8 @@ pub struct Spec {
     /// Topics with settings of their own. Those that stages write are made anyway.
     #[serde(default)]
     pub topics: BTreeMap<String, TopicSpec>,
-    /// Columns and their types, in order: `string`, `int`, `int32`, `double`, `boolean`, `timestamp`, `date`, `decimal(p,s)`, `bytes`;
-    /// a `?` behind a type allows null.
+    /// Columns and their types, in order: `string`, `int`, `int32`, `double`, `boolean`, `timestamp`, `date`,
+    /// `decimal(p,s)`, `bytes`; a `?` behind a type allows null.
     #[serde(default)]
     pub schemas: BTreeMap<String, SchemaSpec>,
     /// WebAssembly components that transforms may call.
@@ -51,8 +51,8 @@ pub struct Spec {
     /// What carries records out.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkSpec>,
-    /// What happens to records that a stage cannot handle, unless the stage says otherwise: `stop` (the default), or the topic that
-    /// takes them.
+    /// What happens to records that a stage cannot handle, unless the stage says otherwise: `stop` (the
+    /// default), or the topic that takes them.
     pub on_error: Option<OnError>,
     /// Examples of what goes in and what must come out.
     #[serde(default)]

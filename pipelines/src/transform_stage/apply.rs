@@ -1,5 +1,6 @@
-//! A batch of one input partition through the plugin. When the plugin fails, the batch is cut in halves until the records at fault are alone: the others
-//! go on as if nothing had been. Pure, apart from what the plugin does inside its walls.
+//! A batch of one input partition through the plugin. When the plugin fails, the batch is cut in halves until
+//! the records at fault are alone: the others go on as if nothing had been. Pure, apart from what the plugin
+//! does inside its walls.
 
 use ottla_client::{ConsumerRecord, Header};
 use ottla_plugins::{PluginError, Record, RecordHeader, Transform};

@@ -1,4 +1,5 @@
-//! What a stage asks of the cluster. The decisions are elsewhere, so that they can be tested on a cluster in memory.
+//! What a stage asks of the cluster. The decisions are elsewhere, so that they can be tested on a cluster in
+//! memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

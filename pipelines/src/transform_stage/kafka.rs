@@ -1,4 +1,5 @@
-//! A stage's cluster through the client: a consumer for the input, another for tails, and an idempotent producer.
+//! A stage's cluster through the client: a consumer for the input, another for tails, and an idempotent
+//! producer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,7 +90,8 @@ impl StageCluster for KafkaStageCluster {
         see: &mut (dyn for<'record> FnMut(&'record ConsumerRecord) + Send),
     ) -> Result<(), ClientError> {
         self.tails.assign(vec![(partition.clone(), from)]).await?;
-        // The position, not the last record, says how far it is: the end may be behind a gap that compaction left.
+        // The position, not the last record, says how far it is: the end may be behind a gap that compaction
+        // left.
         while self.tails.position(partition).await? < until {
             for fetched in self.tails.poll(TAIL_POLL).await? {
                 fetched.records.iter().filter(|record| record.offset < until).for_each(&mut *see);

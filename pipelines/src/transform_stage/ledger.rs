@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::origin::Position;
 
-/// Longer texts are not kept by Kafka (`offset.metadata.max.bytes` is 4096); without them the tail is the whole topic.
+/// Longer texts are not kept by Kafka (`offset.metadata.max.bytes` is 4096); without them the tail is the
+/// whole topic.
 const METADATA_BYTES_MAX: usize = 4000;
 
 /// What is stored beside each committed offset.
@@ -69,7 +70,8 @@ impl Ledger {
 
     /// Whether an output is not there yet.
     pub fn is_new(&self, output: &TopicPartition, input: &TopicPartition, position: Position) -> bool {
-        // Nothing is looked up once there is nothing to skip, which is always but for the start after a crash.
+        // Nothing is looked up once there is nothing to skip, which is always but for the start after a
+        // crash.
         self.found.is_empty()
             || self.found.get(&(input.clone(), output.clone())).is_none_or(|highest| position > *highest)
     }

@@ -1,5 +1,5 @@
-//! A cluster in memory whose process can be killed at any effect: for tests of the stage. Records that were sent and not yet acknowledged may or may not
-//! arrive when that happens, but never with a gap.
+//! A cluster in memory whose process can be killed at any effect: for tests of the stage. Records that were
+//! sent and not yet acknowledged may or may not arrive when that happens, but never with a gap.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -6,10 +6,11 @@
 //!   when all of it is acknowledged: next offsets and the output's ends ─► the stage's consumer group
 //! ```
 //!
-//! Exactly once without transactions: what a record becomes depends on that record alone, so every output has a position that is the same in every
-//! run, (offset, number among the record's outputs). It stands in a header, and it grows along each output partition, because an idempotent producer
-//! writes a partition in order and without gaps. After a crash the tail of the output tells the highest position there, and everything up to it is not
-//! written again.
+//! Exactly once without transactions: what a record becomes depends on that record alone, so every output has
+//! a position that is the same in every run, (offset, number among the record's outputs). It stands in a
+//! header, and it grows along each output partition, because an idempotent producer writes a partition in
+//! order and without gaps. After a crash the tail of the output tells the highest position there, and
+//! everything up to it is not written again.
 //!
 //! | file | owns | pure |
 //! |---|---|---|
@@ -42,7 +43,8 @@ pub use task::start;
 /// What a stage is called, reads and writes.
 #[derive(Clone, Debug)]
 pub struct StageConfig {
-    /// Unique in the cluster. Names the consumer group that keeps the offsets, and stands in each record's header.
+    /// Unique in the cluster. Names the consumer group that keeps the offsets, and stands in each record's
+    /// header.
     pub id: String,
     pub inputs: Vec<String>,
     pub output: String,

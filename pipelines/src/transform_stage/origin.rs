@@ -1,4 +1,5 @@
-//! The `ottla.source` header of a stage's outputs: `<stage>/<input partition>@<position>`, e.g. `p.split/raw-3@4711`.
+//! The `ottla.source` header of a stage's outputs: `<stage>/<input partition>@<position>`, e.g.
+//! `p.split/raw-3@4711`.
 
 use bytes::Bytes;
 use ottla_client::{Header, TopicPartition};

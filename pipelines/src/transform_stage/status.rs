@@ -32,7 +32,8 @@ impl StageState {
     }
 }
 
-/// State and counters at one moment. They are of this run of the process and count only what is acknowledged and committed.
+/// State and counters at one moment. They are of this run of the process and count only what is acknowledged
+/// and committed.
 #[derive(Clone, Debug, Default)]
 pub struct StageStatus {
     pub state: StageState,

@@ -1,4 +1,5 @@
-//! The order of effects: poll, call the plugin, produce; and, when everything is acknowledged, commit. It decides nothing about positions.
+//! The order of effects: poll, call the plugin, produce; and, when everything is acknowledged, commit. It
+//! decides nothing about positions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,7 +88,8 @@ async fn attempt(
     stage.shared.state.send_replace(StageState::Running);
     let outcome = work(&mut stage, &orders).await;
     if outcome.is_err() {
-        // The next attempt reads the output's tail: what is on its way must have arrived, or been given up, by then.
+        // The next attempt reads the output's tail: what is on its way must have arrived, or been given up,
+        // by then.
         for (_, acknowledged) in stage.pending.drain(..) {
             let _ = acknowledged.await;
         }
@@ -254,7 +256,8 @@ impl Stage {
     async fn send(&mut self, input: &TopicPartition, outgoing: Outgoing) -> Result<(), StageError> {
         let Outgoing { topic, position, mut record, is_bad } = outgoing;
         let partitions = self.outputs.get(&topic).map_or(1, |info| info.partitions.max(1));
-        // The same record goes to the same partition in every run, or the position found there would say nothing.
+        // The same record goes to the same partition in every run, or the position found there would say
+        // nothing.
         let partition = match &record.key {
             Some(key) if !is_bad => partition_of_key(key, partitions),
             Some(_) | None => input.partition.rem_euclid(partitions),

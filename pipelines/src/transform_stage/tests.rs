@@ -90,7 +90,8 @@ fn text(bytes: &Option<Bytes>) -> String {
     String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
 }
 
-/// The outputs of each input record, in the order of the log: what must be the same however often the stage is killed.
+/// The outputs of each input record, in the order of the log: what must be the same however often the stage
+/// is killed.
 fn outputs_by_key(disk: &Disk) -> BTreeMap<String, Vec<String>> {
     let mut outputs: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (_, record) in values(disk, "out") {
@@ -141,7 +142,8 @@ async fn killed_at_any_effect_it_neither_loses_nor_doubles_a_record() {
         let mut lives = 0;
         loop {
             lives += 1;
-            // Long lives at last: a start alone takes some effects, and a life that is too short for it changes nothing.
+            // Long lives at last: a start alone takes some effects, and a life that is too short for it
+            // changes nothing.
             let cluster = MemoryCluster::new(disk, if lives > 40 { u32::MAX } else { life });
             let status = run(&cluster, dead_letters()).await;
             disk = cluster.kill(|on_their_way| {

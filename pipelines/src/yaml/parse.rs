@@ -1,4 +1,5 @@
-//! From text to the tree. Bounded against hostile texts: size, depth and number of nodes, and what aliases may repeat.
+//! From text to the tree. Bounded against hostile texts: size, depth and number of nodes, and what aliases
+//! may repeat.
 
 use std::fmt;
 
