@@ -25,7 +25,10 @@ pub async fn run(arguments: SqlArguments) -> Result<(), Failure> {
     };
     let client = connect(&arguments.cluster).await?;
     let result = history::query(&client, &text, &Catalog::new()).await.map_err(|error| match error {
-        HistoryError::Sql(error) => Failure::wrong_words(format!("{place}:{error}")),
+        HistoryError::Sql(error) => {
+            let position = error.position;
+            Failure::wrong_words(format!("{place}:{}:{}: {error}", position.line, position.column))
+        }
         other => Failure::from(other),
     })?;
     if result.bad_records > 0 {
