@@ -7,24 +7,27 @@ use std::time::Duration;
 
 use ottla_broker::{Broker, BrokerConfig};
 use ottla_client::{
-    Client, ClientConfig, Compression, ConsumerConfig, NewTopic, OFFSET_EARLIEST, OffsetReset, ProducerConfig,
-    Record, TopicPartition,
+    Client, ClientConfig, Compression, ConsumerConfig, NewTopic, OFFSET_EARLIEST, OffsetReset,
+    ProducerConfig, Record, TopicPartition,
 };
 
 const POLL: Duration = Duration::from_millis(200);
 
 async fn over_tcp(broker: &Broker) -> Client {
-    let config = ClientConfig { bootstrap_servers: vec![broker.address().to_string()], ..ClientConfig::default() };
+    let config =
+        ClientConfig { bootstrap_servers: vec![broker.address().to_string()], ..ClientConfig::default() };
     Client::connect(config).await.unwrap()
 }
 
 async fn in_process(broker: &Broker) -> Client {
-    let config = ClientConfig { bootstrap_servers: vec![broker.address().to_string()], ..ClientConfig::default() };
+    let config =
+        ClientConfig { bootstrap_servers: vec![broker.address().to_string()], ..ClientConfig::default() };
     Client::connect_with(config, Arc::new(broker.in_process())).await.unwrap()
 }
 
 async fn produce(client: &Client, topic: &str, numbers: std::ops::Range<usize>, compression: Compression) {
-    let producer = client.producer(ProducerConfig { compression, ..ProducerConfig::default() }).await.unwrap();
+    let producer =
+        client.producer(ProducerConfig { compression, ..ProducerConfig::default() }).await.unwrap();
     let mut deliveries = Vec::new();
     for number in numbers {
         let record = Record::new(format!("k{}", number % 17), number.to_string());
@@ -88,7 +91,8 @@ async fn two_members_share_a_topic_and_a_third_run_finds_their_commits() {
         enable_auto_commit: false,
         ..ConsumerConfig::default()
     };
-    let members = [client.consumer(config.clone()).await.unwrap(), client.consumer(config.clone()).await.unwrap()];
+    let members =
+        [client.consumer(config.clone()).await.unwrap(), client.consumer(config.clone()).await.unwrap()];
     for member in &members {
         member.subscribe(&["t"]).await.unwrap();
     }
