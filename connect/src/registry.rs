@@ -52,9 +52,12 @@ pub(crate) trait CheckConfig: DeserializeOwned + JsonSchema {
     fn check(&self) -> Vec<FieldError>;
 }
 
+/// A checked config, or every field that is wrong.
+type Checked<T> = Result<Box<T>, Vec<FieldError>>;
+
 pub(crate) enum Build {
-    Source(fn(Value) -> Result<Box<dyn SourceConfig>, Vec<FieldError>>),
-    Sink(fn(Value) -> Result<Box<dyn SinkConfig>, Vec<FieldError>>),
+    Source(fn(Value) -> Checked<dyn SourceConfig>),
+    Sink(fn(Value) -> Checked<dyn SinkConfig>),
 }
 
 /// A type of connector, as a pipeline's `type:` names it.

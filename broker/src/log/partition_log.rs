@@ -185,10 +185,11 @@ impl PartitionLog {
             let answer = match self.checked(records, now_ms) {
                 Ok(batch) => match self.producers.check(&batch.header) {
                     Ok(SequenceCheck::Append) => {
-                        self.place(batch, leader_epoch, &mut pending).map_err(|error| {
-                            self.give_up(&error, &mut pending, &mut answers);
-                            error
-                        })
+                        let placed = self.place(batch, leader_epoch, &mut pending);
+                        if let Err(error) = &placed {
+                            self.give_up(error, &mut pending, &mut answers);
+                        }
+                        placed
                     }
                     Ok(SequenceCheck::Duplicate { base_offset, end_offset, timestamp_ms }) => {
                         Ok(AppendInfo {
@@ -402,24 +403,25 @@ impl PartitionLog {
     }
 
     /// Saves what makes recovery short: the producers' state at the log end and the active segment's index. The
-    /// caller has synced the log up to here, and may then move the recovery point to the offset returned.
-    pub fn checkpoint(&mut self) -> Result<Offset, LogError> {
+    /// recovery point may move to the offset returned once the log is durable up to there; `recovery_point` is where
+    /// it is until then, and what a recovery from there needs is kept.
+    pub fn checkpoint(&mut self, recovery_point: Offset) -> Result<Offset, LogError> {
         let end = self.log_end();
         let active = self.active();
         unpoison(active.index.read()).save(&self.dir, active.base_offset)?;
         if !self.producers.is_empty() {
             self.save_snapshot(end)?;
         }
-        self.remove_old_snapshots(end);
+        self.remove_old_snapshots(recovery_point);
         Ok(end)
     }
 
-    /// Keeps the snapshots at segment borders and the newest one.
-    fn remove_old_snapshots(&self, newest: Offset) {
+    /// Keeps the snapshots at segment borders and those from an offset on.
+    fn remove_old_snapshots(&self, from: Offset) {
         let borders: Vec<Offset> =
             unpoison(self.shared.segments.read()).iter().map(|segment| segment.base_offset).collect();
         for offset in super::recover::snapshot_offsets(&self.dir) {
-            if offset < newest && !borders.contains(&offset) {
+            if offset < from && !borders.contains(&offset) {
                 // Left behind it would only take room, so a failure needs no answer.
                 let _ = fs::remove_file(PartitionLog::snapshot_path(&self.dir, offset));
             }

@@ -340,7 +340,7 @@ proptest! {
         let mut trusted_size = 0;
         for i in 0..batches {
             if i == trusted {
-                log.checkpoint().unwrap();
+                log.checkpoint(Offset(0)).unwrap();
                 trusted_size = log.reader().size_bytes();
             }
             append(&mut log, sequenced(i as i64, &[&[i as u8; 90], b"second"], 7, i as i32 * 2));

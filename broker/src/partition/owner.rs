@@ -87,6 +87,8 @@ impl Partition {
             parked: HashMap::new(),
             next_ack: 0,
             bytes_since_checkpoint: 0,
+            point: Offset::ZERO,
+            saved_point: None,
         };
         tokio::spawn(owner.run(inbox));
         Partition { name: Arc::new(name), commands, reader, high_watermark, leader_epochs }
@@ -168,6 +170,10 @@ struct Owner {
     parked: HashMap<AckId, Parked>,
     next_ack: u64,
     bytes_since_checkpoint: usize,
+    /// What this owner has made the recovery point.
+    point: Offset,
+    /// A checkpoint whose records are not all durable yet.
+    saved_point: Option<Offset>,
 }
 
 struct Waiting {
@@ -287,16 +293,21 @@ impl Owner {
 
     fn on_synced(&mut self, end: Offset) {
         self.step(Event::Durable { end });
-        if self.bytes_since_checkpoint < CHECKPOINT_BYTES {
-            return;
-        }
-        if let Some(log) = self.log.as_mut().filter(|log| log.log_end() == end) {
+        // While records keep coming the log end is always ahead of the disk, so a checkpoint waits for its own sync.
+        if self.bytes_since_checkpoint >= CHECKPOINT_BYTES
+            && self.saved_point.is_none()
+            && let Some(log) = &mut self.log
+        {
             self.bytes_since_checkpoint = 0;
-            match log.checkpoint() {
-                Ok(point) => (self.recovery_point)(point),
+            match log.checkpoint(self.point) {
+                Ok(point) => self.saved_point = Some(point),
                 // The recovery point stays where it is: a crash scans more, nothing is lost.
                 Err(error) => tracing::warn!(%error, "checkpoint failed"),
             }
+        }
+        if let Some(point) = self.saved_point.take_if(|point| *point <= end) {
+            self.point = point;
+            (self.recovery_point)(point);
         }
     }
 
@@ -322,4 +333,52 @@ impl Owner {
 /// The wall clock, milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use ottla_protocol::records::{BatchBuilder, BatchOptions};
+
+    use super::*;
+
+    fn append(log: &mut PartitionLog) -> Offset {
+        let mut builder = BatchBuilder::default();
+        builder.push(1, None, Some(b"v"), &[]);
+        let batch = builder.build(BatchOptions::default());
+        log.append(&[batch], LeaderEpoch(0), 0).remove(0).unwrap().end_offset
+    }
+
+    #[test]
+    fn the_recovery_point_moves_although_appends_never_pause() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = PartitionLog::open(dir.path(), LogConfig::default(), None).unwrap();
+        append(&mut log);
+        append(&mut log);
+        let moved = Arc::new(Mutex::new(Vec::new()));
+        let heard = moved.clone();
+        let (commands, _inbox) = mpsc::unbounded_channel();
+        let mut owner = Owner {
+            leader: Leader::new(log.log_end()),
+            key: 0,
+            log: Some(log),
+            leader_epoch: LeaderEpoch(0),
+            committer: Committer::start().unwrap(),
+            recovery_point: Box::new(move |offset| heard.lock().unwrap().push(offset)),
+            own_commands: commands.downgrade(),
+            high_watermark: watch::channel(Offset::ZERO).0,
+            leader_epochs: watch::channel(crate::log::LeaderEpochs::default()).0,
+            parked: HashMap::new(),
+            next_ack: 0,
+            bytes_since_checkpoint: CHECKPOINT_BYTES,
+            point: Offset::ZERO,
+            saved_point: None,
+        };
+        owner.on_synced(Offset(1));
+        assert!(moved.lock().unwrap().is_empty(), "the second record is not durable");
+        append(owner.log.as_mut().unwrap());
+        owner.on_synced(Offset(2));
+        assert_eq!(*moved.lock().unwrap(), [Offset(2)]);
+    }
 }

@@ -108,10 +108,10 @@ impl Partitions {
     pub fn follow(&self, before: &ClusterImage, after: &ClusterImage) -> Result<Vec<Partition>, LogError> {
         let mut removed = Vec::new();
         for topic in before.topics() {
-            if after.topic(&topic.name).is_none_or(|now| now.id != topic.id) {
-                if let Some(closed) = self.topics_mut().by_name.remove(&topic.name) {
-                    removed.extend(closed.partitions.into_iter().flatten());
-                }
+            if after.topic(&topic.name).is_none_or(|now| now.id != topic.id)
+                && let Some(closed) = self.topics_mut().by_name.remove(&topic.name)
+            {
+                removed.extend(closed.partitions.into_iter().flatten());
             }
         }
         let mut first_error = None;

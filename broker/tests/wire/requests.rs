@@ -62,6 +62,7 @@ pub fn create(topic: &str) -> CreateTopicsRequest {
     }
 }
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn values(response: &FetchResponse) -> Vec<String> {
     let records = response.responses[0].partitions[0].records.clone().unwrap_or_default();
     Batches::new(records)

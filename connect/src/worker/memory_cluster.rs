@@ -13,14 +13,17 @@ use ottla_client::{ClientError, ConsumerRecord, Header, Record};
 
 use super::cluster::{Acknowledgement, Bounds, Cluster, Fetched, Reader, Topic, Writer};
 
+/// By name: how often the topic was made, and its partitions.
+type Topics = BTreeMap<String, (u32, Vec<Vec<ConsumerRecord>>)>;
+
 /// Topics and their records; shared by all "processes" that use it one after the other.
 #[derive(Clone, Default)]
 pub(crate) struct Storage {
-    topics: Arc<Mutex<BTreeMap<String, (u32, Vec<Vec<ConsumerRecord>>)>>>,
+    topics: Arc<Mutex<Topics>>,
 }
 
 impl Storage {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (u32, Vec<Vec<ConsumerRecord>>)>> {
+    fn lock(&self) -> MutexGuard<'_, Topics> {
         self.topics.lock().unwrap()
     }
 
