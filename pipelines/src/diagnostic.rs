@@ -120,7 +120,7 @@ impl Findings {
     /// All findings in the order of their places, without repetitions.
     pub fn into_sorted(self) -> Vec<Diagnostic> {
         let mut found = self.found;
-        found.sort_by(|a, b| (a.position, a.severity).cmp(&(b.position, b.severity)));
+        found.sort_by_key(|finding| (finding.position, finding.severity));
         found.dedup();
         found
     }

@@ -238,7 +238,10 @@ fn assert_same(found: &[String], expected: &[String], context: &str) {
     assert_eq!(found.len(), expected.len(), "{context}");
 }
 
-fn topics_of(records: &[(i32, u8, Option<i64>, Option<i64>, bool)]) -> Arc<Mutex<Topics>> {
+/// Partition, key, value, second, and whether the record is bad.
+type Plain = (i32, u8, Option<i64>, Option<i64>, bool);
+
+fn topics_of(records: &[Plain]) -> Arc<Mutex<Topics>> {
     let mut topics = Topics::default();
     for (partition, key, value, second, is_bad) in records {
         let log = topics.input.entry(*partition).or_default();
@@ -247,7 +250,7 @@ fn topics_of(records: &[(i32, u8, Option<i64>, Option<i64>, bool)]) -> Arc<Mutex
     Arc::new(Mutex::new(topics))
 }
 
-fn some_records() -> Vec<(i32, u8, Option<i64>, Option<i64>, bool)> {
+fn some_records() -> Vec<Plain> {
     (0..40)
         .map(|number: i64| {
             let value = (number % 7 != 0).then_some(number % 5 - 1);
@@ -331,13 +334,14 @@ fn a_second_instance_is_noticed_by_the_offsets_of_the_changelog() {
         let handle = Query::start_on(log, config).unwrap();
         let mut status = handle.watch();
         status.wait_for(|status| status.phase == QueryPhase::Running).await.unwrap();
-        let mut other = topics.lock().unwrap();
-        let (key, value) =
-            ChangelogRecord::Header(Header { query: "q".to_owned(), fingerprint: None }).encode();
-        other.changelog.push((key, value));
-        let next = other.input[&0].len() as i64;
-        other.input.entry(0).or_default().push(record(next, 1, Some(9), Some(9), false));
-        drop(other);
+        {
+            let mut other = topics.lock().unwrap();
+            let (key, value) =
+                ChangelogRecord::Header(Header { query: "q".to_owned(), fingerprint: None }).encode();
+            other.changelog.push((key, value));
+            let next = other.input[&0].len() as i64;
+            other.input.entry(0).or_default().push(record(next, 1, Some(9), Some(9), false));
+        }
         let error = handle.wait().await.unwrap_err();
         assert!(matches!(error, QueryError::AnotherInstance { .. }), "{error}");
     });
