@@ -118,7 +118,9 @@ fn every_kind_of_bad_input_is_one_clear_error_with_its_exit_code() {
         path
     };
     let unwritable = Path::new("/proc/no/such.db");
-    let cases: Vec<(std::path::PathBuf, Vec<(&str, &Path)>, i32, Vec<&str>)> = vec![
+    // The pipeline file, the environment, the exit code, and what the error must name.
+    type Case<'a> = (std::path::PathBuf, Vec<(&'a str, &'a Path)>, i32, Vec<&'a str>);
+    let cases: Vec<Case<'_>> = vec![
         (dir.path().join("absent.yaml"), vec![], 2, vec!["absent.yaml"]),
         (
             flights_pipeline(),
