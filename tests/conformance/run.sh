@@ -27,7 +27,7 @@ passed=0 failed=0
 check() {
     local name=$1
     shift
-    if timeout 120 "$@" >"$work/$name.out" 2>&1; then
+    if timeout 300 "$@" >"$work/$name.out" 2>&1; then
         passed=$((passed + 1))
         echo "ok      $name"
     else
@@ -41,6 +41,17 @@ check confluent-kafka "$cache/py/bin/python" "$here/confluent_kafka_client.py" "
 check kafka-python "$cache/py/bin/python" "$here/kafka_python_client.py" "$address"
 check aiokafka "$cache/py/bin/python" "$here/aiokafka_client.py" "$address"
 check kafkajs env NODE_PATH="$cache/node/node_modules" node "$here/kafkajs_client.js" "$address"
+# Our own client and the streams layer over TCP, with the test binaries that `cargo test --workspace` has built.
+own_tests() {
+    check "$1" env OTTLA_TEST_BOOTSTRAP="$address" cargo test --manifest-path "$here/../../Cargo.toml" --workspace \
+        --test "${@:2}" --nocapture --test-threads 1
+    if grep -q '^skipped:' "$work/$1.out"; then
+        echo "FAILED  $1 was skipped"
+        failed=$((failed + 1))
+    fi
+}
+own_tests ottla-client any_cluster --
+own_tests ottla-streams answers -- any_cluster
 if grep -E ' (ERROR|panicked)' "$work/log"; then
     echo "FAILED  the server logged an error"
     failed=$((failed + 1))
