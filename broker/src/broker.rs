@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,9 +16,10 @@ use crate::coordinator::{CoordinatorConfig, GroupCoordinator};
 use crate::groups::GroupConfig;
 use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::{LogConfig, LogError};
+use crate::metrics::Metrics;
 use crate::offsets_log::OffsetsLog;
 use crate::partition::{LogDir, LogDirError, Partition, Partitions};
-use crate::server::{BrokerConfig, Context, InProcess, Listener};
+use crate::server::{BrokerConfig, Context, FetchSessions, InProcess, Listener, RequestMemory};
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
 const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(5);
@@ -70,7 +72,9 @@ impl Broker {
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let address = listener.address();
         let (dir, node_id) = (config.data_dir.clone(), config.node_id);
-        let opening = tokio::task::spawn_blocking(move || open(&dir, node_id));
+        let metrics = Metrics::new();
+        let sync_seconds = metrics.sync_seconds.clone();
+        let opening = tokio::task::spawn_blocking(move || open(&dir, node_id, sync_seconds));
         let (log_dir, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
         let partitions = Arc::new(Partitions::new(log_dir.clone()));
         let rules = TopicRules {
@@ -91,10 +95,13 @@ impl Broker {
             cluster_id: log_dir.cluster_id.as_str().into(),
             host: host.into(),
             port: i32::from(address.port()),
+            metrics: metrics.with_partitions(partitions.clone(), controller.clone()),
             controller,
             partitions,
             groups,
             offsets_log,
+            request_memory: RequestMemory::new(config.queued_request_bytes_max),
+            fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions_max)),
             producer_ids: Mutex::new(ProducerIdBlock { next: 0, end: 0 }),
             config,
         });
@@ -118,6 +125,11 @@ impl Broker {
     /// A way in without a socket.
     pub fn in_process(&self) -> InProcess {
         InProcess::new(self.context.clone(), self.stop.subscribe())
+    }
+
+    /// What the broker measures about itself, in Prometheus' text format. Reads every partition.
+    pub fn render_metrics(&self) -> String {
+        self.context.metrics.render()
     }
 
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
@@ -158,8 +170,12 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
     }
 }
 
-fn open(dir: &std::path::Path, node_id: crate::ids::NodeId) -> Result<(Arc<LogDir>, Partition), StartError> {
-    let log_dir = LogDir::open(dir, node_id)?;
+fn open(
+    dir: &std::path::Path,
+    node_id: crate::ids::NodeId,
+    sync_seconds: Histogram,
+) -> Result<(Arc<LogDir>, Partition), StartError> {
+    let log_dir = LogDir::open(dir, node_id, sync_seconds)?;
     // One decision is one batch, however many partitions it makes.
     let config = LogConfig { max_message_bytes: i32::MAX as usize, ..LogConfig::default() };
     let name = TopicPartition::new(METADATA_TOPIC, 0);

@@ -6,6 +6,7 @@ pub mod coordinator;
 pub mod groups;
 pub mod ids;
 pub mod log;
+pub mod metrics;
 mod offsets_log;
 pub mod partition;
 pub mod replica;

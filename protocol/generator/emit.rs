@@ -31,6 +31,9 @@ pub fn module(stem: &str, file: &File) -> String {
 
 fn imports(file: &File, body: &str) -> Vec<String> {
     let mut wire: Vec<&str> = vec!["DecodeError", "EncodeError", "Message", "Reader"];
+    if has_word(body, "Records") {
+        wire.push("Records");
+    }
     if file.api.is_some() {
         wire.push("Request");
     }
@@ -128,6 +131,7 @@ fn element_type(kind: &Kind) -> &str {
         Kind::Uuid => "Uuid",
         Kind::String => "Str",
         Kind::Bytes | Kind::Records => "Bytes",
+        Kind::FetchedRecords => "Records",
         Kind::Struct(name) => name,
     }
 }
@@ -152,6 +156,7 @@ fn default_value(field: &Field) -> String {
         Kind::Uuid => "Uuid::nil()".into(),
         Kind::String => "Str::default()".into(),
         Kind::Bytes | Kind::Records => "Bytes::new()".into(),
+        Kind::FetchedRecords => "Records::default()".into(),
         Kind::Struct(name) => format!("{name}::default()"),
         Kind::Float64 => field.default.clone().unwrap_or("0.0".into()),
         _ => match field.default.as_deref() {
@@ -169,7 +174,9 @@ fn is_set(field: &Field) -> String {
     match &field.kind {
         _ if field.nullable_from.is_some() => format!("self.{name}.is_some()"),
         _ if field.is_array => format!("!self.{name}.is_empty()"),
-        Kind::String | Kind::Bytes | Kind::Records => format!("!self.{name}.is_empty()"),
+        Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords => {
+            format!("!self.{name}.is_empty()")
+        }
         Kind::Uuid => format!("!self.{name}.is_nil()"),
         Kind::Bool if field.default.as_deref() == Some("true") => format!("!self.{name}"),
         Kind::Bool => format!("self.{name}"),
@@ -354,7 +361,7 @@ fn read_value(field: &Field, nullable: bool, flexible: &str) -> String {
     }
     match &field.kind {
         Kind::Struct(name) => format!("{name}::decode(r, version)?"),
-        kind @ (Kind::String | Kind::Bytes | Kind::Records) => {
+        kind @ (Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords) => {
             format!("r.{prefix}{}({flexible})?", method(kind))
         }
         kind => format!("r.{}()?", method(kind)),
@@ -374,6 +381,7 @@ fn method(kind: &Kind) -> &'static str {
         Kind::Uuid => "uuid",
         Kind::String => "string",
         Kind::Bytes | Kind::Records => "bytes",
+        Kind::FetchedRecords => "records",
         Kind::Struct(_) => "encode",
     }
 }
@@ -480,7 +488,7 @@ fn write_value(field: &Field, flexible: &str) -> String {
     }
     match &field.kind {
         Kind::Struct(_) => format!("self.{name}.encode(w, version)?;"),
-        kind @ (Kind::String | Kind::Bytes | Kind::Records) => {
+        kind @ (Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords) => {
             if nullable {
                 format!("w.nullable_{}(self.{name}.as_ref(), {flexible})?;", method(kind))
             } else {

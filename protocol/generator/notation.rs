@@ -62,6 +62,7 @@ pub enum Kind {
     String,
     Bytes,
     Records,
+    FetchedRecords,
     Struct(String),
 }
 
@@ -119,6 +120,7 @@ impl Kind {
             "string" => Kind::String,
             "bytes" => Kind::Bytes,
             "records" => Kind::Records,
+            "fetched_records" => Kind::FetchedRecords,
             name if name.starts_with(|c: char| c.is_ascii_uppercase()) => Kind::Struct(name.to_owned()),
             _ => return None,
         })
@@ -132,9 +134,9 @@ impl Kind {
             Kind::Int32 | Kind::Uint32 => 4,
             Kind::Int64 | Kind::Float64 => 8,
             Kind::Uuid => 16,
-            Kind::String | Kind::Bytes | Kind::Records if flexible => 1,
+            Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords if flexible => 1,
             Kind::String => 2,
-            Kind::Bytes | Kind::Records => 4,
+            Kind::Bytes | Kind::Records | Kind::FetchedRecords => 4,
         }
     }
 }

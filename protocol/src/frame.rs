@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::wire::{DecodeError, EncodeError, Message, Reader, Request, Str, Writer};
+use crate::wire::{DecodeError, EncodeError, Message, Part, Reader, Request, Str, Writer};
 use crate::{ApiKey, ApiVersions};
 
 /// The bytes of the length that comes before every frame on a stream.
@@ -104,14 +104,15 @@ pub fn encode_response<M: Message>(
     write_response(api_key, api_version, correlation_id, response).map(Writer::finish_contiguous)
 }
 
-/// A whole response frame, its length first, as segments: records are shared, not copied.
-pub fn encode_response_segments<M: Message>(
+/// A whole response frame, its length first, in parts: records are shared, not copied, and those from elsewhere are
+/// gaps for the sender to fill.
+pub fn encode_response_parts<M: Message>(
     api_key: ApiKey,
     api_version: i16,
     correlation_id: i32,
     response: &M,
-) -> Result<Vec<Bytes>, EncodeError> {
-    write_response(api_key, api_version, correlation_id, response).map(Writer::finish)
+) -> Result<Vec<Part>, EncodeError> {
+    write_response(api_key, api_version, correlation_id, response).map(Writer::finish_parts)
 }
 
 /// Reads a request frame without its length; all of it must be used up.

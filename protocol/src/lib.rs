@@ -15,8 +15,8 @@
 //! assert_eq!(request.topics, None, "null asks for every topic");
 //!
 //! let response = MetadataResponse { controller_id: 1, ..Default::default() };
-//! let segments = frame::encode_response_segments(header.api_key, header.api_version, header.correlation_id, &response)?;
-//! assert_eq!(segments.len(), 1);
+//! let parts = frame::encode_response_parts(header.api_key, header.api_version, header.correlation_id, &response)?;
+//! assert_eq!(parts.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -3,6 +3,7 @@
 //! An index is a hint that recovery can rebuild: a lookup gives a place at or before the wanted one, and the reader
 //! walks batch headers from there.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,8 @@ use crate::ids::Offset;
 
 /// Bytes of log between two index entries (`index.interval.bytes`).
 pub(super) const INDEX_INTERVAL_BYTES: u32 = 4096;
+/// Batches written last whose places are known exactly: most readers are at the tail.
+const RECENT_BATCHES: usize = 64;
 
 const OFFSET_ENTRY_LEN: usize = 8;
 const TIME_ENTRY_LEN: usize = 12;
@@ -23,6 +26,8 @@ pub(super) struct SegmentIndex {
     offsets: Vec<(u32, u32)>,
     /// (timestamp in ms, relative offset): no record up to the offset is newer. Growing in both.
     times: Vec<(i64, u32)>,
+    /// The batches that were noted last, as `offsets` holds them; never on disk.
+    recent: VecDeque<(u32, u32)>,
     bytes_since_entry: u32,
     max_timestamp_ms: Option<i64>,
 }
@@ -36,6 +41,10 @@ impl SegmentIndex {
             // For what came before this batch: whoever trusts the offset entry knows the times up to it too.
             self.note_time(relative_offset.saturating_sub(1));
         }
+        if self.recent.len() == RECENT_BATCHES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((relative_offset, position));
         self.max_timestamp_ms = self.max_timestamp_ms.max(Some(max_timestamp_ms));
         self.bytes_since_entry = self.bytes_since_entry.saturating_add(size);
     }
@@ -53,8 +62,21 @@ impl SegmentIndex {
 
     /// The byte position of a batch at or before the relative offset.
     pub fn position_before(&self, relative_offset: u32) -> u32 {
+        let recent = self.recent.partition_point(|(offset, _)| *offset <= relative_offset);
+        if let Some((_, position)) = recent.checked_sub(1).and_then(|at| self.recent.get(at)) {
+            return *position;
+        }
         let after = self.offsets.partition_point(|(offset, _)| *offset <= relative_offset);
         after.checked_sub(1).and_then(|at| self.offsets.get(at)).map_or(0, |(_, position)| *position)
+    }
+
+    /// The byte position of a batch that begins below the relative offset and at or before `position_max`, as late as
+    /// is known; the first batch where none is.
+    pub fn last_batch_before(&self, relative_offset: u32, position_max: u32) -> u32 {
+        let fits = |(offset, position): &(u32, u32)| *offset < relative_offset && *position <= position_max;
+        let recent = self.recent.partition_point(fits).checked_sub(1).and_then(|at| self.recent.get(at));
+        let sparse = || self.offsets.partition_point(fits).checked_sub(1).and_then(|at| self.offsets.get(at));
+        recent.or_else(sparse).map_or(0, |(_, position)| *position)
     }
 
     /// The largest timestamp of the segment, milliseconds since the epoch.
@@ -71,6 +93,7 @@ impl SegmentIndex {
     /// Forgets everything at or past a byte position, which truncation cuts.
     pub fn truncate(&mut self, position: u32, end_relative: u32) {
         self.offsets.retain(|(_, at)| *at < position);
+        self.recent.retain(|(_, at)| *at < position);
         self.times.retain(|(_, offset)| *offset < end_relative);
         self.max_timestamp_ms = self.times.last().map(|(timestamp, _)| *timestamp);
         self.bytes_since_entry = 0;
@@ -124,7 +147,7 @@ impl SegmentIndex {
             times.push((timestamp, offset));
         }
         let max_timestamp_ms = times.last().map(|(timestamp, _)| *timestamp);
-        Some(SegmentIndex { offsets, times, bytes_since_entry: 0, max_timestamp_ms })
+        Some(SegmentIndex { offsets, times, max_timestamp_ms, ..SegmentIndex::default() })
     }
 }
 
@@ -165,6 +188,18 @@ mod tests {
                 prop_assert!(index.position_before(offset) <= position);
                 prop_assert!(index.position_before(offset + 2) <= position);
             }
+        }
+
+        #[test]
+        fn the_last_batch_before_is_a_batch_and_as_late_as_the_index_allows(
+            sizes in proptest::collection::vec(61u32..9000, 1..200), offset in 0u32..700, position in 0u32..900_000
+        ) {
+            let (index, placed) = filled(&sizes);
+            let found = index.last_batch_before(offset, position);
+            prop_assert!(placed.iter().any(|(_, at)| *at == found));
+            let latest = placed.iter().rfind(|(o, p)| *o < offset && *p <= position).map_or(0, |(_, at)| *at);
+            prop_assert!(found <= latest);
+            prop_assert!(latest - found <= INDEX_INTERVAL_BYTES + 9000);
         }
 
         #[test]

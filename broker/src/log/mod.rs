@@ -21,6 +21,7 @@ mod index;
 mod leader_epochs;
 mod partition_log;
 mod producer_state;
+mod range;
 mod read;
 mod recover;
 mod segment;
@@ -39,7 +40,9 @@ pub use leader_epochs::LeaderEpochs;
 pub(crate) use partition_log::path_aside;
 pub use partition_log::{AppendInfo, DirtySegment, LogConfig, PartitionLog};
 pub use producer_state::{ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
+pub use range::FileRange;
 pub use read::{LogReader, ReadError, TimestampOffset};
+pub use segment::DiskWait;
 
 use crate::ids::Offset;
 

@@ -4,16 +4,15 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_protocol::records::{Batch, BatchHeader};
 use thiserror::Error;
 
 use super::LogError;
-use super::segment::{Segment, unpoison};
+use super::range::FileRange;
+use super::segment::{DiskWait, Segment, unpoison};
 use crate::ids::{LeaderEpoch, Offset};
 
-/// Bytes read past the wanted amount to reach from an index entry to the batch itself.
-const INDEX_SLACK_BYTES: usize = 8 * 1024;
 /// Decompression bound for the one batch that a look-up by time opens.
 const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 
@@ -30,9 +29,23 @@ pub enum ReadError {
         /// One past the last.
         end: Offset,
     },
+    /// The disk must be waited for, and the caller may not.
+    #[error("the records are not cached")]
+    WouldWait,
     /// The files could not be read.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
+}
+
+impl From<LogError> for ReadError {
+    fn from(error: LogError) -> ReadError {
+        match error {
+            LogError::Io { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock => {
+                ReadError::WouldWait
+            }
+            error => ReadError::Log(error),
+        }
+    }
 }
 
 /// A record found by its time.
@@ -101,21 +114,36 @@ impl LogReader {
         bytes_max: usize,
         at_least_one: bool,
     ) -> Result<Bytes, ReadError> {
+        match self.locate(from, up_to, bytes_max, at_least_one, DiskWait::Allowed)? {
+            Some(range) => Ok(range.read()?),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// As [`read`](LogReader::read), but only finds where the batches lie.
+    pub fn locate(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        wait: DiskWait,
+    ) -> Result<Option<FileRange>, ReadError> {
         let (start, end) = (self.log_start(), self.log_end());
         if from < start || from > end {
             return Err(ReadError::OutOfRange { offset: from, start, end });
         }
         if from >= up_to || (bytes_max == 0 && !at_least_one) {
-            return Ok(Bytes::new());
+            return Ok(None);
         }
         for segment in self.segments_from(from) {
-            let Some(place) = place_of(&segment, from)? else { continue };
+            let Some(place) = place_of(&segment, from, wait)? else { continue };
             if place.header.base_offset >= up_to.0 {
                 break;
             }
-            return Ok(read_from(&place, up_to, bytes_max, at_least_one)?);
+            return Ok(range_from(place, up_to, bytes_max, at_least_one, wait)?);
         }
-        Ok(Bytes::new())
+        Ok(None)
     }
 
     /// The first record, below `up_to`, whose timestamp is at least `timestamp_ms`.
@@ -133,7 +161,7 @@ impl LogReader {
                 continue;
             }
             let from = segment.base_offset.plus(i64::from(from));
-            let Some(mut place) = place_of(&segment, from)? else { continue };
+            let Some(mut place) = place_of(&segment, from, DiskWait::Allowed)? else { continue };
             loop {
                 if place.header.max_timestamp_ms >= timestamp_ms
                     && let Some(found) = self.first_in_batch(&place, |timestamp| timestamp >= timestamp_ms)?
@@ -153,7 +181,7 @@ impl LogReader {
     pub fn max_timestamp(&self, up_to: Offset) -> Result<Option<TimestampOffset>, LogError> {
         let mut newest: Option<Place> = None;
         for segment in self.segments_from(self.log_start()) {
-            let mut place = place_of(&segment, segment.base_offset.max(self.log_start()))?;
+            let mut place = place_of(&segment, segment.base_offset.max(self.log_start()), DiskWait::Allowed)?;
             while let Some(here) = place {
                 if here.header.base_offset >= up_to.0 {
                     break;
@@ -196,11 +224,11 @@ impl LogReader {
 }
 
 /// The first batch of the segment that ends at or after `offset`.
-fn place_of(segment: &Arc<Segment>, offset: Offset) -> Result<Option<Place>, LogError> {
+fn place_of(segment: &Arc<Segment>, offset: Offset, wait: DiskWait) -> Result<Option<Place>, LogError> {
     let mut position = unpoison(segment.index.read()).position_before(segment.relative(offset));
     let end = segment.size();
     while position < end {
-        let Some(header) = segment.header_at(position, end)? else {
+        let Some(header) = segment.header(position, end, wait)? else {
             return Err(LogError::Corrupt {
                 path: segment.path.clone(),
                 offset,
@@ -221,26 +249,29 @@ fn next_place(place: &Place) -> Result<Option<Place>, LogError> {
     Ok(header.map(|header| Place { segment: place.segment.clone(), position, header }))
 }
 
-/// One read of the wanted amount, cut to whole batches below `up_to`.
-fn read_from(place: &Place, up_to: Offset, bytes_max: usize, at_least_one: bool) -> Result<Bytes, LogError> {
-    let first = place.header.size();
-    let available = (place.segment.size() - place.position) as usize;
-    let wanted = match (first > bytes_max, at_least_one) {
-        (true, false) => return Ok(Bytes::new()),
-        (true, true) => first,
-        (false, _) => bytes_max.min(available),
-    };
-    let bytes = place.segment.read(place.position, wanted)?;
-    let mut whole = 0;
-    while let Ok(header) = BatchHeader::parse(bytes.get(whole..).unwrap_or_default()) {
-        if header.base_offset >= up_to.0 || whole + header.size() > bytes.len() {
+/// The wanted amount from a place on, cut to whole batches below `up_to`.
+fn range_from(
+    place: Place,
+    up_to: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+    wait: DiskWait,
+) -> Result<Option<FileRange>, LogError> {
+    let Place { segment, position: start, header } = place;
+    let first = header.size();
+    if first > bytes_max {
+        let range = FileRange::new(segment, start, first as u32);
+        return Ok(at_least_one.then_some(range));
+    }
+    let size = segment.size();
+    let limit = u32::try_from(start as usize + bytes_max).map_or(size, |limit| limit.min(size));
+    let known = unpoison(segment.index.read()).last_batch_before(segment.relative(up_to), limit);
+    let mut end = known.max(start);
+    while let Some(header) = segment.header(end, limit, wait)? {
+        if header.base_offset >= up_to.0 {
             break;
         }
-        whole += header.size();
+        end += header.size() as u32;
     }
-    // A fetch for much that finds little must not pin the large buffer.
-    if whole + INDEX_SLACK_BYTES < bytes.len() / 2 {
-        return Ok(BytesMut::from(bytes.get(..whole).unwrap_or_default()).freeze());
-    }
-    Ok(bytes.slice(..whole))
+    Ok(Some(FileRange::new(segment, start, end - start)))
 }

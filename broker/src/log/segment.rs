@@ -20,6 +20,15 @@ use crate::ids::Offset;
 const PREALLOCATE_BYTES_MIN: u64 = 1 << 20;
 const PREALLOCATE_BYTES_MAX: u64 = 64 << 20;
 
+/// Whether a read may wait for the disk. Async threads may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskWait {
+    /// It may.
+    Allowed,
+    /// What is not in the page cache is left for another thread.
+    Refused,
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub base_offset: Offset,
@@ -126,12 +135,50 @@ impl Segment {
 
     /// The batch header at `position`, or `None` where no whole header fits before `end`.
     pub fn header_at(&self, position: u32, end: u32) -> Result<Option<BatchHeader>, LogError> {
+        self.header(position, end, DiskWait::Allowed)
+    }
+
+    /// As [`header_at`](Segment::header_at); where waiting is not allowed and the pages are not cached, the error is of
+    /// the kind `WouldBlock`.
+    pub fn header(&self, position: u32, end: u32, wait: DiskWait) -> Result<Option<BatchHeader>, LogError> {
         if (end as usize) < position as usize + HEADER_LEN {
             return Ok(None);
         }
         let mut bytes = [0u8; HEADER_LEN];
-        self.file.read_exact_at(&mut bytes, u64::from(position)).map_err(LogError::io("read", &self.path))?;
+        match wait {
+            DiskWait::Allowed => self.file.read_exact_at(&mut bytes, u64::from(position)),
+            DiskWait::Refused => self.read_cached(&mut bytes, u64::from(position)),
+        }
+        .map_err(LogError::io("read", &self.path))?;
         Ok(BatchHeader::parse(&bytes).ok().filter(|header| header.size() <= (end - position) as usize))
+    }
+
+    /// Reads from the page cache, or fails with `WouldBlock`.
+    #[cfg(target_os = "linux")]
+    fn read_cached(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        let length = bytes.len();
+        let mut slices = [io::IoSliceMut::new(bytes)];
+        let read = rustix::io::preadv2(&self.file, &mut slices, position, rustix::io::ReadWriteFlags::NOWAIT);
+        match read {
+            Ok(read) if read == length => Ok(()),
+            // A part is cached, as at the border of two pages.
+            Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+            // A file system that cannot tell is asked as if waiting were allowed.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+                self.file.read_exact_at(bytes, position)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_cached(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, position)
+    }
+
+    /// Whether a byte is in the page cache.
+    pub fn is_cached(&self, position: u32) -> bool {
+        self.read_cached(&mut [0], u64::from(position)).is_ok()
     }
 
     /// `length` bytes from `position`.

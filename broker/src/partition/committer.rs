@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use prometheus_client::metrics::histogram::Histogram;
+
 use crate::ids::Offset;
 use crate::log::DirtySegment;
 
@@ -31,10 +33,10 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread.
-    pub fn start() -> std::io::Result<Committer> {
+    /// Starts the thread; `sync_seconds` hears how long its rounds take.
+    pub fn start(sync_seconds: Histogram) -> std::io::Result<Committer> {
         let (requests, inbox) = mpsc::channel();
-        thread::Builder::new().name("log-commit".to_owned()).spawn(move || run(&inbox))?;
+        thread::Builder::new().name("log-commit".to_owned()).spawn(move || run(&inbox, &sync_seconds))?;
         Ok(Committer { requests })
     }
 
@@ -44,7 +46,7 @@ impl Committer {
     }
 }
 
-fn run(inbox: &mpsc::Receiver<SyncRequest>) {
+fn run(inbox: &mpsc::Receiver<SyncRequest>, sync_seconds: &Histogram) {
     while let Ok(first) = inbox.recv() {
         let mut round: HashMap<u64, Vec<SyncRequest>> = HashMap::new();
         for request in std::iter::once(first).chain(inbox.try_iter()) {
@@ -63,7 +65,7 @@ fn run(inbox: &mpsc::Receiver<SyncRequest>) {
                 }
             });
         }
-        tracing::trace!(elapsed_us = started.elapsed().as_micros() as u64, "group commit");
+        sync_seconds.observe(started.elapsed().as_secs_f64());
     }
 }
 

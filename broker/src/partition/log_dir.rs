@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -82,8 +83,8 @@ pub struct LogDir {
 }
 
 impl LogDir {
-    /// Opens or creates the directory and takes its lock.
-    pub fn open(path: &Path, node_id: NodeId) -> Result<LogDir, LogDirError> {
+    /// Opens or creates the directory and takes its lock. `sync_seconds` hears how long group commits take.
+    pub fn open(path: &Path, node_id: NodeId, sync_seconds: Histogram) -> Result<LogDir, LogDirError> {
         let unusable = |source| LogDirError::Unusable { path: path.to_owned(), source };
         create_dir_durably(path).map_err(unusable)?;
         let lock = File::options()
@@ -112,7 +113,7 @@ impl LogDir {
             path: path.to_owned(),
             cluster_id,
             directory_id,
-            committer: Committer::start().map_err(unusable)?,
+            committer: Committer::start(sync_seconds).map_err(unusable)?,
             was_clean,
             saved_points: Mutex::new(points.clone()),
             points: Arc::new(Mutex::new(points)),

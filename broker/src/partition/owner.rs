@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -15,6 +15,8 @@ use crate::replica::{AckId, Effect, Event, Leader};
 
 /// Batches taken from the queue for one write.
 const BATCHES_PER_APPEND_MAX: usize = 256;
+/// How long records that nobody waits for may stay in the page cache alone, unless they are many.
+const LAZY_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes appended before the recovery point is moved, which bounds what is scanned after a crash.
 const CHECKPOINT_BYTES: usize = 64 << 20;
 
@@ -27,6 +29,19 @@ pub struct Appended {
     pub log_append_time_ms: Option<i64>,
     /// The first offset of the partition at that time.
     pub log_start: Offset,
+    /// From the append until the disk had it, where that was waited for.
+    pub synced_in: Option<Duration>,
+}
+
+impl Appended {
+    fn new(info: AppendInfo, log_start: Offset) -> Appended {
+        Appended {
+            base_offset: info.base_offset,
+            log_append_time_ms: info.log_append_time_ms,
+            log_start,
+            synced_in: None,
+        }
+    }
 }
 
 /// Why a batch was not appended.
@@ -41,11 +56,23 @@ pub enum AppendError {
 }
 
 enum Command {
-    Append { batch: Bytes, durable: bool, reply: oneshot::Sender<Result<Appended, AppendError>> },
-    Synced { end: Offset },
+    Append {
+        batch: Bytes,
+        durable: bool,
+        reply: oneshot::Sender<Result<Appended, AppendError>>,
+    },
+    Synced {
+        end: Offset,
+    },
+    /// Time to sync what nobody waits for.
+    Sync,
     Configure(LogConfig),
-    Close { reply: oneshot::Sender<Result<(), LogError>> },
-    Delete { reply: oneshot::Sender<Result<(), LogError>> },
+    Close {
+        reply: oneshot::Sender<Result<(), LogError>>,
+    },
+    Delete {
+        reply: oneshot::Sender<Result<(), LogError>>,
+    },
 }
 
 /// A handle to a partition; cheap to clone.
@@ -86,6 +113,8 @@ impl Partition {
             leader_epochs: leader_epochs_tx,
             parked: HashMap::new(),
             next_ack: 0,
+            bytes_unsynced: 0,
+            sync_is_due: false,
             bytes_since_checkpoint: 0,
             point: Offset::ZERO,
             saved_point: None,
@@ -154,7 +183,7 @@ impl Partition {
     }
 }
 
-type Parked = (oneshot::Sender<Result<Appended, AppendError>>, Appended);
+type Parked = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Instant);
 
 struct Owner {
     leader: Leader,
@@ -169,6 +198,10 @@ struct Owner {
     leader_epochs: watch::Sender<crate::log::LeaderEpochs>,
     parked: HashMap<AckId, Parked>,
     next_ack: u64,
+    /// Appended since a sync was last asked for.
+    bytes_unsynced: usize,
+    /// A [`Command::Sync`] is on its way.
+    sync_is_due: bool,
     bytes_since_checkpoint: usize,
     /// What this owner has made the recovery point.
     point: Offset,
@@ -207,6 +240,10 @@ impl Owner {
         match command {
             Command::Append { .. } => unreachable!("appends are gathered"),
             Command::Synced { end } => self.on_synced(end),
+            Command::Sync => {
+                self.sync_is_due = false;
+                self.request_sync();
+            }
             Command::Configure(config) => {
                 if let Some(log) = &mut self.log {
                     log.set_config(config);
@@ -239,56 +276,76 @@ impl Owner {
         };
         let answers = log.append(batches, self.leader_epoch, now_ms());
         let (log_end, log_start) = (log.log_end(), log.log_start());
-        let segments = log.take_dirty();
-        self.bytes_since_checkpoint += batches.iter().map(Bytes::len).sum::<usize>();
+        let bytes = batches.iter().map(Bytes::len).sum::<usize>();
+        self.bytes_since_checkpoint += bytes;
+        self.bytes_unsynced += bytes;
         batches.clear();
         if log.leader_epochs().latest() != self.leader_epochs.borrow().latest() {
             self.leader_epochs.send_replace(log.leader_epochs().clone());
         }
-        self.step(Event::Appended { log_end });
+        let parked_before = self.next_ack;
+        let mut replies = Vec::with_capacity(answers.len());
         for (Waiting { durable, reply }, answer) in waiting.drain(..).zip(answers) {
             match answer {
-                Err(error) => {
-                    let _ = reply.send(Err(error.into()));
-                }
-                Ok(info) => self.answer(info, log_start, durable, reply),
+                Err(error) => replies.push((reply, Err(error.into()))),
+                Ok(info) if durable => self.park(info, log_start, reply),
+                Ok(info) => replies.push((reply, Ok(Appended::new(info, log_start)))),
             }
         }
-        if !segments.is_empty() {
+        self.step(Event::Appended { log_end });
+        // After the high watermark, so that who has an answer can read the record.
+        for (reply, answer) in replies {
+            // Whoever asked may have gone; the records stay.
+            let _ = reply.send(answer);
+        }
+        let anybody_waits = self.next_ack > parked_before;
+        if anybody_waits || self.bytes_unsynced >= CHECKPOINT_BYTES {
+            self.request_sync();
+        } else if !self.sync_is_due {
+            self.sync_is_due = true;
             let own = self.own_commands.clone();
-            self.committer.request(SyncRequest {
-                partition: self.key,
-                segments,
-                end: log_end,
-                done: Box::new(move |end| {
-                    if let Some(own) = own.upgrade() {
-                        let _ = own.send(Command::Synced { end });
-                    }
-                }),
+            tokio::spawn(async move {
+                tokio::time::sleep(LAZY_SYNC_INTERVAL).await;
+                if let Some(own) = own.upgrade() {
+                    let _ = own.send(Command::Sync);
+                }
             });
         }
     }
 
-    fn answer(
+    /// Asks for everything appended so far to be made durable with the next group commit.
+    fn request_sync(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let segments = log.take_dirty();
+        self.bytes_unsynced = 0;
+        if segments.is_empty() {
+            return;
+        }
+        let own = self.own_commands.clone();
+        self.committer.request(SyncRequest {
+            partition: self.key,
+            segments,
+            end: log.log_end(),
+            done: Box::new(move |end| {
+                if let Some(own) = own.upgrade() {
+                    let _ = own.send(Command::Synced { end });
+                }
+            }),
+        });
+    }
+
+    /// Keeps an answer until its records are durable.
+    fn park(
         &mut self,
         info: AppendInfo,
         log_start: Offset,
-        durable: bool,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     ) {
-        let appended = Appended {
-            base_offset: info.base_offset,
-            log_append_time_ms: info.log_append_time_ms,
-            log_start,
-        };
-        if !durable {
-            let _ = reply.send(Ok(appended));
-            return;
-        }
         let ack = AckId(self.next_ack);
         self.next_ack += 1;
-        self.parked.insert(ack, (reply, appended));
-        self.step(Event::Park { ack, end: info.end_offset });
+        self.parked.insert(ack, (reply, Appended::new(info, log_start), Instant::now()));
+        let base = (!info.duplicate).then_some(info.base_offset);
+        self.step(Event::Park { ack, base, end: info.end_offset });
     }
 
     fn on_synced(&mut self, end: Offset) {
@@ -320,7 +377,8 @@ impl Owner {
                     self.high_watermark.send_replace(offset);
                 }
                 Effect::Answer(ack) => {
-                    if let Some((reply, appended)) = self.parked.remove(&ack) {
+                    if let Some((reply, mut appended, since)) = self.parked.remove(&ack) {
+                        appended.synced_in = Some(since.elapsed());
                         // Whoever asked may have gone; the records stay.
                         let _ = reply.send(Ok(appended));
                     }
@@ -364,13 +422,15 @@ mod tests {
             key: 0,
             log: Some(log),
             leader_epoch: LeaderEpoch(0),
-            committer: Committer::start().unwrap(),
+            committer: Committer::start(crate::metrics::Metrics::new().sync_seconds).unwrap(),
             recovery_point: Box::new(move |offset| heard.lock().unwrap().push(offset)),
             own_commands: commands.downgrade(),
             high_watermark: watch::channel(Offset::ZERO).0,
             leader_epochs: watch::channel(crate::log::LeaderEpochs::default()).0,
             parked: HashMap::new(),
             next_ack: 0,
+            bytes_unsynced: 0,
+            sync_is_due: false,
             bytes_since_checkpoint: CHECKPOINT_BYTES,
             point: Offset::ZERO,
             saved_point: None,

@@ -71,6 +71,16 @@ impl Partitions {
         Some(OpenPartition { partition, acks_all_is_durable: topic.acks_all_is_durable })
     }
 
+    /// Every open partition, by name.
+    pub fn all(&self) -> Vec<Partition> {
+        let topics = self.topics();
+        let mut open: Vec<Partition> =
+            topics.by_name.values().flat_map(|topic| topic.partitions.iter().flatten().cloned()).collect();
+        drop(topics);
+        open.sort_by(|a, b| a.name().cmp(b.name()));
+        open
+    }
+
     /// Closes every partition for good. False when one was offline: its files are as a crash left them.
     pub async fn close(&self) -> Result<bool, LogError> {
         let topics = {

@@ -1,48 +1,155 @@
 //! One connection: frames in, replies out in the order of their requests. A connection that breaks the protocol ends,
 //! and nothing else notices.
+//!
+//! Memory is bounded twice: the requests of one connection that are under way take at most
+//! [`CONNECTION_REQUEST_BYTES_MAX`], and those of all connections `queued.max.request.bytes`. A connection that has
+//! used its share is not read until replies have gone out; the client waits in its socket.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use ottla_protocol::ApiKey;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::context::Context;
-use super::dispatch::{Peer, ReplyFuture, dispatch};
+use super::dispatch::{Peer, Started, dispatch};
+use super::frames::FrameReader;
+use super::reply::Reply;
+use super::send::send;
+use crate::metrics::Waits;
 
 /// Requests of one connection that may be under way; clients send at most a handful, and a flood waits in its socket.
 const REQUESTS_IN_FLIGHT_MAX: usize = 64;
-/// What a frame's length alone may make us reserve; the rest grows with the bytes that really come.
-const READ_BYTES: usize = 64 << 10;
+/// Request bytes of one connection that may be under way. One larger request is taken alone.
+const CONNECTION_REQUEST_BYTES_MAX: usize = 32 << 20;
+/// A frame that has begun must end within this time.
+const FRAME_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Serves a byte stream until it ends, breaks the protocol or idles too long.
-pub async fn serve<S>(stream: S, peer: Peer, context: Arc<Context>)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+/// Request bytes that may be in memory at the same time.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestMemory {
+    permits: Arc<Semaphore>,
+    /// A request larger than everything counts as everything.
+    bytes_max: u32,
+}
+
+impl RequestMemory {
+    pub fn new(bytes_max: usize) -> RequestMemory {
+        let bytes_max = u32::try_from(bytes_max.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        RequestMemory { permits: Arc::new(Semaphore::new(bytes_max as usize)), bytes_max }
+    }
+
+    /// Waits until there is room. What was taken comes back when the value is dropped.
+    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        self.permits.clone().acquire_many_owned(bytes).await.ok()
+    }
+}
+
+/// A request under way, with the memory it holds until its reply is made.
+struct UnderWay {
+    started: Started,
+    memory: [Option<OwnedSemaphorePermit>; 2],
+    frame_at: Instant,
+}
+
+/// A reply that is ready to go, and how long it took to get there.
+struct Ready {
+    key: ApiKey,
+    reply: Option<Reply>,
+    waits: Arc<Waits>,
+    queue: Duration,
+    handling: Duration,
+}
+
+impl UnderWay {
+    async fn ready(self) -> io::Result<Ready> {
+        let UnderWay { started: Started { key, waits, reply }, memory, frame_at } = self;
+        let handling_at = Instant::now();
+        let reply = reply.await.map_err(io::Error::other)?;
+        drop(memory);
+        let queue = handling_at.duration_since(frame_at);
+        Ok(Ready { key, reply, waits, queue, handling: handling_at.elapsed() })
+    }
+}
+
+/// What both kinds of connections share.
+struct Requests {
+    context: Arc<Context>,
+    peer: Peer,
+    own_memory: RequestMemory,
+}
+
+impl Requests {
+    fn new(peer: Peer, context: Arc<Context>) -> Requests {
+        context.metrics.connections.inc();
+        Requests { context, peer, own_memory: RequestMemory::new(CONNECTION_REQUEST_BYTES_MAX) }
+    }
+
+    async fn start(&self, frame: Bytes) -> io::Result<UnderWay> {
+        let frame_at = Instant::now();
+        let metrics = &self.context.metrics;
+        metrics.request_bytes.inc_by(frame.len() as u64);
+        let own = self.own_memory.take(frame.len()).await;
+        let shared = self.context.request_memory.take(frame.len()).await;
+        let started = dispatch(&self.context, &self.peer, frame).map_err(|violation| {
+            metrics.violations.inc();
+            io::Error::other(violation)
+        })?;
+        Ok(UnderWay { started, memory: [own, shared], frame_at })
+    }
+
+    /// Waits for a reply, lets `send` send it, and notes how long all of it took.
+    async fn answer(
+        &self,
+        under_way: UnderWay,
+        send: impl AsyncFnOnce(Reply) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Ready { key, reply, waits, queue, handling } = under_way.ready().await?;
+        let send_at = Instant::now();
+        if let Some(reply) = reply {
+            self.context.metrics.reply_bytes.inc_by(reply.len() as u64);
+            send(reply).await?;
+        }
+        self.context.metrics.note_request(key, queue, handling, send_at.elapsed(), &waits);
+        Ok(())
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.context.metrics.connections.dec();
+    }
+}
+
+/// Serves a TCP connection until it ends, breaks the protocol or idles too long.
+pub async fn serve(stream: TcpStream, peer: Peer, context: Arc<Context>) {
     // Also for a client that takes no replies: they would hold their memory for as long as it likes.
     let idle = Duration::from_millis(context.config.connection_idle_ms_max);
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let (replies, mut waiting) = mpsc::channel::<ReplyFuture>(REQUESTS_IN_FLIGHT_MAX);
+    let mut frames = FrameReader::new(context.config.request_bytes_max);
+    let requests = Requests::new(peer, context);
+    let (mut reader, writer) = stream.into_split();
+    let (replies, mut waiting) = mpsc::channel::<UnderWay>(REQUESTS_IN_FLIGHT_MAX);
     let writing = async {
-        while let Some(reply) = waiting.recv().await {
-            match reply.await {
-                Ok(Some(segments)) => tokio::time::timeout(idle, write_all(&mut writer, segments)).await??,
-                Ok(None) => {}
-                Err(violation) => return Err(io::Error::other(violation)),
-            }
+        while let Some(under_way) = waiting.recv().await {
+            let send = async |reply| timeout(idle, send(writer.as_ref(), reply)).await?;
+            requests.answer(under_way, send).await?;
         }
         Ok(())
     };
     let reading = async {
-        let mut buffer = BytesMut::new();
         loop {
-            let read = read_frame(&mut reader, &mut buffer, context.config.request_bytes_max);
-            let Some(frame) = tokio::time::timeout(idle, read).await?? else { return Ok(()) };
-            let reply = dispatch(&context, &peer, frame).map_err(io::Error::other)?;
-            if replies.send(reply).await.is_err() {
+            if frames.is_between_frames() {
+                timeout(idle, reader.readable()).await??;
+            }
+            let Some(frame) = timeout(FRAME_TIME_MAX, frames.next(&mut reader)).await?? else {
+                return Ok(());
+            };
+            if replies.send(requests.start(frame).await?).await.is_err() {
                 return Ok(());
             }
         }
@@ -53,156 +160,50 @@ where
         result = writing => result,
     };
     match ended {
-        Ok(()) => tracing::trace!(peer = %peer.host, "connection ended"),
-        Err(error) => tracing::debug!(peer = %peer.host, %error, "connection closed"),
+        Ok(()) => tracing::trace!(peer = %requests.peer.host, "connection ended"),
+        Err(error) => tracing::debug!(peer = %requests.peer.host, %error, "connection closed"),
     }
 }
 
 /// Serves frames that come and go in memory, in one process with the client.
 pub async fn serve_frames(
-    mut requests: mpsc::Receiver<Bytes>,
+    mut inbox: mpsc::Receiver<Bytes>,
     responses: mpsc::Sender<Bytes>,
     peer: Peer,
     context: Arc<Context>,
 ) {
-    let (replies, mut waiting) = mpsc::channel::<ReplyFuture>(REQUESTS_IN_FLIGHT_MAX);
+    let requests = Requests::new(peer, context);
+    let (replies, mut waiting) = mpsc::channel::<UnderWay>(REQUESTS_IN_FLIGHT_MAX);
     let writing = async {
-        while let Some(reply) = waiting.recv().await {
-            match reply.await {
-                Ok(Some(segments)) => {
-                    if responses.send(joined(segments)).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => {}
-                Err(violation) => {
-                    tracing::debug!(peer = %peer.host, %violation, "connection closed");
-                    return;
-                }
-            }
+        while let Some(under_way) = waiting.recv().await {
+            let send = async |reply| responses.send(in_memory(reply).await?).await.map_err(io::Error::other);
+            requests.answer(under_way, send).await?;
         }
+        Ok(())
     };
     let reading = async {
-        while let Some(frame) = requests.recv().await {
-            match dispatch(&context, &peer, frame) {
-                Ok(reply) => {
-                    if replies.send(reply).await.is_err() {
-                        return;
-                    }
-                }
-                Err(violation) => {
-                    tracing::debug!(peer = %peer.host, %violation, "connection closed");
-                    return;
-                }
+        while let Some(frame) = inbox.recv().await {
+            if replies.send(requests.start(frame).await?).await.is_err() {
+                break;
             }
         }
+        Ok(())
     };
-    tokio::select! {
-        () = reading => {}
-        () = writing => {}
+    let ended: io::Result<()> = tokio::select! {
+        result = reading => result,
+        result = writing => result,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %requests.peer.host, %error, "connection closed");
     }
 }
 
-/// A frame's segments in one piece, without the length in front.
-fn joined(segments: Vec<Bytes>) -> Bytes {
-    let mut frame = BytesMut::with_capacity(segments.iter().map(Bytes::len).sum());
-    for segment in segments {
-        frame.extend_from_slice(&segment);
-    }
-    frame.advance(frame.len().min(4));
-    frame.freeze()
-}
-
-/// The next frame without its length; `None` at a clean end. Memory grows with what arrives, never with what a length
-/// promises.
-async fn read_frame<R: AsyncRead + Unpin>(
-    reader: &mut R,
-    buffer: &mut BytesMut,
-    len_max: usize,
-) -> io::Result<Option<Bytes>> {
-    loop {
-        let mut missing = READ_BYTES;
-        if let Some(length) = buffer.first_chunk::<4>() {
-            let length = i32::from_be_bytes(*length);
-            let length =
-                usize::try_from(length).ok().filter(|length| *length <= len_max).ok_or_else(|| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("frame length {length} is out of bounds"),
-                    )
-                })?;
-            if buffer.len() >= 4 + length {
-                buffer.advance(4);
-                return Ok(Some(buffer.split_to(length).freeze()));
-            }
-            missing = 4 + length - buffer.len();
-        }
-        buffer.reserve(missing.min(READ_BYTES.max(buffer.len())));
-        if reader.read_buf(buffer).await? == 0 {
-            return match buffer.is_empty() {
-                true => Ok(None),
-                false => Err(io::ErrorKind::UnexpectedEof.into()),
-            };
-        }
-    }
-}
-
-/// Writes all segments with as few calls as can be, without joining them.
-async fn write_all<W: AsyncWrite + Unpin>(writer: &mut W, segments: Vec<Bytes>) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = segments.iter().map(|segment| IoSlice::new(segment)).collect();
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        let written = writer.write_vectored(rest).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut rest, written);
-    }
-    writer.flush().await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn frames(chunks: &[&[u8]], len_max: usize) -> (Vec<Bytes>, io::Result<()>) {
-        let mut mock = tokio_test_stream(chunks);
-        let mut buffer = BytesMut::new();
-        let mut frames = Vec::new();
-        loop {
-            match read_frame(&mut mock, &mut buffer, len_max).await {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => return (frames, Ok(())),
-                Err(error) => return (frames, Err(error)),
-            }
-        }
-    }
-
-    fn tokio_test_stream(chunks: &[&[u8]]) -> impl AsyncRead + Unpin {
-        let chunks: Vec<u8> = chunks.concat();
-        io::Cursor::new(chunks)
-    }
-
-    #[tokio::test]
-    async fn frames_are_found_wherever_reads_cut() {
-        let (read, end) = frames(&[&[0, 0, 0, 2, 7], &[8, 0, 0], &[0, 0, 0, 0, 0, 1, 9]], 10).await;
-        assert!(end.is_ok());
-        assert_eq!(read, [&[7u8, 8][..], &[], &[9]]);
-    }
-
-    #[tokio::test]
-    async fn a_length_out_of_bounds_or_a_half_frame_is_an_error() {
-        assert!(frames(&[&[0xff, 0xff, 0xff, 0xff]], 10).await.1.is_err());
-        assert!(frames(&[&[0, 0, 0, 11, 1]], 10).await.1.is_err());
-        assert!(frames(&[&[0, 0, 0, 3, 1]], 10).await.1.is_err());
-        assert!(frames(&[&[0, 0]], 10).await.1.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_promised_length_takes_no_memory() {
-        let mut buffer = BytesMut::new();
-        let mut stream = io::Cursor::new([&[0x05u8, 0, 0, 0][..], &[1; 100]].concat());
-        assert!(read_frame(&mut stream, &mut buffer, 100 << 20).await.is_err());
-        assert!(buffer.capacity() < 1 << 20);
-    }
+/// A reply's frame in one piece.
+async fn in_memory(reply: Reply) -> io::Result<Bytes> {
+    let read = if reply.has_files() {
+        tokio::task::spawn_blocking(move || reply.into_frame()).await.map_err(io::Error::other)?
+    } else {
+        reply.into_frame()
+    };
+    read.map_err(io::Error::other)
 }

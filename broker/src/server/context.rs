@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use ottla_protocol::wire::Str;
 
+use super::connection::RequestMemory;
+use super::fetch_sessions::FetchSessions;
 use crate::controller::{ClusterImage, Controller, ControllerError, ProducerIdBlock};
 use crate::coordinator::GroupCoordinator;
 use crate::ids::NodeId;
+use crate::metrics::Metrics;
 use crate::offsets_log::OffsetsLog;
 use crate::partition::Partitions;
 
@@ -33,6 +36,10 @@ pub struct BrokerConfig {
     pub group_initial_rebalance_delay_ms: i32,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
+    /// `queued.max.request.bytes`: of all connections together.
+    pub queued_request_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
     /// `connections.max.idle.ms`.
     pub connection_idle_ms_max: u64,
 }
@@ -51,6 +58,8 @@ impl BrokerConfig {
             // The reason for the difference to Kafka's three seconds is at `GroupConfig::initial_rebalance_delay`.
             group_initial_rebalance_delay_ms: 100,
             request_bytes_max: 100 << 20,
+            queued_request_bytes_max: 512 << 20,
+            fetch_sessions_max: 1000,
             connection_idle_ms_max: 600_000,
         }
     }
@@ -74,6 +83,10 @@ pub struct Context {
     pub groups: GroupCoordinator,
     /// Where they are kept.
     pub offsets_log: OffsetsLog,
+    /// What is counted.
+    pub metrics: Metrics,
+    pub(crate) request_memory: RequestMemory,
+    pub(crate) fetch_sessions: Mutex<FetchSessions>,
     pub(crate) producer_ids: Mutex<ProducerIdBlock>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use ottla_protocol::frame::{RequestHeader, encode_response_segments};
+use ottla_protocol::frame::RequestHeader;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request};
 use ottla_protocol::{ApiKey, ErrorCode};
@@ -12,6 +12,9 @@ use thiserror::Error;
 
 use super::context::Context;
 use super::handlers;
+use super::reply::Reply;
+use crate::log::FileRange;
+use crate::metrics::Waits;
 
 /// An API that is served, with the versions that ApiVersions advertises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +75,18 @@ pub enum Violation {
     Encode(#[from] EncodeError),
 }
 
-/// A reply in the making: the whole frame as segments, or none for a request that wants no answer.
-pub type ReplyFuture = BoxFuture<'static, Result<Option<Vec<Bytes>>, Violation>>;
+/// A reply in the making, or none for a request that wants no answer.
+pub type ReplyFuture = BoxFuture<'static, Result<Option<Reply>, Violation>>;
+
+/// A request that was taken in.
+pub struct Started {
+    /// Which API it calls.
+    pub key: ApiKey,
+    /// What the handler waits for besides its own work.
+    pub waits: Arc<Waits>,
+    /// The handler.
+    pub reply: ReplyFuture,
+}
 
 /// Who sent a request.
 #[derive(Debug, Clone)]
@@ -87,6 +100,8 @@ pub(super) struct Call<R> {
     pub header: RequestHeader,
     pub request: R,
     pub peer: Peer,
+    /// Where the handler notes what it waits for.
+    pub waits: Arc<Waits>,
 }
 
 impl<R> Call<R> {
@@ -96,9 +111,21 @@ impl<R> Call<R> {
 }
 
 /// Starts a request: what fixes its order is done when this returns.
-pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<ReplyFuture, Violation> {
+pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<Started, Violation> {
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(&mut reader)?;
+    let (key, waits) = (header.api_key, Arc::new(Waits::default()));
+    let reply = start(context, peer, header, reader, waits.clone())?;
+    Ok(Started { key, waits, reply })
+}
+
+fn start(
+    context: &Arc<Context>,
+    peer: &Peer,
+    header: RequestHeader,
+    reader: Reader,
+    waits: Arc<Waits>,
+) -> Result<ReplyFuture, Violation> {
     let (key, version) = (header.api_key, header.api_version);
     if key == ApiKey::ApiVersions && version > <ApiVersionsRequest as Message>::VERSIONS.1 {
         return refuse_api_versions(header.correlation_id);
@@ -107,10 +134,10 @@ pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<Rep
     if !served.is_some_and(|served| (served.versions.0..=served.versions.1).contains(&version)) {
         return Err(Violation::NotServed { key, version });
     }
-    let mut start = Start { context, peer, header, reader };
+    let mut start = Start { context, peer, header, reader, waits };
     match key {
         ApiKey::Produce => start.with_optional_reply(handlers::k00_produce::handle),
-        ApiKey::Fetch => start.with(handlers::k01_fetch::handle),
+        ApiKey::Fetch => start.with_files(handlers::k01_fetch::handle),
         ApiKey::ListOffsets => start.with(handlers::k02_list_offsets::handle),
         ApiKey::Metadata => start.with(handlers::k03_metadata::handle),
         ApiKey::OffsetCommit => start.with(handlers::groups::offset_commit),
@@ -140,12 +167,13 @@ struct Start<'a> {
     peer: &'a Peer,
     header: RequestHeader,
     reader: Reader,
+    waits: Arc<Waits>,
 }
 
 impl Start<'_> {
     fn call<R: Request>(&mut self) -> Result<Call<R>, Violation> {
         let request = R::decode(&mut self.reader, self.header.api_version)?;
-        Ok(Call { header: self.header.clone(), request, peer: self.peer.clone() })
+        Ok(Call { header: self.header.clone(), request, peer: self.peer.clone(), waits: self.waits.clone() })
     }
 
     /// Starts a handler that always answers.
@@ -162,7 +190,26 @@ impl Start<'_> {
         let reply = handler(self.context.clone(), call);
         let encoded = async move {
             let reply = reply.await;
-            encode::<R>(version, correlation_id, &reply).map(Some)
+            encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some)
+        };
+        Ok(encoded.boxed())
+    }
+
+    /// Starts a handler whose reply announces records that are sent out of files.
+    fn with_files<R: Request, F>(
+        &mut self,
+        handler: fn(Arc<Context>, Call<R>) -> F,
+    ) -> Result<ReplyFuture, Violation>
+    where
+        F: Future<Output = (R::Response, Vec<FileRange>)> + Send + 'static,
+        R::Response: Send,
+    {
+        let call = self.call::<R>()?;
+        let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
+        let reply = handler(self.context.clone(), call);
+        let encoded = async move {
+            let (reply, files) = reply.await;
+            encode::<R>(version, correlation_id, &reply, files).map(Some)
         };
         Ok(encoded.boxed())
     }
@@ -179,8 +226,10 @@ impl Start<'_> {
         let call = self.call::<R>()?;
         let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
         let reply = handler(self.context.clone(), call);
-        let encoded =
-            async move { reply.await.map(|reply| encode::<R>(version, correlation_id, &reply)).transpose() };
+        let encoded = async move {
+            let encode = |reply| encode::<R>(version, correlation_id, &reply, Vec::new());
+            reply.await.map(encode).transpose()
+        };
         Ok(encoded.boxed())
     }
 }
@@ -189,8 +238,9 @@ fn encode<R: Request>(
     version: i16,
     correlation_id: i32,
     reply: &R::Response,
-) -> Result<Vec<Bytes>, Violation> {
-    encode_response_segments(R::API_KEY, version, correlation_id, reply).map_err(|error| {
+    files: Vec<FileRange>,
+) -> Result<Reply, Violation> {
+    Reply::encode::<R>(version, correlation_id, reply, files).map_err(|error| {
         tracing::error!(api = ?R::API_KEY, version, %error, "a reply does not fit its version");
         error.into()
     })
@@ -204,6 +254,6 @@ fn refuse_api_versions(correlation_id: i32) -> Result<ReplyFuture, Violation> {
         api_keys: handlers::k18_api_versions::advertised(),
         ..ApiVersionsResponse::default()
     };
-    let segments = encode_response_segments(ApiKey::ApiVersions, 0, correlation_id, &reply)?;
-    Ok(futures::future::ready(Ok(Some(segments))).boxed())
+    let reply = Reply::encode::<ApiVersionsRequest>(0, correlation_id, &reply, Vec::new())?;
+    Ok(futures::future::ready(Ok(Some(reply))).boxed())
 }

@@ -10,11 +10,17 @@
 mod connection;
 mod context;
 mod dispatch;
+mod fetch_sessions;
+mod frames;
 mod handlers;
 mod in_process;
 mod listener;
+mod reply;
+mod send;
 
+pub(crate) use connection::RequestMemory;
 pub use context::{BrokerConfig, Context};
+pub(crate) use fetch_sessions::FetchSessions;
 pub use in_process::InProcess;
 pub(crate) use listener::Listener;
 

@@ -65,7 +65,7 @@ pub fn create(topic: &str) -> CreateTopicsRequest {
 #[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn values(response: &FetchResponse) -> Vec<String> {
     let records = response.responses[0].partitions[0].records.clone().unwrap_or_default();
-    Batches::new(records)
+    Batches::new(records.into_bytes())
         .flat_map(|batch| batch.unwrap().records(1 << 20).unwrap())
         .map(|record| String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap())
         .collect()

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ottla_protocol::messages::k01_fetch::{FetchPartition, FetchTopic, PartitionData};
 use ottla_protocol::messages::{FetchRequest, FetchResponse};
+use ottla_protocol::wire::Records;
 use ottla_protocol::{ErrorCode, Str, Uuid};
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -237,7 +238,12 @@ impl Fetcher {
             read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
         };
         let aborted = data.aborted_transactions.take().unwrap_or_default();
-        match read_records(data.records.unwrap_or_default(), *offset, &aborted, options) {
+        match read_records(
+            data.records.map(Records::into_bytes).unwrap_or_default(),
+            *offset,
+            &aborted,
+            options,
+        ) {
             Ok(chunk) => {
                 self.shared.partitions().on_fetched(topic_partition, *version, chunk, data.high_watermark)
             }

@@ -20,6 +20,7 @@ use ottla_protocol::messages::k03_metadata::{
 use ottla_protocol::messages::k18_api_versions::ApiVersion;
 use ottla_protocol::messages::*;
 use ottla_protocol::records::{Batch, Batches, patch_base_offset};
+use ottla_protocol::wire::Records;
 use ottla_protocol::{APIS, ApiKey, ErrorCode, Reader, Request, RequestHeader, frame};
 use tokio::sync::mpsc;
 
@@ -306,7 +307,9 @@ impl State {
                         partition_index: wanted.partition,
                         error_code: code.map_or(0, ErrorCode::code),
                         high_watermark: partition.end,
-                        records: next.filter(|_| code.is_none()).map(|batch| batch.bytes.clone()),
+                        records: next
+                            .filter(|_| code.is_none())
+                            .map(|batch| Records::Held(batch.bytes.clone())),
                         ..Default::default()
                     }
                 })

@@ -3,11 +3,9 @@
 //!
 //! Generated from `protocol/messages/01_fetch.msg` by `just generate`; not to be edited here.
 
-use bytes::Bytes;
-
 use crate::ApiKey;
 use crate::wire::{
-    DecodeError, EncodeError, Message, Reader, Request, Str, Uuid, Writer, readable, writable,
+    DecodeError, EncodeError, Message, Reader, Records, Request, Str, Uuid, Writer, readable, writable,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -490,7 +488,7 @@ pub struct PartitionData {
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Versions 11+.
     pub preferred_read_replica: i32,
-    pub records: Option<Bytes>,
+    pub records: Option<Records>,
 }
 
 impl Default for PartitionData {
@@ -530,7 +528,7 @@ impl PartitionData {
                 AbortedTransaction::decode(r, version)
             })?,
             preferred_read_replica: if version >= 11 { r.i32()? } else { -1 },
-            records: r.nullable_bytes(flexible)?,
+            records: r.nullable_records(flexible)?,
         };
         if flexible {
             r.tagged_fields(|tag, r| {
@@ -561,7 +559,7 @@ impl PartitionData {
         } else if self.preferred_read_replica != -1 {
             return Err(EncodeError::FieldNotInVersion { field: "preferred_read_replica", version });
         }
-        w.nullable_bytes(self.records.as_ref(), flexible)?;
+        w.nullable_records(self.records.as_ref(), flexible)?;
         if flexible {
             let has_diverging_epoch = self.diverging_epoch != EpochEndOffset::default();
             let has_current_leader = self.current_leader != LeaderIdAndEpoch::default();

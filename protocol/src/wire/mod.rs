@@ -3,11 +3,13 @@
 
 mod error;
 mod reader;
+mod records;
 mod str;
 mod writer;
 
 pub use error::{DecodeError, EncodeError};
 pub use reader::Reader;
+pub use records::{Part, Records};
 pub use str::Str;
 pub use uuid::Uuid;
 pub use writer::Writer;

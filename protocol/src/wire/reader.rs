@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{DecodeError, Str};
+use super::{DecodeError, Records, Str};
 
 /// A position within one frame.
 #[derive(Debug, Clone)]
@@ -163,6 +163,14 @@ impl Reader {
             Some(length) => self.slice(length).map(Some),
             None => Ok(None),
         }
+    }
+
+    pub fn records(&mut self, flexible: bool) -> Result<Records> {
+        self.bytes(flexible).map(Records::Held)
+    }
+
+    pub fn nullable_records(&mut self, flexible: bool) -> Result<Option<Records>> {
+        Ok(self.nullable_bytes(flexible)?.map(Records::Held))
     }
 
     /// An array whose elements take at least `element_bytes_min` bytes each on the wire.

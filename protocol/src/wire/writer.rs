@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::{EncodeError, Str};
+use super::{EncodeError, Part, Records, Str};
 
 /// Smaller records are copied: a segment of its own costs an I/O vector, which is dearer than so few bytes.
 const SPLICE_BYTES_MIN: usize = 1024;
@@ -14,8 +14,8 @@ const SPLICE_BYTES_MIN: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Writer {
     buffer: BytesMut,
-    /// Foreign bytes, each with the position in `buffer` it stands before; positions never decrease.
-    splices: Vec<(usize, Bytes)>,
+    /// Foreign bytes and gaps, each with the position in `buffer` it stands before; positions never decrease.
+    splices: Vec<(usize, Part)>,
     spliced_bytes: usize,
 }
 
@@ -40,20 +40,34 @@ impl Writer {
     }
 
     /// What was written, as segments to be sent one after another; only the spliced ones are shared with others.
-    pub fn finish(mut self) -> Vec<Bytes> {
-        let mut segments = Vec::with_capacity(2 * self.splices.len() + 1);
+    ///
+    /// For what has no [`Records::Elsewhere`]: their gaps would be missing.
+    pub fn finish(self) -> Vec<Bytes> {
+        let held = |part| match part {
+            Part::Bytes(bytes) => Some(bytes),
+            Part::Gap(_) => {
+                debug_assert!(false, "a gap needs finish_parts");
+                None
+            }
+        };
+        self.finish_parts().into_iter().filter_map(held).collect()
+    }
+
+    /// As [`finish`](Writer::finish), with the gaps that the sender fills.
+    pub fn finish_parts(mut self) -> Vec<Part> {
+        let mut parts = Vec::with_capacity(2 * self.splices.len() + 1);
         let mut taken = 0;
         for (position, splice) in self.splices {
             if position > taken {
-                segments.push(self.buffer.split_to(position - taken).freeze());
+                parts.push(Part::Bytes(self.buffer.split_to(position - taken).freeze()));
                 taken = position;
             }
-            segments.push(splice);
+            parts.push(splice);
         }
         if !self.buffer.is_empty() {
-            segments.push(self.buffer.freeze());
+            parts.push(Part::Bytes(self.buffer.freeze()));
         }
-        segments
+        parts
     }
 
     /// What was written, in one piece; copies if anything was spliced.
@@ -184,13 +198,32 @@ impl Writer {
         }
     }
 
+    pub fn records(&mut self, value: &Records, flexible: bool) -> Result {
+        match value {
+            Records::Held(bytes) => self.bytes(bytes, flexible),
+            Records::Elsewhere { length } => {
+                self.length_i32(Some(*length), flexible)?;
+                self.spliced_bytes += length;
+                self.splices.push((self.buffer.len(), Part::Gap(*length)));
+                Ok(())
+            }
+        }
+    }
+
+    pub fn nullable_records(&mut self, value: Option<&Records>, flexible: bool) -> Result {
+        match value {
+            Some(value) => self.records(value, flexible),
+            None => self.length_i32(None, flexible),
+        }
+    }
+
     /// Puts the bytes here without a length; large ones are shared, not copied.
     pub fn splice(&mut self, bytes: &Bytes) {
         if bytes.len() < SPLICE_BYTES_MIN {
             self.buffer.put_slice(bytes);
         } else {
             self.spliced_bytes += bytes.len();
-            self.splices.push((self.buffer.len(), bytes.clone()));
+            self.splices.push((self.buffer.len(), Part::Bytes(bytes.clone())));
         }
     }
 
@@ -225,8 +258,14 @@ impl Writer {
         let length =
             length.map_err(|_| EncodeError::TooLong { length: field.len(), max: u32::MAX as usize })?;
         self.unsigned_varint(length);
-        for segment in field.finish() {
-            self.splice(&segment);
+        for part in field.finish_parts() {
+            match part {
+                Part::Bytes(bytes) => self.splice(&bytes),
+                gap @ Part::Gap(length) => {
+                    self.spliced_bytes += length;
+                    self.splices.push((self.buffer.len(), gap));
+                }
+            }
         }
         Ok(())
     }
@@ -277,6 +316,17 @@ mod tests {
             writer
         };
         assert_eq!(write().finish().concat(), write().finish_contiguous());
+    }
+
+    #[test]
+    fn records_from_elsewhere_leave_a_gap_where_they_belong() {
+        let mut writer = Writer::new();
+        writer.i16(1);
+        writer.records(&Records::Elsewhere { length: 300 }, true).unwrap();
+        writer.i16(2);
+        assert_eq!(writer.len(), 2 + 2 + 300 + 2);
+        let bytes = |bytes: &'static [u8]| Part::Bytes(Bytes::from_static(bytes));
+        assert_eq!(writer.finish_parts(), [bytes(&[0, 1, 0xad, 2]), Part::Gap(300), bytes(&[0, 2])]);
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl<'a> Maker<'a> {
                 }
                 out.bytes.push(0);
             }
-            Kind::String | Kind::Bytes | Kind::Records => out.bytes.push(1),
+            Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords => out.bytes.push(1),
             Kind::Uuid => out.bytes.extend([0; 16]),
             kind => {
                 let number = field.default.as_deref().map_or(0, default_number);
@@ -173,7 +173,7 @@ impl<'a> Maker<'a> {
                 length((!null).then_some(text.len()), LengthKind::Int16, flexible, out);
                 out.bytes.extend(if null { b"" } else { text.as_bytes() });
             }
-            Kind::Bytes | Kind::Records => {
+            Kind::Bytes | Kind::Records | Kind::FetchedRecords => {
                 // Now and then long enough to be spliced instead of copied.
                 let long = if self.random.below(16) == 0 { 2000 } else { 0 };
                 let bytes = vec![self.random.next() as u8; long + self.random.below(9) as usize];

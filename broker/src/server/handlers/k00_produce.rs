@@ -20,6 +20,7 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::{append_error_code, open_partition, topic_name};
 use crate::controller::is_internal;
+use crate::metrics::Waits;
 use crate::partition::{AppendError, Appended};
 
 const ZSTD_VERSION_MIN: i16 = 7;
@@ -40,7 +41,7 @@ pub(in super::super) fn handle(
     call: Call<ProduceRequest>,
 ) -> impl Future<Output = Option<ProduceResponse>> + Send + 'static {
     let version = call.version();
-    let request = call.request;
+    let (request, waits) = (call.request, call.waits);
     let acks = request.acks;
     let image = context.image();
     let transactional = request.transactional_id.is_some();
@@ -70,7 +71,7 @@ pub(in super::super) fn handle(
         })
         .collect();
     async move {
-        let responses = join_all(topics.into_iter().map(finish_topic)).await;
+        let responses = join_all(topics.into_iter().map(|topic| finish_topic(topic, &waits))).await;
         (acks != 0).then(|| ProduceResponse { responses, ..ProduceResponse::default() })
     }
 }
@@ -97,15 +98,15 @@ fn check_codec(records: &Bytes, version: i16) -> Result<(), ErrorCode> {
     }
 }
 
-async fn finish_topic(topic: StartedTopic) -> TopicProduceResponse {
+async fn finish_topic(topic: StartedTopic, waits: &Waits) -> TopicProduceResponse {
     let mut partition_responses = Vec::with_capacity(topic.partitions.len());
     for (index, started) in topic.partitions {
-        partition_responses.push(finish_partition(index, started).await);
+        partition_responses.push(finish_partition(index, started, waits).await);
     }
     TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses }
 }
 
-async fn finish_partition(index: i32, started: Started) -> PartitionProduceResponse {
+async fn finish_partition(index: i32, started: Started, waits: &Waits) -> PartitionProduceResponse {
     let refused = |code: ErrorCode, message: Option<String>| PartitionProduceResponse {
         index,
         error_code: code.code(),
@@ -117,6 +118,9 @@ async fn finish_partition(index: i32, started: Started) -> PartitionProduceRespo
         Err((code, message)) => return refused(code, message),
         Ok(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
     };
+    if let Ok(Appended { synced_in: Some(time), .. }) = &answer {
+        waits.note_fsync(*time);
+    }
     match answer {
         Err(error) => refused(append_error_code(&error), Some(error.to_string())),
         Ok(appended) => PartitionProduceResponse {

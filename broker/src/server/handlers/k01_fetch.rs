@@ -1,180 +1,285 @@
 //! Fetch (1): reads record batches, waiting for more when there are few. Versions 4 to 18.
 //!
-//! Every fetch is a full one: a session id of 0 tells the client that no session was made (KIP-227), which librdkafka
-//! never asks for anyway. Topic ids (13) are KIP-516, leader epochs KIP-320. There are no transactions yet, so
-//! read_committed reads the same and the last stable offset is the high watermark.
+//! Records are only located here; the connection sends them straight out of their files. Sessions (7) are KIP-227,
+//! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. There are no transactions
+//! yet, so read_committed reads the same and the last stable offset is the high watermark.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::select_all;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
-use ottla_protocol::wire::{Str, Uuid};
+use ottla_protocol::wire::Records;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted};
 use super::{check_epoch, leader_epoch, open_partition, topic_name};
-use crate::ids::Offset;
-use crate::log::ReadError;
-use crate::partition::Partition;
+use crate::controller::ClusterImage;
+use crate::ids::{LeaderEpoch, Offset};
+use crate::log::{DiskWait, FileRange, ReadError};
+use crate::metrics::Waits;
+use crate::partition::{Partition, now_ms};
 
 const TOPIC_ID_VERSION_MIN: i16 = 13;
+const DIVERGING_EPOCH_VERSION_MIN: i16 = 12;
 /// What one answer may hold at most, whatever the client allows (Kafka's `fetch.max.bytes`).
 const RESPONSE_BYTES_MAX: usize = 55 << 20;
 
-/// One partition of the plan: where to read, or why not.
-struct Planned {
-    index: i32,
-    from: Offset,
+/// What the request says for all partitions.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    version: i16,
     bytes_max: usize,
-    partition: Result<Partition, ErrorCode>,
+    bytes_min: usize,
+    read_committed: bool,
 }
 
-struct PlannedTopic {
-    name: Str,
-    topic_id: Uuid,
-    partitions: Vec<Planned>,
+/// One pass over what is wanted.
+#[derive(Default)]
+struct Pass {
+    answers: Vec<(FetchKey, PartitionData, Option<FileRange>)>,
+    bytes: usize,
+    failed: bool,
+    /// Some records are not in the page cache.
+    would_wait: bool,
 }
 
-pub(in super::super) async fn handle(context: Arc<Context>, call: Call<FetchRequest>) -> FetchResponse {
+pub(in super::super) async fn handle(
+    context: Arc<Context>,
+    call: Call<FetchRequest>,
+) -> (FetchResponse, Vec<FileRange>) {
     let version = call.version();
-    let request = call.request;
-    if request.session_id != 0 {
-        let error_code = ErrorCode::FetchSessionIdNotFound.code();
-        return FetchResponse { error_code, ..FetchResponse::default() };
-    }
-    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let (request, waits) = (call.request, call.waits);
+    let by_id = version >= TOPIC_ID_VERSION_MIN;
+    let begun = sessions(&context).begin(&request, by_id, now_ms().unsigned_abs());
+    let (wanted, kind) = match begun {
+        Ok(begun) => begun,
+        Err(code) => {
+            return (FetchResponse { error_code: code.code(), ..FetchResponse::default() }, Vec::new());
+        }
+    };
     let bytes_max = (request.max_bytes.max(0) as usize).min(RESPONSE_BYTES_MAX);
-    // More than an answer can hold would never come.
-    let bytes_min = (request.min_bytes.max(0) as usize).min(bytes_max);
-    let read_committed = request.isolation_level == 1;
+    let limits = Limits {
+        version,
+        bytes_max,
+        // More than an answer can hold would never come.
+        bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
+        read_committed: request.isolation_level == 1,
+    };
+    let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let wanted = Arc::new(wanted);
+    let pass = gather(&context, &wanted, limits, deadline, &waits).await;
+    respond(&context, &wanted, kind, by_id, pass)
+}
+
+fn sessions(context: &Context) -> std::sync::MutexGuard<'_, super::super::fetch_sessions::FetchSessions> {
+    context.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads until there is enough, something failed or the time is over.
+async fn gather(
+    context: &Arc<Context>,
+    wanted: &Arc<Wanted>,
+    limits: Limits,
+    deadline: Instant,
+    waits: &Waits,
+) -> Pass {
+    let mut commits: Vec<watch::Receiver<Offset>> = Vec::new();
+    let mut last_try = limits.bytes_min == 0;
     loop {
-        // Made anew for each round: a topic may have gone while its records were waited for.
-        let plan = plan(&context, &request, version);
-        // Taken before the read, so that what is committed during it ends the wait at once.
-        let mut commits: Vec<_> = plan
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .filter_map(|planned| planned.partition.as_ref().ok())
-            .map(Partition::watch_high_watermark)
-            .collect();
-        commits.iter_mut().for_each(|commits| {
-            commits.borrow_and_update();
-        });
-        let read = tokio::task::spawn_blocking(move || read(&plan, bytes_max, read_committed));
-        let Ok((responses, bytes, failed)) = read.await else {
-            let error_code = ErrorCode::UnknownServerError.code();
-            return FetchResponse { error_code, ..FetchResponse::default() };
-        };
-        if bytes >= bytes_min || failed || commits.is_empty() || Instant::now() >= deadline {
-            return FetchResponse { responses, ..FetchResponse::default() };
+        // The partitions are looked up anew for each pass: a topic may have gone while its records were waited for.
+        let mut pass = read(context, wanted, limits, DiskWait::Refused);
+        if pass.would_wait {
+            let (context, wanted) = (context.clone(), wanted.clone());
+            let reading = move || read(&context, &wanted, limits, DiskWait::Allowed);
+            pass = tokio::task::spawn_blocking(reading).await.unwrap_or_default();
+        }
+        if pass.bytes >= limits.bytes_min || pass.failed || pass.answers.is_empty() || last_try {
+            return pass;
+        }
+        if commits.is_empty() {
+            // Watched before the next pass, so that what is committed during it ends the wait at once.
+            commits = watch_commits(context, wanted);
+            last_try = commits.is_empty();
+            continue;
         }
         let any_commit = select_all(commits.iter_mut().map(|commits| Box::pin(commits.changed())));
-        let _ = tokio::time::timeout_at(deadline, any_commit).await;
+        let waits_since = Instant::now();
+        last_try = tokio::time::timeout_at(deadline, any_commit).await.is_err();
+        waits.add_wait(waits_since.elapsed());
     }
 }
 
-fn plan(context: &Context, request: &FetchRequest, version: i16) -> Vec<PlannedTopic> {
+fn watch_commits(context: &Context, wanted: &Wanted) -> Vec<watch::Receiver<Offset>> {
     let image = context.image();
-    let by_id = version >= TOPIC_ID_VERSION_MIN;
-    request
-        .topics
+    let mut commits: Vec<_> = wanted
         .iter()
-        .map(|topic| {
-            let name = topic_name(&image, by_id, &topic.topic, topic.topic_id);
-            let topic_image = name.as_ref().ok().and_then(|name| image.topic(name)).cloned();
-            let find = |asked: &FetchPartition| {
-                let name = name.as_ref().map_err(|code| *code)?;
-                let open = open_partition(context, name, asked.partition)?;
-                check_epoch(
-                    asked.current_leader_epoch,
-                    leader_epoch(topic_image.as_deref(), asked.partition),
-                )?;
-                Ok(open.partition)
-            };
-            let partitions = topic
-                .partitions
-                .iter()
-                .map(|asked| Planned {
-                    index: asked.partition,
-                    from: Offset(asked.fetch_offset),
-                    bytes_max: asked.partition_max_bytes.max(0) as usize,
-                    partition: find(asked),
-                })
-                .collect();
-            PlannedTopic { name: topic.topic.clone(), topic_id: topic.topic_id, partitions }
-        })
-        .collect()
-}
-
-/// Carries the plan out within the byte budget: the responses, their bytes, and whether any partition failed.
-fn read(
-    plan: &[PlannedTopic],
-    bytes_max: usize,
-    read_committed: bool,
-) -> (Vec<FetchableTopicResponse>, usize, bool) {
-    let mut bytes = 0;
-    let mut failed = false;
-    let responses = plan
-        .iter()
-        .map(|topic| FetchableTopicResponse {
-            topic: topic.name.clone(),
-            topic_id: topic.topic_id,
-            partitions: topic
-                .partitions
-                .iter()
-                .map(|planned| {
-                    let left = bytes_max.saturating_sub(bytes);
-                    // The very first batch is given even when it is larger than all bounds: a consumer could never
-                    // get past it otherwise (KIP-74).
-                    let data = read_partition(planned, left, bytes == 0, read_committed);
-                    bytes += data.records.as_ref().map_or(0, Bytes::len);
-                    failed |= data.error_code != ErrorCode::None.code();
-                    data
-                })
-                .collect(),
+        .filter_map(|(key, _)| {
+            let topic = topic_name(&image, !key.topic_id.is_nil(), &key.topic, key.topic_id).ok()?;
+            Some(open_partition(context, &topic, key.partition).ok()?.partition.watch_high_watermark())
         })
         .collect();
-    (responses, bytes, failed)
+    commits.iter_mut().for_each(|commits| {
+        commits.borrow_and_update();
+    });
+    commits
 }
 
-fn read_partition(planned: &Planned, left: usize, at_least_one: bool, read_committed: bool) -> PartitionData {
-    let mut data = PartitionData {
-        partition_index: planned.index,
-        high_watermark: -1,
-        records: Some(Bytes::new()),
-        aborted_transactions: read_committed.then(Vec::new),
-        ..PartitionData::default()
-    };
-    let partition = match &planned.partition {
-        Ok(partition) => partition,
-        Err(code) => {
-            data.error_code = code.code();
-            return data;
-        }
-    };
-    let high_watermark = partition.high_watermark();
-    data.high_watermark = high_watermark.0;
-    data.last_stable_offset = high_watermark.0;
-    data.log_start_offset = partition.log().log_start().0;
-    let bytes_max = planned.bytes_max.min(left);
-    match partition.log().read(planned.from, high_watermark, bytes_max, at_least_one) {
-        Ok(records) => data.records = Some(records),
-        Err(error) => {
-            let code = match error {
-                ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-                ReadError::Log(error) => {
-                    tracing::error!(partition = %partition.name(), %error, "read failed");
-                    ErrorCode::KafkaStorageError
+/// One pass within the byte budget.
+fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> Pass {
+    let image = context.image();
+    let mut pass = Pass { answers: Vec::with_capacity(wanted.len()), ..Pass::default() };
+    for (key, asked) in wanted {
+        let mut data = PartitionData {
+            partition_index: key.partition,
+            high_watermark: -1,
+            records: Some(Records::default()),
+            aborted_transactions: limits.read_committed.then(Vec::new),
+            ..PartitionData::default()
+        };
+        let left = limits.bytes_max.saturating_sub(pass.bytes);
+        let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
+        let range =
+            find(context, &image, key, asked.current_leader_epoch, limits.version).and_then(|partition| {
+                let high_watermark = partition.high_watermark();
+                data.high_watermark = high_watermark.0;
+                data.last_stable_offset = high_watermark.0;
+                data.log_start_offset = partition.log().log_start().0;
+                let from = Offset(asked.fetch_offset);
+                if limits.version >= DIVERGING_EPOCH_VERSION_MIN
+                    && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
+                {
+                    data.diverging_epoch = diverging;
+                    return Ok(None);
                 }
-            };
-            data.error_code = code.code();
+                // The very first batch is given even when it is larger than all bounds: a consumer could never get
+                // past it otherwise (KIP-74).
+                locate(&partition, from, high_watermark, bytes_max, pass.bytes == 0, wait)
+            });
+        let range = range.unwrap_or_else(|problem| {
+            match problem {
+                Problem::WouldWait => pass.would_wait = true,
+                Problem::Code(code) => {
+                    data.error_code = code.code();
+                    pass.failed = true;
+                }
+            }
+            None
+        });
+        if pass.would_wait {
+            return pass;
+        }
+        if let Some(range) = &range {
+            data.records = Some(Records::Elsewhere { length: range.len() });
+            pass.bytes += range.len();
+        }
+        // News that must not wait for records.
+        pass.failed |= data.diverging_epoch.epoch >= 0;
+        pass.answers.push((key.clone(), data, range));
+    }
+    pass
+}
+
+enum Problem {
+    WouldWait,
+    Code(ErrorCode),
+}
+
+fn find(
+    context: &Context,
+    image: &ClusterImage,
+    key: &FetchKey,
+    claimed_epoch: i32,
+    version: i16,
+) -> Result<Partition, Problem> {
+    let topic = topic_name(image, version >= TOPIC_ID_VERSION_MIN, &key.topic, key.topic_id);
+    let found = topic.and_then(|topic| {
+        let open = open_partition(context, &topic, key.partition)?;
+        let epoch = leader_epoch(image.topic(&topic).map(|topic| &**topic), key.partition);
+        check_epoch(claimed_epoch, epoch)?;
+        Ok(open.partition)
+    });
+    found.map_err(Problem::Code)
+}
+
+/// Where the reader's log and ours part, if its last record is of an epoch that ended earlier here.
+fn diverging(partition: &Partition, last_fetched_epoch: i32, from: Offset) -> Option<EpochEndOffset> {
+    if last_fetched_epoch < 0 {
+        return None;
+    }
+    let (epoch, end) = partition.end_of_epoch(LeaderEpoch(last_fetched_epoch))?;
+    (epoch.0 < last_fetched_epoch || end < from)
+        .then_some(EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
+}
+
+fn locate(
+    partition: &Partition,
+    from: Offset,
+    up_to: Offset,
+    bytes_max: usize,
+    at_least_one: bool,
+    wait: DiskWait,
+) -> Result<Option<FileRange>, Problem> {
+    let located = partition.log().locate(from, up_to, bytes_max, at_least_one, wait);
+    let located = located.and_then(|range| match (range, wait) {
+        (Some(range), DiskWait::Refused) if !range.is_cached() => Err(ReadError::WouldWait),
+        (Some(range), DiskWait::Allowed) => {
+            // Here rather than in the send, which runs on a thread that serves others.
+            if !range.is_cached() {
+                range.prefetch()?;
+            }
+            Ok(Some(range))
+        }
+        (range, _) => Ok(range),
+    });
+    located.map_err(|error| match error {
+        ReadError::WouldWait => Problem::WouldWait,
+        ReadError::OutOfRange { .. } => Problem::Code(ErrorCode::OffsetOutOfRange),
+        ReadError::Log(error) => {
+            tracing::error!(partition = %partition.name(), %error, "read failed");
+            Problem::Code(ErrorCode::KafkaStorageError)
+        }
+    })
+}
+
+/// Makes the response of what was read, and of what the session says its reader knows already.
+fn respond(
+    context: &Context,
+    wanted: &Wanted,
+    kind: FetchKind,
+    by_id: bool,
+    pass: Pass,
+) -> (FetchResponse, Vec<FileRange>) {
+    let files = pass.answers.iter().filter_map(|(_, _, range)| range.clone()).collect();
+    let answers: Vec<_> = pass.answers.into_iter().map(|(key, data, _)| (key, data)).collect();
+    let now = now_ms().unsigned_abs();
+    let (session_id, answers) = match kind {
+        FetchKind::Sessionless => (0, answers),
+        FetchKind::New => {
+            let id = sessions(context).create(wanted, &answers, by_id, rand::random(), now);
+            (id, answers)
+        }
+        // What has records is always news, so the files stay in line.
+        FetchKind::Incremental(id) => (id, sessions(context).news(id, answers)),
+    };
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    for (key, data) in answers {
+        match responses.last_mut() {
+            Some(topic) if topic.topic == key.topic && topic.topic_id == key.topic_id => {
+                topic.partitions.push(data);
+            }
+            _ => responses.push(FetchableTopicResponse {
+                topic: key.topic,
+                topic_id: key.topic_id,
+                partitions: vec![data],
+            }),
         }
     }
-    data
+    (FetchResponse { session_id, responses, ..FetchResponse::default() }, files)
 }
