@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::controller::{
     Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdBlock, TopicRules,
@@ -18,7 +18,7 @@ use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::{LogConfig, LogError};
 use crate::metrics::Metrics;
 use crate::offsets_log::OffsetsLog;
-use crate::partition::{LogDir, LogDirError, Partition, Partitions};
+use crate::partition::{LogDir, LogDirError, Partition, Partitions, keep_houses};
 use crate::server::{BrokerConfig, Context, FetchSessions, InProcess, Listener, RequestMemory};
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
@@ -60,7 +60,8 @@ pub struct Broker {
     metadata: Partition,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    checkpointing: JoinHandle<()>,
+    /// What is done now and then.
+    chores: JoinSet<()>,
 }
 
 impl Broker {
@@ -71,10 +72,9 @@ impl Broker {
             .await
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let address = listener.address();
-        let (dir, node_id) = (config.data_dir.clone(), config.node_id);
         let metrics = Metrics::new();
-        let sync_seconds = metrics.sync_seconds.clone();
-        let opening = tokio::task::spawn_blocking(move || open(&dir, node_id, sync_seconds));
+        let (opened, sync_seconds) = (config.clone(), metrics.sync_seconds.clone());
+        let opening = tokio::task::spawn_blocking(move || open(&opened, sync_seconds));
         let (log_dir, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
         let partitions = Arc::new(Partitions::new(log_dir.clone()));
         let rules = TopicRules {
@@ -107,9 +107,11 @@ impl Broker {
         });
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(listener.run(context.clone(), stopped));
-        let checkpointing = tokio::spawn(save_recovery_points(log_dir.clone()));
+        let mut chores = JoinSet::new();
+        chores.spawn(save_checkpoints(log_dir.clone()));
+        chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         tracing::info!(node_id = %context.node_id(), %address, "broker serves");
-        Ok(Broker { context, address, log_dir, metadata, stop, serving, checkpointing })
+        Ok(Broker { context, address, log_dir, metadata, stop, serving, chores })
     }
 
     /// Where clients connect.
@@ -133,11 +135,11 @@ impl Broker {
     }
 
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
-    pub async fn shutdown(self) -> Result<(), LogError> {
+    pub async fn shutdown(mut self) -> Result<(), LogError> {
         let _ = self.stop.send(true);
         let _ = self.serving.await;
         self.context.groups.close().await;
-        self.checkpointing.abort();
+        self.chores.shutdown().await;
         let partitions = self.context.partitions.close().await;
         // After the partitions, whose closing no change of the cluster may overtake.
         self.metadata.close().await?;
@@ -146,7 +148,7 @@ impl Broker {
         let marking = move || match all_closed {
             true => log_dir.mark_clean(),
             // A partition that is offline was not recovered: the next start must try, and trust nothing.
-            false => log_dir.save_recovery_points(),
+            false => log_dir.save_checkpoints(),
         };
         let marked = tokio::task::spawn_blocking(marking).await;
         tracing::info!("broker stopped");
@@ -170,25 +172,22 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
     }
 }
 
-fn open(
-    dir: &std::path::Path,
-    node_id: crate::ids::NodeId,
-    sync_seconds: Histogram,
-) -> Result<(Arc<LogDir>, Partition), StartError> {
-    let log_dir = LogDir::open(dir, node_id, sync_seconds)?;
-    // One decision is one batch, however many partitions it makes.
-    let config = LogConfig { max_message_bytes: i32::MAX as usize, ..LogConfig::default() };
+fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDir>, Partition), StartError> {
+    let log_dir = LogDir::open(&config.data_dir, config.node_id, config.housekeeping.clone(), sync_seconds)?;
+    // One decision is one batch, however many partitions it makes. Nothing decided is ever forgotten.
+    let log_config =
+        LogConfig { max_message_bytes: i32::MAX as usize, deleted: false, ..LogConfig::default() };
     let name = TopicPartition::new(METADATA_TOPIC, 0);
-    let metadata = log_dir.open_partition(name, config, LeaderEpoch(0))?;
+    let metadata = log_dir.open_partition(name, log_config, LeaderEpoch(0))?;
     Ok((Arc::new(log_dir), metadata))
 }
 
-async fn save_recovery_points(log_dir: Arc<LogDir>) {
+async fn save_checkpoints(log_dir: Arc<LogDir>) {
     let mut ticks = tokio::time::interval(RECOVERY_POINT_INTERVAL);
     loop {
         ticks.tick().await;
         let saving = log_dir.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || saving.save_recovery_points()).await {
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || saving.save_checkpoints()).await {
             // An old recovery point is a right one; the next tick tries again.
             tracing::warn!(%error, "recovery points were not saved");
         }

@@ -360,6 +360,10 @@ fn read_value(field: &Field, nullable: bool, flexible: &str) -> String {
         return format!("r.{prefix}array({flexible}, {bytes_min}, {reader})?");
     }
     match &field.kind {
+        // A byte below zero says that there is none.
+        Kind::Struct(name) if nullable => {
+            format!("if r.i8()? < 0 {{ None }} else {{ Some({name}::decode(r, version)?) }}")
+        }
         Kind::Struct(name) => format!("{name}::decode(r, version)?"),
         kind @ (Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords) => {
             format!("r.{prefix}{}({flexible})?", method(kind))
@@ -487,6 +491,9 @@ fn write_value(field: &Field, flexible: &str) -> String {
         };
     }
     match &field.kind {
+        Kind::Struct(_) if nullable => format!(
+            "match &self.{name} {{ Some(there) => {{ w.i8(1); there.encode(w, version)?; }} None => w.i8(-1), }}"
+        ),
         Kind::Struct(_) => format!("self.{name}.encode(w, version)?;"),
         kind @ (Kind::String | Kind::Bytes | Kind::Records | Kind::FetchedRecords) => {
             if nullable {

@@ -99,6 +99,7 @@ impl File {
                     4
                 }
             }
+            Kind::Struct(_) if field.nullable_from.is_some() => 1,
             Kind::Struct(name) => self.find(name).map_or(1, |of| self.struct_bytes_min_at(of, version)),
             kind => kind.bytes_min(flexible),
         }

@@ -51,10 +51,15 @@ const ONLY_THEIRS: [&str; 3] = [
     ", ongoing_txn_producer_id: -1, ongoing_txn_producer_epoch: -1",
 ];
 
+/// Structures of a response that there have the names of other ones of the request.
+const RENAMED: [(&str, &str); 2] =
+    [("DescribedQuorumTopic {", "TopicData {"), ("DescribedQuorum {", "PartitionData {")];
+
 /// Both print a field as `name: value`, so that two fields in the wrong places show. A nullable field that the
 /// version lacks is null here and empty there; that nulls on the wire agree is proved by the bytes.
 fn comparable(message: &impl Debug) -> String {
     let text = ONLY_THEIRS.iter().fold(format!("{message:?}"), |text, only| text.replace(only, ""));
+    let text = RENAMED.iter().fold(text, |text, (ours, theirs)| text.replace(ours, theirs));
     ["Some(\"\")", "Some([])", "Some(b\"\")"].iter().fold(text, |text, empty| text.replace(empty, "None"))
 }
 

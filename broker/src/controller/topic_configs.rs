@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ottla_protocol::records::Compression;
+
 use crate::log::LogConfig;
 
 /// The type of a config's value. The numbers are those of DescribeConfigs.
@@ -195,11 +197,32 @@ impl TopicConfigs<'_> {
 
     /// What the log needs to know.
     pub fn log_config(&self) -> LogConfig {
+        let has_policy =
+            |wanted| self.value("cleanup.policy").split(',').any(|policy| policy.trim() == wanted);
         LogConfig {
             segment_bytes: self.number("segment.bytes") as u32,
+            segment_ms: self.number("segment.ms"),
+            segment_jitter_ms: self.number("segment.jitter.ms"),
             max_message_bytes: self.number("max.message.bytes") as usize,
             log_append_time: self.value("message.timestamp.type") == "LogAppendTime",
-            compacted: self.value("cleanup.policy").split(',').any(|policy| policy.trim() == "compact"),
+            timestamp_before_max_ms: self.number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: self.number("message.timestamp.after.max.ms"),
+            compression: match self.value("compression.type") {
+                "uncompressed" => Some(Compression::None),
+                "gzip" => Some(Compression::Gzip),
+                "snappy" => Some(Compression::Snappy),
+                "lz4" => Some(Compression::Lz4),
+                "zstd" => Some(Compression::Zstd),
+                _ => None,
+            },
+            deleted: has_policy("delete"),
+            retention_ms: Some(self.number("retention.ms")).filter(|retention| *retention >= 0),
+            retention_bytes: u64::try_from(self.number("retention.bytes")).ok(),
+            compacted: has_policy("compact"),
+            delete_retention_ms: self.number("delete.retention.ms"),
+            min_compaction_lag_ms: self.number("min.compaction.lag.ms"),
+            max_compaction_lag_ms: self.number("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: self.value("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
         }
     }
 

@@ -91,6 +91,15 @@ impl LeaderEpochs {
         Some((*found, end))
     }
 
+    /// Forgets epochs that ended before the log now begins.
+    pub fn begin_at(&mut self, log_start: Offset) {
+        let after = self.entries.partition_point(|(_, start)| *start <= log_start);
+        self.entries.drain(..after.saturating_sub(1));
+        if let Some((_, start)) = self.entries.first_mut() {
+            *start = (*start).max(log_start);
+        }
+    }
+
     /// Forgets epochs that began at or after `end`.
     pub fn truncate(&mut self, end: Offset) {
         self.entries.retain(|(_, start)| *start < end);
@@ -118,6 +127,15 @@ mod tests {
         assert_eq!(end(2), Some((LeaderEpoch(1), Offset(10))));
         assert_eq!(end(3), Some((LeaderEpoch(3), Offset(25))));
         assert_eq!(end(9), Some((LeaderEpoch(5), Offset(40))));
+    }
+
+    #[test]
+    fn epochs_before_the_log_start_are_forgotten() {
+        let mut epochs = epochs(&[(1, 0), (3, 10), (5, 25)]);
+        epochs.begin_at(Offset(12));
+        assert_eq!(epochs.entries, [(LeaderEpoch(3), Offset(12)), (LeaderEpoch(5), Offset(25))]);
+        epochs.begin_at(Offset(25));
+        assert_eq!(epochs.entries, [(LeaderEpoch(5), Offset(25))]);
     }
 
     #[test]

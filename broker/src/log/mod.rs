@@ -17,6 +17,8 @@
 //! ```
 
 mod checkpoint;
+mod compact;
+mod config;
 mod index;
 mod leader_epochs;
 mod partition_log;
@@ -24,7 +26,9 @@ mod producer_state;
 mod range;
 mod read;
 mod recover;
+mod retain;
 mod segment;
+mod swap;
 #[cfg(test)]
 mod tests;
 
@@ -36,12 +40,16 @@ use thiserror::Error;
 
 pub use checkpoint::{OffsetCheckpoint, write_file_durably};
 pub(crate) use checkpoint::{create_dir_durably, sync_dir};
+pub use compact::Compaction;
+pub use config::LogConfig;
 pub use leader_epochs::LeaderEpochs;
 pub(crate) use partition_log::path_aside;
-pub use partition_log::{AppendInfo, DirtySegment, LogConfig, PartitionLog};
+pub use partition_log::{AppendInfo, DirtySegment, PartitionLog};
 pub use producer_state::{ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
 pub use range::FileRange;
 pub use read::{LogReader, ReadError, TimestampOffset};
+pub use recover::Known;
+pub use retain::Removed;
 pub use segment::DiskWait;
 
 use crate::ids::Offset;
@@ -63,6 +71,16 @@ pub enum LogError {
     /// A producer's batch is not valid.
     #[error("invalid batch: {0}")]
     Batch(#[from] BatchError),
+    /// A producer's timestamp is further from the broker's clock than the topic allows.
+    #[error("timestamp {timestamp_ms} is outside {min_ms}..={max_ms}")]
+    Timestamp {
+        /// Of a record, milliseconds since the epoch.
+        timestamp_ms: i64,
+        /// The oldest that is taken.
+        min_ms: i64,
+        /// The newest that is taken.
+        max_ms: i64,
+    },
     /// A batch is larger than the topic allows.
     #[error("batch of {size} bytes is larger than max.message.bytes={max}")]
     TooLarge {

@@ -11,6 +11,7 @@ use ottla_protocol::records::{Batch, BatchHeader, patch_log_append_time};
 
 use super::LogError;
 use super::checkpoint::{sync_dir, write_file_durably};
+use super::config::LogConfig;
 use super::index::{index_path, log_path, time_index_path};
 use super::leader_epochs::LeaderEpochs;
 use super::producer_state::{ProducerStates, ProducerUndo, SequenceCheck};
@@ -25,30 +26,6 @@ const PATCHED_LEN: usize = 16;
 const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 /// Half of what one vectored write may take (`IOV_MAX` is 1024; a batch is two slices).
 const BATCHES_PER_WRITE: usize = 512;
-
-/// What a topic's config says about its logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// `segment.bytes`: a segment is rolled before it grows past this.
-    pub segment_bytes: u32,
-    /// `max.message.bytes`: the largest batch taken.
-    pub max_message_bytes: usize,
-    /// `message.timestamp.type=LogAppendTime`.
-    pub log_append_time: bool,
-    /// `cleanup.policy` has `compact`: records need keys.
-    pub compacted: bool,
-}
-
-impl Default for LogConfig {
-    fn default() -> LogConfig {
-        LogConfig {
-            segment_bytes: 1 << 30,
-            max_message_bytes: 1_048_588,
-            log_append_time: false,
-            compacted: false,
-        }
-    }
-}
 
 /// Where a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +54,10 @@ pub struct PartitionLog {
     pub(super) dirty_dirs: Vec<PathBuf>,
     /// The files do not hold what a clean start expects: a close has something to do.
     pub(super) changed: bool,
+    /// Of the first batch of the active segment that this writer appended or saw, milliseconds since the epoch.
+    pub(super) first_timestamp_ms: Option<i64>,
+    /// Of `segment.jitter.ms`, drawn once for this log.
+    pub(super) jitter_ms: i64,
 }
 
 /// A batch that passed its checks and waits for its bytes to be written.
@@ -98,6 +79,13 @@ struct Pending {
 impl Pending {
     fn at(next: Offset) -> Pending {
         Pending { placed: Vec::new(), bytes: 0, next }
+    }
+}
+
+pub(super) fn drawn_jitter(config: &LogConfig) -> i64 {
+    match config.segment_jitter_ms.min(config.segment_ms) {
+        jitter @ 1.. => rand::random_range(0..=jitter),
+        _ => 0,
     }
 }
 
@@ -166,7 +154,13 @@ impl PartitionLog {
 
     /// Replaces the config; it holds from the next append.
     pub fn set_config(&mut self, config: LogConfig) {
+        self.jitter_ms = drawn_jitter(&config);
         self.config = config;
+    }
+
+    /// Forgets idempotent producers that wrote nothing since a time, milliseconds since the epoch.
+    pub fn forget_producers_before(&mut self, time_ms: i64) {
+        self.producers.forget_before(time_ms);
     }
 
     /// Appends batches, each the whole `records` field of one producer's request, in order and with one write per
@@ -220,10 +214,11 @@ impl PartitionLog {
         pending: &mut Pending,
     ) -> Result<AppendInfo, LogError> {
         let size = batch.bytes.len();
-        if self.must_roll(size + pending.bytes, pending.next, &batch.header) {
+        if self.must_roll(size + pending.bytes, pending.next, &batch.header)? {
             self.write(pending)?;
             self.roll(pending.next)?;
         }
+        self.first_timestamp_ms.get_or_insert(batch.header.max_timestamp_ms);
         let mut header = batch.header;
         header.base_offset = pending.next.0;
         header.leader_epoch = leader_epoch.0;
@@ -292,12 +287,21 @@ impl PartitionLog {
             return Err(LogError::Invalid("an idempotent batch needs an epoch and a sequence"));
         }
         header.compression()?;
+        self.check_timestamps(&batch, now_ms)?;
         if self.config.compacted {
             for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
                 if record?.key.is_none() {
                     return Err(LogError::Invalid("a compacted topic takes no record without a key"));
                 }
             }
+        }
+        if let Some(codec) = self.config.compression.filter(|codec| batch.header.compression() != Ok(*codec))
+        {
+            let bytes = batch.recompress(codec, DECOMPRESSED_BYTES_MAX)?;
+            if bytes.len() > self.config.max_message_bytes {
+                return Err(LogError::TooLarge { size: bytes.len(), max: self.config.max_message_bytes });
+            }
+            batch = Batch::parse(&bytes)?;
         }
         if self.config.log_append_time {
             let mut stamped = BytesMut::from(&batch.bytes[..]);
@@ -307,17 +311,58 @@ impl PartitionLog {
         Ok(batch)
     }
 
-    fn active(&self) -> Arc<Segment> {
+    /// A producer's clock may differ from ours only so far. The newest timestamp stands in the header; for the oldest
+    /// the records are read, where the topic has a bound for it.
+    fn check_timestamps(&self, batch: &Batch, now_ms: i64) -> Result<(), LogError> {
+        if self.config.log_append_time {
+            return Ok(());
+        }
+        let min_ms = now_ms.saturating_sub(self.config.timestamp_before_max_ms);
+        let max_ms = now_ms.saturating_add(self.config.timestamp_after_max_ms);
+        let check = |timestamp_ms: i64| match timestamp_ms >= 0 && !(min_ms..=max_ms).contains(&timestamp_ms)
+        {
+            true => Err(LogError::Timestamp { timestamp_ms, min_ms, max_ms }),
+            false => Ok(()),
+        };
+        check(batch.header.max_timestamp_ms)?;
+        if self.config.timestamp_before_max_ms < i64::MAX {
+            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
+                check(record?.timestamp_ms)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn active(&self) -> Arc<Segment> {
         let segments = unpoison(self.shared.segments.read());
         segments.last().cloned().unwrap_or_else(|| unreachable!("a log always has an active segment"))
     }
 
-    fn must_roll(&self, bytes_more: usize, next: Offset, header: &BatchHeader) -> bool {
+    fn must_roll(&mut self, bytes_more: usize, next: Offset, header: &BatchHeader) -> Result<bool, LogError> {
         let active = self.active();
+        if self.first_timestamp_ms.is_none()
+            && let Some(first) = active.header_at(0, active.size())?
+        {
+            self.first_timestamp_ms = Some(first.max_timestamp_ms);
+        }
+        let is_old = self
+            .first_timestamp_ms
+            .is_some_and(|first| header.max_timestamp_ms.saturating_sub(first) > self.segment_age_max_ms());
         let last = next.0 + i64::from(header.last_offset_delta);
         let full = active.size() as usize + bytes_more > self.config.segment_bytes as usize;
         let offset_overflows = last - active.base_offset.0 > i64::from(i32::MAX);
-        (full && next > active.base_offset) || offset_overflows
+        Ok(((full || is_old) && next > active.base_offset) || offset_overflows)
+    }
+
+    /// How old the first record of a segment may get before the segment is closed, milliseconds.
+    fn segment_age_max_ms(&self) -> i64 {
+        let config = &self.config;
+        let age = if config.compacted {
+            config.segment_ms.min(config.max_compaction_lag_ms)
+        } else {
+            config.segment_ms
+        };
+        age.saturating_sub(self.jitter_ms)
     }
 
     /// Writes what waits to the active segment and publishes it. On error nothing is published.
@@ -363,7 +408,7 @@ impl PartitionLog {
     }
 
     /// Closes the active segment and opens the next at `base_offset`.
-    fn roll(&mut self, base_offset: Offset) -> Result<(), LogError> {
+    pub(super) fn roll(&mut self, base_offset: Offset) -> Result<(), LogError> {
         let active = self.active();
         active.cut(active.size())?;
         // The cut must be durable before a record of the next segment is: a crash must not find room between them.
@@ -377,6 +422,7 @@ impl PartitionLog {
         let next = Segment::open(&self.dir, base_offset, true)?;
         self.dirty_dirs.push(self.dir.clone());
         unpoison(self.shared.segments.write()).push(Arc::new(next));
+        self.first_timestamp_ms = None;
         tracing::debug!(dir = %self.dir.display(), %base_offset, "rolled a segment");
         Ok(())
     }

@@ -176,6 +176,18 @@ impl ProducerStates {
         }
     }
 
+    /// The last offset of each producer.
+    pub fn last_offsets(&self) -> impl Iterator<Item = Offset> {
+        self.producers.values().filter_map(|state| state.batches.back()).map(|batch| batch.last_offset)
+    }
+
+    /// Forgets producers whose last batch is older than a time, milliseconds since the epoch
+    /// (`producer.id.expiration.ms`).
+    pub fn forget_before(&mut self, time_ms: i64) {
+        let is_recent = |batch: &BatchMetadata| batch.timestamp_ms >= time_ms || batch.timestamp_ms < 0;
+        self.producers.retain(|_, state| state.batches.back().is_some_and(is_recent));
+    }
+
     /// How many producers are known.
     pub fn len(&self) -> usize {
         self.producers.len()

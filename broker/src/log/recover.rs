@@ -11,44 +11,67 @@ use ottla_protocol::records::BatchHeader;
 
 use super::LogError;
 use super::checkpoint::sync_dir;
+use super::config::LogConfig;
 use super::index::SegmentIndex;
 use super::leader_epochs::LeaderEpochs;
-use super::partition_log::{LogConfig, PartitionLog};
+use super::partition_log::{PartitionLog, drawn_jitter};
 use super::producer_state::ProducerStates;
 use super::read::Shared;
 use super::segment::{Segment, unpoison};
+use super::swap;
 use crate::ids::{LeaderEpoch, Offset};
+
+/// What is known of a log's files before they are opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The offset up to which the files are known to be whole: `None` after a clean shutdown (everything), else the
+    /// recovery point.
+    pub trusted_to: Option<Offset>,
+    /// Records below this were deleted, though the segment that holds them may still be there.
+    pub log_start: Offset,
+    /// Compaction may have left gaps below this.
+    pub cleaned_to: Offset,
+}
+
+impl From<Option<Offset>> for Known {
+    fn from(trusted_to: Option<Offset>) -> Known {
+        Known { trusted_to, ..Known::default() }
+    }
+}
 
 impl PartitionLog {
     /// Opens the log in `dir`, creating it when it is not there.
     ///
-    /// `trusted_to` is the offset up to which the files are known to be whole: `None` after a clean shutdown
-    /// (everything), else the recovery point. The batches at and past it are checked by length, order and CRC; the
-    /// log ends at the first that fails. Where a batch is missing before it the disk has lost what it had confirmed:
-    /// that is an error, and nothing is cut.
+    /// The batches past what is trusted are checked by length, order and CRC; the log ends at the first that fails.
+    /// Where a batch is missing before it the disk has lost what it had confirmed: that is an error, and nothing is
+    /// cut. Only compaction leaves gaps between batches, and only in what is trusted.
     ///
     /// What the files hold must be on disk already, see `LogDir::open`.
-    pub fn open(dir: &Path, config: LogConfig, trusted_to: Option<Offset>) -> Result<PartitionLog, LogError> {
+    pub fn open(dir: &Path, config: LogConfig, known: impl Into<Known>) -> Result<PartitionLog, LogError> {
+        let known = known.into();
+        let trusted_to = known.trusted_to;
         let mut dirty_dirs = Vec::new();
         if !dir.exists() {
             fs::create_dir_all(dir).map_err(LogError::io("create", dir))?;
             dirty_dirs.extend(dir.parent().map(Path::to_owned));
         }
+        swap::finish(dir)?;
         let mut bases = base_offsets(dir)?;
         if bases.is_empty() {
             Segment::open(dir, Offset::ZERO, true)?;
             dirty_dirs.push(dir.to_owned());
             bases.push(Offset::ZERO);
         }
-        let log_start = bases.first().copied().unwrap_or_default();
+        let first = bases.first().copied().unwrap_or_default();
         let mut recovery = Recovery {
             dir,
             producers: ProducerStates::default(),
             // Producers are known up to here; batches before it need no walk for their sake.
-            producers_from: log_start,
+            producers_from: first,
             leader_epochs: LeaderEpochs::load(dir),
-            next: log_start,
+            next: first,
             trusted_to,
+            gaps_below: if config.compacted { Offset(i64::MAX) } else { known.cleaned_to },
         };
         recovery.load_snapshot();
         let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len());
@@ -69,11 +92,13 @@ impl PartitionLog {
         if remove_snapshots_past(dir, recovery.next) || torn {
             sync_dir(dir)?;
         }
+        let log_start = first.max(known.log_start.min(recovery.next));
         let shared = Shared {
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(recovery.next.0),
             segments: RwLock::new(segments),
         };
+        let jitter_ms = drawn_jitter(&config);
         Ok(PartitionLog {
             dir: dir.to_owned(),
             config,
@@ -82,7 +107,9 @@ impl PartitionLog {
             leader_epochs: recovery.leader_epochs,
             dirty: Vec::new(),
             dirty_dirs,
-            changed: trusted_to.is_some() && recovery.next > log_start,
+            changed: trusted_to.is_some() && recovery.next > first,
+            first_timestamp_ms: None,
+            jitter_ms,
         })
     }
 }
@@ -93,8 +120,10 @@ struct Recovery<'a> {
     producers_from: Offset,
     leader_epochs: LeaderEpochs,
     next: Offset,
-    /// As in [`PartitionLog::open`].
+    /// As in [`Known`].
     trusted_to: Option<Offset>,
+    /// Compaction may have left gaps below this, as far as the files are trusted.
+    gaps_below: Offset,
 }
 
 impl Recovery<'_> {
@@ -141,6 +170,10 @@ impl Recovery<'_> {
             Some(next) => self.trusted_to.map_or(next, |point| next.min(point)),
             None => self.trusted_to.unwrap_or(self.producers_from),
         };
+        if let Some(next) = next_base.filter(|next| self.may_have_gap_before(*next) && rest == 0) {
+            self.next = next;
+            return Ok(false);
+        }
         if self.next < whole_to || (self.trusted_to.is_none() && !preallocated) {
             return Err(LogError::Corrupt {
                 path: segment.path.clone(),
@@ -181,14 +214,20 @@ impl Recovery<'_> {
         Ok(0)
     }
 
+    /// Whether the batch that begins at or ends before `offset` may follow a gap.
+    fn may_have_gap_before(&self, offset: Offset) -> bool {
+        offset <= self.gaps_below && self.trusted_to.is_none_or(|point| offset <= point)
+    }
+
     /// Walks batches from `position`, noting each; gives the position after the last good one.
     fn walk(&mut self, segment: &Segment, mut position: u32) -> Result<u32, LogError> {
         let size = segment.size();
         let mut buffer = Vec::new();
         while let Some(header) = segment.header_at(position, size)? {
-            if header.base_offset != self.next.0
-                || header.base_offset - segment.base_offset.0 > i64::from(i32::MAX)
-            {
+            let follows = header.base_offset == self.next.0
+                || (header.base_offset > self.next.0
+                    && self.may_have_gap_before(Offset(header.next_offset())));
+            if !follows || header.base_offset - segment.base_offset.0 > i64::from(i32::MAX) {
                 break;
             }
             let must_check = self.trusted_to.is_some_and(|point| header.next_offset() > point.0);

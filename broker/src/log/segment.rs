@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::records::{BatchHeader, HEADER_LEN};
@@ -48,7 +49,12 @@ pub(super) fn unpoison<T>(result: Result<T, std::sync::PoisonError<T>>) -> T {
 impl Segment {
     /// Opens or creates the file; `index` describes what it holds.
     pub fn open(dir: &Path, base_offset: Offset, create: bool) -> Result<Segment, LogError> {
-        let path = log_path(dir, base_offset);
+        Segment::at(&log_path(dir, base_offset), base_offset, create)
+    }
+
+    /// As [`open`](Segment::open), of a file by any name.
+    pub fn at(path: &Path, base_offset: Offset, create: bool) -> Result<Segment, LogError> {
+        let path = path.to_owned();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -126,6 +132,13 @@ impl Segment {
         self.allocated.store(u64::from(size), Ordering::Relaxed);
         self.set_size(size);
         Ok(())
+    }
+
+    /// When the file was last written, milliseconds since the epoch.
+    pub fn modified_ms(&self) -> i64 {
+        let modified = self.file.metadata().and_then(|metadata| metadata.modified()).ok();
+        let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+        since.map_or(i64::MAX, |since| since.as_millis() as i64)
     }
 
     /// Makes everything written so far durable.

@@ -1,27 +1,27 @@
 //! A log dir: the folder that holds partitions' folders, its identity, lock and checkpoints, and what it takes to
 //! open all of them after a clean or an unclean stop.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::committer::Committer;
+use super::housekeeping::HousekeepingConfig;
 use super::owner::Partition;
-use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use super::points::{Checkpoints, Points};
+use crate::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::log::{
-    LogConfig, LogError, OffsetCheckpoint, PartitionLog, create_dir_durably, sync_dir, write_file_durably,
+    Known, LogConfig, LogError, PartitionLog, create_dir_durably, sync_dir, write_file_durably,
 };
 
 const META_PROPERTIES: &str = "meta.properties";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
-const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const LOCK: &str = ".lock";
 
 /// Why a data directory cannot be used. Each says what to do.
@@ -76,15 +76,20 @@ pub struct LogDir {
     pub directory_id: Uuid,
     committer: Committer,
     was_clean: bool,
-    points: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
-    saved_points: Mutex<BTreeMap<TopicPartition, Offset>>,
+    checkpoints: Arc<Checkpoints>,
+    housekeeping: HousekeepingConfig,
     next_key: AtomicU64,
     lock: File,
 }
 
 impl LogDir {
     /// Opens or creates the directory and takes its lock. `sync_seconds` hears how long group commits take.
-    pub fn open(path: &Path, node_id: NodeId, sync_seconds: Histogram) -> Result<LogDir, LogDirError> {
+    pub fn open(
+        path: &Path,
+        node_id: NodeId,
+        housekeeping: HousekeepingConfig,
+        sync_seconds: Histogram,
+    ) -> Result<LogDir, LogDirError> {
         let unusable = |source| LogDirError::Unusable { path: path.to_owned(), source };
         create_dir_durably(path).map_err(unusable)?;
         let lock = File::options()
@@ -108,15 +113,14 @@ impl LogDir {
             // durable, so it is made so first.
             sync_file_system(&lock).map_err(unusable)?;
         }
-        let points = OffsetCheckpoint::load(&path.join(RECOVERY_POINTS)).offsets;
         Ok(LogDir {
             path: path.to_owned(),
             cluster_id,
             directory_id,
             committer: Committer::start(sync_seconds).map_err(unusable)?,
             was_clean,
-            saved_points: Mutex::new(points.clone()),
-            points: Arc::new(Mutex::new(points)),
+            checkpoints: Arc::new(Checkpoints::load(path)),
+            housekeeping,
             next_key: AtomicU64::new(0),
             lock,
         })
@@ -134,18 +138,13 @@ impl LogDir {
         config: LogConfig,
         leader_epoch: LeaderEpoch,
     ) -> Result<Partition, LogError> {
-        let trusted_to = match self.was_clean {
-            true => None,
-            false => Some(self.points().get(&name).copied().unwrap_or_default()),
-        };
-        let log = PartitionLog::open(&self.path.join(name.to_string()), config, trusted_to)?;
-        let points = self.points.clone();
-        let own_name = name.clone();
-        let recovery_point = Box::new(move |offset| {
-            points.lock().unwrap_or_else(PoisonError::into_inner).insert(own_name.clone(), offset);
-        });
+        let points = Points::new(name.clone(), self.checkpoints.clone());
+        let known =
+            Known { trusted_to: points.known().trusted_to.filter(|_| !self.was_clean), ..points.known() };
+        let log = PartitionLog::open(&self.path.join(name.to_string()), config, known)?;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        Ok(Partition::start(name, key, log, leader_epoch, self.committer.clone(), recovery_point))
+        let (committer, housekeeping) = (self.committer.clone(), self.housekeeping.clone());
+        Ok(Partition::start(name, key, log, leader_epoch, committer, points, housekeeping))
     }
 
     /// Partitions that have a folder here.
@@ -175,33 +174,23 @@ impl LogDir {
         Ok(())
     }
 
-    fn points(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Offset>> {
-        self.points.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Writes what the next start must know of the partitions, if it changed. Blocking; called every few seconds and at
+    /// the end.
+    pub fn save_checkpoints(&self) -> Result<(), LogError> {
+        self.checkpoints.save()
     }
 
-    /// Writes the recovery points if any moved. Blocking; called every few seconds and at the end.
-    pub fn save_recovery_points(&self) -> Result<(), LogError> {
-        // Taken first, so that of two calls the later one writes the later points.
-        let mut saved = self.saved_points.lock().unwrap_or_else(PoisonError::into_inner);
-        let offsets = self.points().clone();
-        if *saved != offsets {
-            OffsetCheckpoint { offsets: offsets.clone() }.save(&self.path.join(RECOVERY_POINTS))?;
-            *saved = offsets;
-        }
-        Ok(())
-    }
-
-    /// Forgets the recovery points of partitions that are gone, durably: a later topic of the same name must not be
+    /// Forgets what is remembered of partitions that are gone, durably: a later topic of the same name must not be
     /// trusted up to where an earlier one was. Blocking.
-    pub fn keep_recovery_points(&self, is_there: impl Fn(&TopicPartition) -> bool) -> Result<(), LogError> {
-        self.points().retain(|name, _| is_there(name));
-        self.save_recovery_points()
+    pub fn keep_checkpoints(&self, is_there: impl Fn(&TopicPartition) -> bool) -> Result<(), LogError> {
+        self.checkpoints.keep(is_there);
+        self.checkpoints.save()
     }
 
     /// Leaves word for the next start that every log was closed, and gives the lock back: tasks that still hold this
     /// value have nothing left to write.
     pub fn mark_clean(&self) -> Result<(), LogError> {
-        self.save_recovery_points()?;
+        self.save_checkpoints()?;
         write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")?;
         rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock)
             .map_err(|errno| LogError::io("unlock", self.path.join(LOCK))(errno.into()))

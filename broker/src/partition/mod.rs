@@ -5,13 +5,16 @@
 //! [`Committer`] → `Synced` → the leader's parked answers. Readers go to the log directly, below the high watermark.
 
 mod committer;
+mod housekeeping;
 mod log_dir;
 mod owner;
+mod points;
 mod registry;
 
 pub use committer::Committer;
+pub use housekeeping::{HousekeepingConfig, keep_houses};
 pub use log_dir::{LogDir, LogDirError};
-pub use owner::{AppendError, Appended, Partition};
+pub use owner::{AppendError, Appended, OutOfRange, Partition};
 pub use registry::{OpenPartition, Partitions};
 
 pub(crate) use owner::now_ms;

@@ -9,6 +9,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committer::{Committer, SyncRequest};
+use super::housekeeping::{Done, HousekeepingConfig};
+use super::points::Points;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::log::{AppendInfo, LogConfig, LogError, LogReader, PartitionLog};
 use crate::replica::{AckId, Effect, Event, Leader};
@@ -44,6 +46,11 @@ impl Appended {
     }
 }
 
+/// The offset is not between the log start and the high watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the offset is out of range")]
+pub struct OutOfRange;
+
 /// Why a batch was not appended.
 #[derive(Debug, Error)]
 pub enum AppendError {
@@ -55,7 +62,7 @@ pub enum AppendError {
     Closed,
 }
 
-enum Command {
+pub(super) enum Command {
     Append {
         batch: Bytes,
         durable: bool,
@@ -67,6 +74,15 @@ enum Command {
     /// Time to sync what nobody waits for.
     Sync,
     Configure(LogConfig),
+    /// Look for what is due, by this time in milliseconds since the epoch.
+    KeepHouse {
+        now_ms: i64,
+    },
+    HouseKept(Done),
+    DeleteRecords {
+        before: Offset,
+        reply: oneshot::Sender<Result<Offset, OutOfRange>>,
+    },
     Close {
         reply: oneshot::Sender<Result<(), LogError>>,
     },
@@ -86,15 +102,16 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Starts the owner of a log. `key` tells it from the other partitions that share the committer;
-    /// `recovery_point` hears how far a crash needs no scan.
+    /// Starts the owner of a log. `key` tells it from the other partitions that share the committer; `points` hears
+    /// what the next start must know.
     pub(super) fn start(
         name: TopicPartition,
         key: u64,
         log: PartitionLog,
         leader_epoch: LeaderEpoch,
         committer: Committer,
-        recovery_point: Box<dyn Fn(Offset) + Send + Sync>,
+        points: Points,
+        housekeeping: HousekeepingConfig,
     ) -> Partition {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (high_watermark_tx, high_watermark) = watch::channel(log.log_end());
@@ -106,7 +123,11 @@ impl Partition {
             log: Some(log),
             leader_epoch,
             committer,
-            recovery_point,
+            cleaned_to: points.known().cleaned_to,
+            points,
+            housekeeping,
+            house_is_kept: false,
+            after_housekeeping: None,
             // A weak sender: an owner that nobody else can reach ends.
             own_commands: commands.downgrade(),
             high_watermark: high_watermark_tx,
@@ -162,6 +183,18 @@ impl Partition {
         answer
     }
 
+    /// Deletes the records below an offset, which must be committed; gives the new log start.
+    pub async fn delete_records(&self, before: Offset) -> Result<Offset, OutOfRange> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::DeleteRecords { before, reply });
+        answer.await.unwrap_or(Err(OutOfRange))
+    }
+
+    /// Has the owner look for what retention and compaction have to do, by a clock in milliseconds since the epoch.
+    pub fn keep_house(&self, now_ms: i64) {
+        let _ = self.commands.send(Command::KeepHouse { now_ms });
+    }
+
     /// Replaces what the topic's config says about the log.
     pub fn configure(&self, config: LogConfig) {
         let _ = self.commands.send(Command::Configure(config));
@@ -185,15 +218,22 @@ impl Partition {
 
 type Parked = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Instant);
 
-struct Owner {
-    leader: Leader,
+pub(super) struct Owner {
+    pub(super) leader: Leader,
     key: u64,
     /// `None` once closed or deleted.
-    log: Option<PartitionLog>,
+    pub(super) log: Option<PartitionLog>,
     leader_epoch: LeaderEpoch,
     committer: Committer,
-    recovery_point: Box<dyn Fn(Offset) + Send + Sync>,
-    own_commands: mpsc::WeakUnboundedSender<Command>,
+    pub(super) points: Points,
+    pub(super) housekeeping: HousekeepingConfig,
+    /// A chore is under way; nothing else may take segments out of the log.
+    pub(super) house_is_kept: bool,
+    /// What waits for the chore to end.
+    pub(super) after_housekeeping: Option<Command>,
+    /// How far the log is compacted.
+    pub(super) cleaned_to: Offset,
+    pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
     high_watermark: watch::Sender<Offset>,
     leader_epochs: watch::Sender<crate::log::LeaderEpochs>,
     parked: HashMap<AckId, Parked>,
@@ -204,7 +244,7 @@ struct Owner {
     sync_is_due: bool,
     bytes_since_checkpoint: usize,
     /// What this owner has made the recovery point.
-    point: Offset,
+    pub(super) point: Offset,
     /// A checkpoint whose records are not all durable yet.
     saved_point: Option<Offset>,
 }
@@ -236,8 +276,12 @@ impl Owner {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
+    pub(super) fn on_command(&mut self, command: Command) {
         match command {
+            // Files are being replaced: a folder that is closed or gone must stay as it is.
+            Command::Close { .. } | Command::Delete { .. } if self.house_is_kept => {
+                self.after_housekeeping = Some(command);
+            }
             Command::Append { .. } => unreachable!("appends are gathered"),
             Command::Synced { end } => self.on_synced(end),
             Command::Sync => {
@@ -249,12 +293,18 @@ impl Owner {
                     log.set_config(config);
                 }
             }
+            Command::KeepHouse { now_ms } => self.keep_house(now_ms),
+            Command::HouseKept(done) => self.on_house_kept(done),
+            Command::DeleteRecords { before, reply } => {
+                let _ = reply.send(self.delete_records(before));
+            }
             Command::Close { reply } => {
                 let closed = self.log.take().map_or(Err(LogError::Abandoned), |mut log| {
                     log.close()?;
                     let end = log.log_end();
                     self.step(Event::Durable { end });
-                    (self.recovery_point)(end);
+                    self.points.recovery(end);
+                    self.points.log_start(log.log_start());
                     Ok(())
                 });
                 let _ = reply.send(closed);
@@ -348,6 +398,18 @@ impl Owner {
         self.step(Event::Park { ack, base, end: info.end_offset });
     }
 
+    /// Moves the log start; the offset is where it is then.
+    fn delete_records(&mut self, before: Offset) -> Result<Offset, OutOfRange> {
+        let committed = self.leader.high_watermark();
+        let Some(log) = self.log.as_mut().filter(|_| (Offset::ZERO..=committed).contains(&before)) else {
+            return Err(OutOfRange);
+        };
+        log.delete_before(before);
+        let log_start = log.log_start();
+        self.points.log_start(log_start);
+        Ok(log_start)
+    }
+
     fn on_synced(&mut self, end: Offset) {
         self.step(Event::Durable { end });
         // While records keep coming the log end is always ahead of the disk, so a checkpoint waits for its own sync.
@@ -364,7 +426,7 @@ impl Owner {
         }
         if let Some(point) = self.saved_point.take_if(|point| *point <= end) {
             self.point = point;
-            (self.recovery_point)(point);
+            self.points.recovery(point);
         }
     }
 
@@ -395,8 +457,6 @@ pub(crate) fn now_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use ottla_protocol::records::{BatchBuilder, BatchOptions};
 
     use super::*;
@@ -411,11 +471,10 @@ mod tests {
     #[test]
     fn the_recovery_point_moves_although_appends_never_pause() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = PartitionLog::open(dir.path(), LogConfig::default(), None).unwrap();
+        let mut log = PartitionLog::open(&dir.path().join("t-0"), LogConfig::default(), None).unwrap();
         append(&mut log);
         append(&mut log);
-        let moved = Arc::new(Mutex::new(Vec::new()));
-        let heard = moved.clone();
+        let points = Points::of_test(dir.path(), TopicPartition::new("t", 0));
         let (commands, _inbox) = mpsc::unbounded_channel();
         let mut owner = Owner {
             leader: Leader::new(log.log_end()),
@@ -423,7 +482,11 @@ mod tests {
             log: Some(log),
             leader_epoch: LeaderEpoch(0),
             committer: Committer::start(crate::metrics::Metrics::new().sync_seconds).unwrap(),
-            recovery_point: Box::new(move |offset| heard.lock().unwrap().push(offset)),
+            points: points.clone(),
+            housekeeping: HousekeepingConfig::default(),
+            house_is_kept: false,
+            after_housekeeping: None,
+            cleaned_to: Offset::ZERO,
             own_commands: commands.downgrade(),
             high_watermark: watch::channel(Offset::ZERO).0,
             leader_epochs: watch::channel(crate::log::LeaderEpochs::default()).0,
@@ -436,9 +499,10 @@ mod tests {
             saved_point: None,
         };
         owner.on_synced(Offset(1));
-        assert!(moved.lock().unwrap().is_empty(), "the second record is not durable");
+        let recovery_point = || points.known().trusted_to;
+        assert_eq!(recovery_point(), Some(Offset::ZERO), "the second record is not durable");
         append(owner.log.as_mut().unwrap());
         owner.on_synced(Offset(2));
-        assert_eq!(*moved.lock().unwrap(), [Offset(2)]);
+        assert_eq!(recovery_point(), Some(Offset(2)));
     }
 }

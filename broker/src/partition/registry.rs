@@ -21,6 +21,7 @@ const PARTITION_METADATA: &str = "partition.metadata";
 struct OpenTopic {
     id: Uuid,
     acks_all_is_durable: bool,
+    compacted: bool,
     partitions: Vec<Option<Partition>>,
 }
 
@@ -81,6 +82,14 @@ impl Partitions {
         open
     }
 
+    /// Has every owner look for what retention and compaction have to do, by a clock in milliseconds since the epoch.
+    pub fn keep_houses(&self, now_ms: i64, only_compacted: bool) {
+        let topics = self.topics();
+        let due = topics.by_name.values().filter(|topic| topic.compacted || !only_compacted);
+        due.flat_map(|topic| topic.partitions.iter().flatten())
+            .for_each(|partition| partition.keep_house(now_ms));
+    }
+
     /// Closes every partition for good. False when one was offline: its files are as a crash left them.
     pub async fn close(&self) -> Result<bool, LogError> {
         let topics = {
@@ -105,7 +114,7 @@ impl Partitions {
             let count = image.topic(&name.topic).map_or(0, |topic| topic.partitions.len());
             name.topic == METADATA_TOPIC || usize::try_from(name.partition).is_ok_and(|number| number < count)
         };
-        self.log_dir.keep_recovery_points(is_known)?;
+        self.log_dir.keep_checkpoints(is_known)?;
         for name in self.log_dir.partitions_on_disk()? {
             if !is_known(&name) {
                 tracing::warn!(partition = %name, "a folder belongs to no known partition and is left alone");
@@ -151,7 +160,7 @@ impl Partitions {
         let names: HashSet<TopicPartition> =
             removed.iter().map(|partition| partition.name().clone()).collect();
         let log_dir = self.log_dir.clone();
-        let forgetting = move || log_dir.keep_recovery_points(|name| !names.contains(name));
+        let forgetting = move || log_dir.keep_checkpoints(|name| !names.contains(name));
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forgetting).await {
             tracing::warn!(%error, "recovery points of deleted partitions stay until they can be written");
         }
@@ -177,8 +186,10 @@ impl Partitions {
         let open = topics.by_name.entry(topic.name.clone()).or_insert_with(|| OpenTopic {
             id: topic.id,
             acks_all_is_durable: true,
+            compacted: false,
             partitions: Vec::new(),
         });
+        open.compacted = log_config.compacted;
         open.acks_all_is_durable = configs.acks_all_is_durable();
         for partition in open.partitions.iter().flatten() {
             partition.configure(log_config.clone());

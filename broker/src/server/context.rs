@@ -13,7 +13,7 @@ use crate::coordinator::GroupCoordinator;
 use crate::ids::NodeId;
 use crate::metrics::Metrics;
 use crate::offsets_log::OffsetsLog;
-use crate::partition::Partitions;
+use crate::partition::{HousekeepingConfig, Partitions};
 
 /// How a broker runs. Names are Kafka's, with dots as underscores.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct BrokerConfig {
     pub fetch_sessions_max: usize,
     /// `connections.max.idle.ms`.
     pub connection_idle_ms_max: u64,
+    /// Retention, compaction and what is forgotten.
+    pub housekeeping: HousekeepingConfig,
 }
 
 impl BrokerConfig {
@@ -61,6 +63,7 @@ impl BrokerConfig {
             queued_request_bytes_max: 512 << 20,
             fetch_sessions_max: 1000,
             connection_idle_ms_max: 600_000,
+            housekeeping: HousekeepingConfig::default(),
         }
     }
 }

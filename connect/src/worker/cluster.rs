@@ -142,7 +142,12 @@ impl Cluster for KafkaCluster {
         let admin = self.client.admin();
         let described = match admin.describe_topic(name).await {
             Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
-                let created = admin.create_topics(&[NewTopic::new(name, partitions)]).await;
+                let mut topic = NewTopic::new(name, partitions);
+                if name == offsets::TOPIC {
+                    // The last position of every source partition must stay, however old.
+                    topic = topic.with_config("cleanup.policy", "compact");
+                }
+                let created = admin.create_topics(&[topic]).await;
                 if let Err(error) = created {
                     // Someone else may have made it in between.
                     if error.code() != Some(ErrorCode::TopicAlreadyExists) {

@@ -20,12 +20,27 @@ pub mod k16_list_groups;
 pub mod k18_api_versions;
 pub mod k19_create_topics;
 pub mod k20_delete_topics;
+pub mod k21_delete_records;
 pub mod k22_init_producer_id;
 pub mod k23_offset_for_leader_epoch;
 pub mod k32_describe_configs;
+pub mod k33_alter_configs;
+pub mod k34_alter_replica_log_dirs;
+pub mod k35_describe_log_dirs;
 pub mod k37_create_partitions;
 pub mod k42_delete_groups;
+pub mod k43_elect_leaders;
+pub mod k44_incremental_alter_configs;
+pub mod k45_alter_partition_reassignments;
+pub mod k46_list_partition_reassignments;
+pub mod k55_describe_quorum;
+pub mod k57_update_features;
 pub mod k60_describe_cluster;
+pub mod k61_describe_producers;
+pub mod k71_get_telemetry_subscriptions;
+pub mod k72_push_telemetry;
+pub mod k74_list_config_resources;
+pub mod k75_describe_topic_partitions;
 pub mod metadata_records;
 
 pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
@@ -46,12 +61,33 @@ pub use k16_list_groups::{ListGroupsRequest, ListGroupsResponse};
 pub use k18_api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use k19_create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use k20_delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+pub use k21_delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 pub use k22_init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use k23_offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 pub use k32_describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+pub use k33_alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+pub use k34_alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
+pub use k35_describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 pub use k37_create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use k42_delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+pub use k43_elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
+pub use k44_incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+pub use k45_alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+};
+pub use k46_list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
+pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
+pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use k71_get_telemetry_subscriptions::{
+    GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
+};
+pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
+pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use metadata_records::{
     ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
 };
@@ -76,19 +112,34 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::ApiVersions, first: 0, last: 4, flexible_from: Some(3) },
     ApiVersions { key: ApiKey::CreateTopics, first: 2, last: 7, flexible_from: Some(5) },
     ApiVersions { key: ApiKey::DeleteTopics, first: 1, last: 6, flexible_from: Some(4) },
+    ApiVersions { key: ApiKey::DeleteRecords, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::InitProducerId, first: 0, last: 5, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::OffsetForLeaderEpoch, first: 2, last: 4, flexible_from: Some(4) },
     ApiVersions { key: ApiKey::DescribeConfigs, first: 1, last: 4, flexible_from: Some(4) },
+    ApiVersions { key: ApiKey::AlterConfigs, first: 0, last: 2, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::AlterReplicaLogDirs, first: 1, last: 2, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::DescribeLogDirs, first: 1, last: 4, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::CreatePartitions, first: 0, last: 3, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::DeleteGroups, first: 0, last: 2, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::ElectLeaders, first: 0, last: 2, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::IncrementalAlterConfigs, first: 0, last: 1, flexible_from: Some(1) },
+    ApiVersions { key: ApiKey::AlterPartitionReassignments, first: 0, last: 1, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::ListPartitionReassignments, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::DescribeQuorum, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::GetTelemetrySubscriptions, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::PushTelemetry, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::ListConfigResources, first: 0, last: 1, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::DescribeTopicPartitions, first: 0, last: 0, flexible_from: Some(0) },
 ];
 
 /// Calls `$callback! { Name Request Response; … }` with every API: what must be said of each is said once.
 #[macro_export]
 macro_rules! for_each_api {
-    ($callback:ident) => {
-        $callback! {
+($callback:ident) => {
+$callback! {
             Produce ProduceRequest ProduceResponse;
             Fetch FetchRequest FetchResponse;
             ListOffsets ListOffsetsRequest ListOffsetsResponse;
@@ -105,14 +156,29 @@ macro_rules! for_each_api {
             ApiVersions ApiVersionsRequest ApiVersionsResponse;
             CreateTopics CreateTopicsRequest CreateTopicsResponse;
             DeleteTopics DeleteTopicsRequest DeleteTopicsResponse;
+            DeleteRecords DeleteRecordsRequest DeleteRecordsResponse;
             InitProducerId InitProducerIdRequest InitProducerIdResponse;
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
             DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse;
+            AlterConfigs AlterConfigsRequest AlterConfigsResponse;
+            AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse;
+            DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse;
             CreatePartitions CreatePartitionsRequest CreatePartitionsResponse;
             DeleteGroups DeleteGroupsRequest DeleteGroupsResponse;
+            ElectLeaders ElectLeadersRequest ElectLeadersResponse;
+            IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+            AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+            ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+            DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
+            UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
+            DescribeProducers DescribeProducersRequest DescribeProducersResponse;
+            GetTelemetrySubscriptions GetTelemetrySubscriptionsRequest GetTelemetrySubscriptionsResponse;
+            PushTelemetry PushTelemetryRequest PushTelemetryResponse;
+            ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse;
+            DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
         }
-    };
+};
 }
 
 /// Calls `$callback! { Name; … }` with every message that is stored or passed on, not sent by itself.

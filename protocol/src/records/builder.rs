@@ -75,20 +75,7 @@ impl BatchBuilder {
         self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
         let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp_ms);
         let offset_delta = self.record_count;
-        let body = body_len(timestamp_delta, offset_delta, key, value, headers);
-        let out = &mut self.buffer;
-        put_varint(out, body as i32);
-        out.put_u8(0);
-        put_varlong(out, timestamp_delta);
-        put_varint(out, offset_delta);
-        put_nullable(out, key);
-        put_nullable(out, value);
-        put_varint(out, headers.len() as i32);
-        for header in headers {
-            put_varint(out, header.key.len() as i32);
-            out.put_slice(&header.key);
-            put_nullable(out, header.value.as_deref());
-        }
+        put_record(&mut self.buffer, timestamp_delta, offset_delta, key, value, headers);
         self.record_count += 1;
     }
 
@@ -152,6 +139,29 @@ impl BatchBuilder {
         key[2..].copy_from_slice(&kind.code().to_be_bytes());
         builder.push(timestamp_ms, Some(&key), Some(value), &[]);
         builder.build(BatchOptions { control: true, ..options })
+    }
+}
+
+/// Writes one record as it lies in a batch.
+pub(super) fn put_record(
+    out: &mut BytesMut,
+    timestamp_delta: i64,
+    offset_delta: i32,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: &[Header],
+) {
+    put_varint(out, body_len(timestamp_delta, offset_delta, key, value, headers) as i32);
+    out.put_u8(0);
+    put_varlong(out, timestamp_delta);
+    put_varint(out, offset_delta);
+    put_nullable(out, key);
+    put_nullable(out, value);
+    put_varint(out, headers.len() as i32);
+    for header in headers {
+        put_varint(out, header.key.len() as i32);
+        out.put_slice(&header.key);
+        put_nullable(out, header.value.as_deref());
     }
 }
 

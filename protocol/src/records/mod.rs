@@ -17,6 +17,7 @@ mod batch;
 mod builder;
 mod compression;
 mod record;
+mod rewrite;
 mod varint;
 
 pub use batch::{

@@ -157,9 +157,15 @@ impl<'a> Maker<'a> {
             for _ in 0..count.unwrap_or(0) {
                 self.value(&field.kind, flexible, false, out);
             }
-        } else {
-            self.value(&field.kind, flexible, null, out);
+            return;
         }
+        if may_be_null && matches!(field.kind, Kind::Struct(_)) {
+            out.bytes.push(if null { 0xff } else { 1 });
+            if null {
+                return;
+            }
+        }
+        self.value(&field.kind, flexible, null, out);
     }
 
     fn value(&mut self, kind: &Kind, flexible: bool, null: bool, out: &mut WireBytes) {

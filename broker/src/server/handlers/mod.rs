@@ -73,6 +73,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
     use ottla_protocol::records::BatchError;
     match error {
         LogError::Io { .. } | LogError::Corrupt { .. } | LogError::Abandoned => ErrorCode::KafkaStorageError,
+        LogError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
         LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         LogError::Invalid(_) => ErrorCode::InvalidRecord,
         LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,

@@ -1,0 +1,200 @@
+//! AlterConfigs: replaces all configs of a resource at once. Superseded by IncrementalAlterConfigs. KIP-133.
+//!
+//! Generated from `protocol/messages/33_alter_configs.msg` by `just generate`; not to be edited here.
+
+use crate::ApiKey;
+use crate::wire::{DecodeError, EncodeError, Message, Reader, Request, Str, Writer, readable, writable};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlterConfigsRequest {
+    pub resources: Vec<AlterConfigsResource>,
+    pub validate_only: bool,
+}
+
+impl Message for AlterConfigsRequest {
+    const NAME: &'static str = "AlterConfigsRequest";
+    const VERSIONS: (i16, i16) = (0, 2);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 2
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let flexible = version >= 2;
+        let this = Self {
+            resources: r.array(flexible, AlterConfigsResource::BYTES_MIN, |r| {
+                AlterConfigsResource::decode(r, version)
+            })?,
+            validate_only: r.bool()?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        let flexible = version >= 2;
+        w.array(&self.resources, flexible, |w, each| each.encode(w, version))?;
+        w.bool(self.validate_only);
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+impl Request for AlterConfigsRequest {
+    const API_KEY: ApiKey = ApiKey::AlterConfigs;
+    type Response = AlterConfigsResponse;
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlterConfigsResource {
+    /// As in DescribeConfigs.
+    pub resource_type: i8,
+    pub resource_name: Str,
+    pub configs: Vec<AlterableConfig>,
+}
+
+impl AlterConfigsResource {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 4;
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = version >= 2;
+        let this = Self {
+            resource_type: r.i8()?,
+            resource_name: r.string(flexible)?,
+            configs: r
+                .array(flexible, AlterableConfig::BYTES_MIN, |r| AlterableConfig::decode(r, version))?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let flexible = version >= 2;
+        w.i8(self.resource_type);
+        w.string(&self.resource_name, flexible)?;
+        w.array(&self.configs, flexible, |w, each| each.encode(w, version))?;
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlterableConfig {
+    pub name: Str,
+    pub value: Option<Str>,
+}
+
+impl AlterableConfig {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 3;
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = version >= 2;
+        let this = Self { name: r.string(flexible)?, value: r.nullable_string(flexible)? };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let flexible = version >= 2;
+        w.string(&self.name, flexible)?;
+        w.nullable_string(self.value.as_ref(), flexible)?;
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlterConfigsResponse {
+    pub throttle_time_ms: i32,
+    pub responses: Vec<AlterConfigsResourceResponse>,
+}
+
+impl Message for AlterConfigsResponse {
+    const NAME: &'static str = "AlterConfigsResponse";
+    const VERSIONS: (i16, i16) = (0, 2);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 2
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let flexible = version >= 2;
+        let this = Self {
+            throttle_time_ms: r.i32()?,
+            responses: r.array(flexible, AlterConfigsResourceResponse::BYTES_MIN, |r| {
+                AlterConfigsResourceResponse::decode(r, version)
+            })?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        let flexible = version >= 2;
+        w.i32(self.throttle_time_ms);
+        w.array(&self.responses, flexible, |w, each| each.encode(w, version))?;
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlterConfigsResourceResponse {
+    pub error_code: i16,
+    pub error_message: Option<Str>,
+    pub resource_type: i8,
+    pub resource_name: Str,
+}
+
+impl AlterConfigsResourceResponse {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 6;
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = version >= 2;
+        let this = Self {
+            error_code: r.i16()?,
+            error_message: r.nullable_string(flexible)?,
+            resource_type: r.i8()?,
+            resource_name: r.string(flexible)?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let flexible = version >= 2;
+        w.i16(self.error_code);
+        w.nullable_string(self.error_message.as_ref(), flexible)?;
+        w.i8(self.resource_type);
+        w.string(&self.resource_name, flexible)?;
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
