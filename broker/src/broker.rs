@@ -76,7 +76,7 @@ impl Broker {
         let (opened, sync_seconds) = (config.clone(), metrics.sync_seconds.clone());
         let opening = tokio::task::spawn_blocking(move || open(&opened, sync_seconds));
         let (log_dir, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
-        let partitions = Arc::new(Partitions::new(log_dir.clone()));
+        let partitions = Arc::new(Partitions::new(log_dir.clone(), config.node_id));
         let rules = TopicRules {
             node_id: config.node_id,
             default_partitions: config.num_partitions,

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ottla_protocol::messages::metadata_records::ConfigRecord;
 use uuid::Uuid;
 
+use super::configs::Configs;
 use super::records::MetadataRecord;
+use super::topic_configs::TopicConfigs;
 use crate::ids::{LeaderEpoch, NodeId};
 
 /// What a config belongs to. The numbers are the protocol's.
@@ -15,6 +18,8 @@ pub enum ResourceType {
     Topic,
     /// 4.
     Broker,
+    /// 16: a subscription to the metrics of clients.
+    ClientMetrics,
 }
 
 impl ResourceType {
@@ -23,6 +28,7 @@ impl ResourceType {
         match code {
             2 => Some(ResourceType::Topic),
             4 => Some(ResourceType::Broker),
+            16 => Some(ResourceType::ClientMetrics),
             _ => None,
         }
     }
@@ -32,6 +38,7 @@ impl ResourceType {
         match self {
             ResourceType::Topic => 2,
             ResourceType::Broker => 4,
+            ResourceType::ClientMetrics => 16,
         }
     }
 }
@@ -59,8 +66,11 @@ pub struct TopicImage {
     /// By number, without holes.
     pub partitions: Vec<PartitionImage>,
     /// What was set; the rest is at its default.
-    pub configs: BTreeMap<String, String>,
+    pub configs: Configs,
 }
+
+/// Of a resource on which nothing was set.
+static NOTHING_SET: Configs = Configs::new();
 
 /// Everything that is decided for the whole cluster. Cloning shares the topics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +79,8 @@ pub struct ClusterImage {
     names: BTreeMap<Uuid, String>,
     partition_count: usize,
     next_producer_id: i64,
+    /// Of everything but topics, by type and name.
+    configs: BTreeMap<(ResourceType, String), Arc<Configs>>,
 }
 
 impl ClusterImage {
@@ -95,6 +107,26 @@ impl ClusterImage {
     /// The first producer id that was not given out.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
+    }
+
+    /// What was set on a resource that is no topic. The broker without a name stands for all of them.
+    pub fn configs(&self, resource_type: ResourceType, name: &str) -> &Configs {
+        self.configs.get(&(resource_type, name.to_owned())).map_or(&NOTHING_SET, |configs| &**configs)
+    }
+
+    /// The resources of a type on which something was set, by name.
+    pub fn configured(&self, resource_type: ResourceType) -> impl Iterator<Item = (&str, &Configs)> {
+        let of_type = self.configs.iter().filter(move |((kind, _), _)| *kind == resource_type);
+        of_type.map(|((_, name), configs)| (name.as_str(), &**configs))
+    }
+
+    /// What counts for a topic on which `topic` was set, on one broker.
+    pub fn topic_configs<'a>(&'a self, topic: &'a Configs, node_id: NodeId) -> TopicConfigs<'a> {
+        TopicConfigs {
+            topic,
+            broker: self.configs(ResourceType::Broker, &node_id.to_string()),
+            all_brokers: self.configs(ResourceType::Broker, ""),
+        }
     }
 
     /// Makes one change. The only mutator: whatever leads to the same records leads to the same image.
@@ -131,15 +163,18 @@ impl ClusterImage {
                 }
             }
             MetadataRecord::Config(record) => {
-                if ResourceType::from_code(record.resource_type) != Some(ResourceType::Topic) {
+                let Some(resource_type) = ResourceType::from_code(record.resource_type) else { return };
+                if resource_type == ResourceType::Topic {
+                    if let Some(topic) = self.topics.get_mut(&*record.resource_name) {
+                        set_config(&mut Arc::make_mut(topic).configs, record);
+                    }
                     return;
                 }
-                if let Some(topic) = self.topics.get_mut(&*record.resource_name) {
-                    let configs = &mut Arc::make_mut(topic).configs;
-                    match &record.value {
-                        Some(value) => configs.insert(record.name.to_string(), value.to_string()),
-                        None => configs.remove(&*record.name),
-                    };
+                let key = (resource_type, record.resource_name.to_string());
+                let configs = self.configs.entry(key.clone()).or_default();
+                set_config(Arc::make_mut(configs), record);
+                if configs.is_empty() {
+                    self.configs.remove(&key);
                 }
             }
             MetadataRecord::RemoveTopic(record) => {
@@ -179,4 +214,11 @@ impl ClusterImage {
         }
         Ok(())
     }
+}
+
+fn set_config(configs: &mut Configs, record: &ConfigRecord) {
+    match &record.value {
+        Some(value) => configs.insert(record.name.to_string(), value.to_string()),
+        None => configs.remove(&*record.name),
+    };
 }

@@ -8,6 +8,9 @@
 //!
 //! Architecture invariant: no file, socket, clock or task outside `runtime.rs`.
 
+mod alter_configs;
+mod client_metrics;
+mod configs;
 mod image;
 mod producer_ids;
 mod records;
@@ -15,14 +18,19 @@ mod runtime;
 mod topic_configs;
 mod topics;
 
+pub use alter_configs::{AlterConfigs, ConfigEdit};
+pub use client_metrics::{ClientSubscription, client_metrics_configs};
+pub use configs::{ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs};
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 pub use producer_ids::ProducerIdBlock;
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};
-pub use topic_configs::{ConfigSource, ConfigType, ConfigValue, TopicConfigs};
+pub use topic_configs::{TopicConfigs, dynamic_broker_configs};
 pub use topics::{CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules, is_internal};
 
 /// The topic that holds the metadata log.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
+/// The topic that holds what clients push of their metrics (KIP-714).
+pub const CLIENT_METRICS_TOPIC: &str = "__client_metrics";
 /// The topic that holds groups and their committed offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::alter_configs::{self, AlterConfigs};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::records::{MetadataRecord, RecordError};
@@ -88,6 +89,7 @@ enum Command {
     Create { topics: Vec<CreateTopic>, validate_only: bool, reply: Answers<CreatedTopic> },
     Grow { topics: Vec<GrowTopic>, validate_only: bool, reply: Answers<()> },
     Delete { topics: Vec<TopicRef>, reply: Answers<(String, Uuid)> },
+    Configs { changes: Vec<AlterConfigs>, validate_only: bool, reply: Answers<()> },
     ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
 }
 
@@ -96,6 +98,7 @@ enum Command {
 pub struct Controller {
     commands: mpsc::Sender<Command>,
     image: Arc<ArcSwap<ClusterImage>>,
+    log: Partition,
 }
 
 impl Controller {
@@ -112,9 +115,14 @@ impl Controller {
         blocking(move || opening.open_all(&opened)).await?;
         let published = Arc::new(ArcSwap::new(image));
         let (commands, inbox) = mpsc::channel(QUEUE_LEN);
-        let owner = Owner { log, rules, partitions, image: published.clone() };
+        let owner = Owner { log: log.clone(), rules, partitions, image: published.clone() };
         tokio::spawn(owner.run(inbox));
-        Ok(Controller { commands, image: published })
+        Ok(Controller { commands, image: published, log })
+    }
+
+    /// The metadata log.
+    pub fn log(&self) -> &Partition {
+        &self.log
     }
 
     /// The cluster as it is decided and stored now.
@@ -142,6 +150,16 @@ impl Controller {
     pub async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<(String, Uuid), Refusal>> {
         let count = topics.len();
         self.ask(count, |reply| Command::Delete { topics, reply }).await
+    }
+
+    /// Changes configs; one answer per resource, in order. With `validate_only` nothing changes.
+    pub async fn alter_configs(
+        &self,
+        changes: Vec<AlterConfigs>,
+        validate_only: bool,
+    ) -> Vec<Result<(), Refusal>> {
+        let count = changes.len();
+        self.ask(count, |reply| Command::Configs { changes, validate_only, reply }).await
     }
 
     /// A block of producer ids that nobody else gets.
@@ -237,6 +255,12 @@ impl Owner {
                         topics::decide_delete(image, topic).map(|(records, name, id)| (records, (name, id)))
                     };
                     let _ = reply.send(self.change(&topics, false, decide).await);
+                }
+                Command::Configs { changes, validate_only, reply } => {
+                    let decide = |image: &ClusterImage, wanted: &AlterConfigs| {
+                        alter_configs::decide_alter(image, &self.rules, wanted).map(|records| (records, ()))
+                    };
+                    let _ = reply.send(self.change(&changes, validate_only, decide).await);
                 }
                 Command::ProducerIds { reply } => {
                     let mut image = ClusterImage::clone(&self.image.load());

@@ -1,88 +1,13 @@
-//! The configs of topics: Kafka's names, types and defaults, checked before they are stored.
-
-use std::collections::BTreeMap;
+//! The configs of topics: Kafka's names, types and defaults, and what a broker's configs say where a topic's do not.
 
 use ottla_protocol::records::Compression;
 
+use super::configs::{
+    ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs, Definition, Rule, define, list,
+};
+use super::image::{ClusterImage, ResourceType};
+use crate::ids::NodeId;
 use crate::log::LogConfig;
-
-/// The type of a config's value. The numbers are those of DescribeConfigs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConfigType {
-    /// 1.
-    Boolean,
-    /// 2.
-    String,
-    /// 3.
-    Int,
-    /// 5.
-    Long,
-    /// 6.
-    Double,
-    /// 7.
-    List,
-}
-
-impl ConfigType {
-    /// The protocol's number.
-    pub fn code(self) -> i8 {
-        match self {
-            ConfigType::Boolean => 1,
-            ConfigType::String => 2,
-            ConfigType::Int => 3,
-            ConfigType::Long => 5,
-            ConfigType::Double => 6,
-            ConfigType::List => 7,
-        }
-    }
-}
-
-/// Where a config's value comes from. The numbers are those of DescribeConfigs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConfigSource {
-    /// 1: set on the topic.
-    DynamicTopic,
-    /// 5: nobody set it.
-    Default,
-}
-
-impl ConfigSource {
-    /// The protocol's number.
-    pub fn code(self) -> i8 {
-        match self {
-            ConfigSource::DynamicTopic => 1,
-            ConfigSource::Default => 5,
-        }
-    }
-}
-
-/// A config with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigValue {
-    /// Kafka's name.
-    pub name: &'static str,
-    /// As text.
-    pub value: String,
-    /// Nobody or the topic.
-    pub source: ConfigSource,
-    /// Of the value.
-    pub config_type: ConfigType,
-    /// What it is without being set.
-    pub default: &'static str,
-}
-
-/// What values a config takes.
-#[derive(Debug, Clone, Copy)]
-enum Rule {
-    Any,
-    Boolean,
-    Integer { min: i64, max: i64 },
-    Ratio,
-    OneOf(&'static [&'static str]),
-    ListOf(&'static [&'static str]),
-}
-
-struct Definition(&'static str, ConfigType, &'static str, Rule);
 
 const INT: Rule = Rule::Integer { min: 0, max: i32::MAX as i64 };
 const LONG: Rule = Rule::Integer { min: 0, max: i64::MAX };
@@ -93,112 +18,210 @@ const LONG_MAX: &str = "9223372036854775807";
 
 /// Kafka 4's topic configs, by name. Two defaults differ: `flush.messages=1` makes `acks=all` mean on disk, and logs
 /// are always preallocated.
-const DEFINITIONS: &[Definition] = &[
-    Definition("cleanup.policy", ConfigType::List, "delete", Rule::ListOf(&["compact", "delete"])),
-    Definition("compression.gzip.level", ConfigType::Int, "-1", Rule::Integer { min: -1, max: 9 }),
-    Definition("compression.lz4.level", ConfigType::Int, "9", Rule::Integer { min: 1, max: 17 }),
-    Definition("compression.type", ConfigType::String, "producer", Rule::OneOf(CODECS)),
-    Definition("compression.zstd.level", ConfigType::Int, "3", Rule::Integer { min: -131_072, max: 22 }),
-    Definition("delete.retention.ms", ConfigType::Long, "86400000", LONG),
-    Definition("file.delete.delay.ms", ConfigType::Long, "60000", LONG),
-    Definition("flush.messages", ConfigType::Long, "1", Rule::Integer { min: 1, max: i64::MAX }),
-    Definition("flush.ms", ConfigType::Long, LONG_MAX, LONG),
-    Definition("follower.replication.throttled.replicas", ConfigType::List, "", Rule::Any),
-    Definition("index.interval.bytes", ConfigType::Int, "4096", INT),
-    Definition("leader.replication.throttled.replicas", ConfigType::List, "", Rule::Any),
-    Definition("local.retention.bytes", ConfigType::Long, "-2", FROM_MINUS_2),
-    Definition("local.retention.ms", ConfigType::Long, "-2", FROM_MINUS_2),
-    Definition("max.compaction.lag.ms", ConfigType::Long, LONG_MAX, Rule::Integer { min: 1, max: i64::MAX }),
-    Definition("max.message.bytes", ConfigType::Int, "1048588", INT),
-    Definition("message.timestamp.after.max.ms", ConfigType::Long, "3600000", LONG),
-    Definition("message.timestamp.before.max.ms", ConfigType::Long, LONG_MAX, LONG),
-    Definition(
+pub(super) const DEFINITIONS: &[Definition] = &[
+    define(
+        "cleanup.policy",
+        ConfigType::List,
+        "delete",
+        Rule::ListOf(&["compact", "delete"]),
+        Some("log.cleanup.policy"),
+    ),
+    define(
+        "compression.gzip.level",
+        ConfigType::Int,
+        "-1",
+        Rule::Integer { min: -1, max: 9 },
+        Some("compression.gzip.level"),
+    ),
+    define(
+        "compression.lz4.level",
+        ConfigType::Int,
+        "9",
+        Rule::Integer { min: 1, max: 17 },
+        Some("compression.lz4.level"),
+    ),
+    define("compression.type", ConfigType::String, "producer", Rule::OneOf(CODECS), Some("compression.type")),
+    define(
+        "compression.zstd.level",
+        ConfigType::Int,
+        "3",
+        Rule::Integer { min: -131_072, max: 22 },
+        Some("compression.zstd.level"),
+    ),
+    define(
+        "delete.retention.ms",
+        ConfigType::Long,
+        "86400000",
+        LONG,
+        Some("log.cleaner.delete.retention.ms"),
+    ),
+    define("file.delete.delay.ms", ConfigType::Long, "60000", LONG, Some("log.segment.delete.delay.ms")),
+    define(
+        "flush.messages",
+        ConfigType::Long,
+        "1",
+        Rule::Integer { min: 1, max: i64::MAX },
+        Some("log.flush.interval.messages"),
+    ),
+    define("flush.ms", ConfigType::Long, LONG_MAX, LONG, Some("log.flush.interval.ms")),
+    define("follower.replication.throttled.replicas", ConfigType::List, "", Rule::Any, None),
+    define("index.interval.bytes", ConfigType::Int, "4096", INT, Some("log.index.interval.bytes")),
+    define("leader.replication.throttled.replicas", ConfigType::List, "", Rule::Any, None),
+    define("local.retention.bytes", ConfigType::Long, "-2", FROM_MINUS_2, Some("log.local.retention.bytes")),
+    define("local.retention.ms", ConfigType::Long, "-2", FROM_MINUS_2, Some("log.local.retention.ms")),
+    define(
+        "max.compaction.lag.ms",
+        ConfigType::Long,
+        LONG_MAX,
+        Rule::Integer { min: 1, max: i64::MAX },
+        Some("log.cleaner.max.compaction.lag.ms"),
+    ),
+    define("max.message.bytes", ConfigType::Int, "1048588", INT, Some("message.max.bytes")),
+    define(
+        "message.timestamp.after.max.ms",
+        ConfigType::Long,
+        "3600000",
+        LONG,
+        Some("log.message.timestamp.after.max.ms"),
+    ),
+    define(
+        "message.timestamp.before.max.ms",
+        ConfigType::Long,
+        LONG_MAX,
+        LONG,
+        Some("log.message.timestamp.before.max.ms"),
+    ),
+    define(
         "message.timestamp.type",
         ConfigType::String,
         "CreateTime",
         Rule::OneOf(&["CreateTime", "LogAppendTime"]),
+        Some("log.message.timestamp.type"),
     ),
-    Definition("min.cleanable.dirty.ratio", ConfigType::Double, "0.5", Rule::Ratio),
-    Definition("min.compaction.lag.ms", ConfigType::Long, "0", LONG),
-    Definition("min.insync.replicas", ConfigType::Int, "1", Rule::Integer { min: 1, max: i32::MAX as i64 }),
-    Definition("preallocate", ConfigType::Boolean, "true", Rule::Boolean),
-    Definition("remote.log.copy.disable", ConfigType::Boolean, "false", Rule::Boolean),
-    Definition("remote.log.delete.on.disable", ConfigType::Boolean, "false", Rule::Boolean),
-    Definition("remote.storage.enable", ConfigType::Boolean, "false", Rule::Boolean),
-    Definition("retention.bytes", ConfigType::Long, "-1", FROM_MINUS_1),
-    Definition("retention.ms", ConfigType::Long, "604800000", FROM_MINUS_1),
-    Definition(
+    define(
+        "min.cleanable.dirty.ratio",
+        ConfigType::Double,
+        "0.5",
+        Rule::Ratio,
+        Some("log.cleaner.min.cleanable.ratio"),
+    ),
+    define("min.compaction.lag.ms", ConfigType::Long, "0", LONG, Some("log.cleaner.min.compaction.lag.ms")),
+    define(
+        "min.insync.replicas",
+        ConfigType::Int,
+        "1",
+        Rule::Integer { min: 1, max: i32::MAX as i64 },
+        Some("min.insync.replicas"),
+    ),
+    define("preallocate", ConfigType::Boolean, "true", Rule::Boolean, Some("log.preallocate")),
+    define("remote.log.copy.disable", ConfigType::Boolean, "false", Rule::Boolean, None),
+    define("remote.log.delete.on.disable", ConfigType::Boolean, "false", Rule::Boolean, None),
+    define("remote.storage.enable", ConfigType::Boolean, "false", Rule::Boolean, None),
+    define("retention.bytes", ConfigType::Long, "-1", FROM_MINUS_1, Some("log.retention.bytes")),
+    define("retention.ms", ConfigType::Long, "604800000", FROM_MINUS_1, Some("log.retention.ms")),
+    define(
         "segment.bytes",
         ConfigType::Int,
         "1073741824",
         Rule::Integer { min: 1024, max: i32::MAX as i64 },
+        Some("log.segment.bytes"),
     ),
-    Definition(
+    define(
         "segment.index.bytes",
         ConfigType::Int,
         "10485760",
         Rule::Integer { min: 4, max: i32::MAX as i64 },
+        Some("log.index.size.max.bytes"),
     ),
-    Definition("segment.jitter.ms", ConfigType::Long, "0", LONG),
-    Definition("segment.ms", ConfigType::Long, "604800000", Rule::Integer { min: 1, max: i64::MAX }),
-    Definition("unclean.leader.election.enable", ConfigType::Boolean, "false", Rule::Boolean),
+    define("segment.jitter.ms", ConfigType::Long, "0", LONG, Some("log.roll.jitter.ms")),
+    define(
+        "segment.ms",
+        ConfigType::Long,
+        "604800000",
+        Rule::Integer { min: 1, max: i64::MAX },
+        Some("log.roll.ms"),
+    ),
+    define(
+        "unclean.leader.election.enable",
+        ConfigType::Boolean,
+        "false",
+        Rule::Boolean,
+        Some("unclean.leader.election.enable"),
+    ),
 ];
 
-fn definition(name: &str) -> Option<&'static Definition> {
-    DEFINITIONS.iter().find(|definition| definition.0 == name)
+pub(super) fn definition(name: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|definition| definition.name == name)
+}
+
+/// The definition of a topic config under the name that brokers have for it.
+pub(super) fn definition_of_broker(broker_name: &str) -> Option<&'static Definition> {
+    DEFINITIONS.iter().find(|definition| definition.broker_name == Some(broker_name))
 }
 
 /// Checks one config as Kafka does; the error is the message for the client.
 pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
-    let Some(Definition(_, _, _, rule)) = definition(name) else {
-        return Err(format!("Unknown topic config name: {name}"));
-    };
-    let invalid = |why: String| Err(format!("Invalid value {value} for configuration {name}: {why}"));
-    match rule {
-        Rule::Any => Ok(()),
-        Rule::Boolean if matches!(value, "true" | "false") => Ok(()),
-        Rule::Boolean => invalid("Expected value to be either true or false".to_owned()),
-        Rule::Integer { min, max } => match value.trim().parse::<i64>() {
-            Err(_) => invalid("Not a number".to_owned()),
-            Ok(number) if number < *min => invalid(format!("Value must be at least {min}")),
-            Ok(number) if number > *max => invalid(format!("Value must be no more than {max}")),
-            Ok(_) => Ok(()),
-        },
-        Rule::Ratio => match value.trim().parse::<f64>() {
-            Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
-            _ => invalid("Expected a number between 0 and 1".to_owned()),
-        },
-        Rule::OneOf(words) if words.contains(&value) => Ok(()),
-        Rule::OneOf(words) => invalid(format!("String must be one of: {}", words.join(", "))),
-        Rule::ListOf(words) => {
-            let wrong = value.split(',').map(str::trim).find(|word| !words.contains(word));
-            match wrong {
-                None => Ok(()),
-                Some(word) => invalid(format!("{word:?} must be one of: {}", words.join(", "))),
-            }
-        }
-    }
+    let definition = definition(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    definition.check(name, value)
 }
 
-/// The configs that were set on a topic, read with their defaults.
+/// The configs of a topic, read through all layers.
 #[derive(Debug, Clone, Copy)]
-pub struct TopicConfigs<'a>(pub &'a BTreeMap<String, String>);
+pub struct TopicConfigs<'a> {
+    /// Set on the topic.
+    pub topic: &'a Configs,
+    /// Set on the broker that asks.
+    pub broker: &'a Configs,
+    /// Set on all brokers.
+    pub all_brokers: &'a Configs,
+}
 
 impl TopicConfigs<'_> {
-    fn value(&self, name: &'static str) -> &str {
-        let set = self.0.get(name).map(String::as_str);
-        set.or_else(|| definition(name).map(|definition| definition.2)).unwrap_or_default()
+    /// Everywhere that a config is set.
+    fn layers(&self, definition: &'static Definition) -> Vec<ConfigLayer> {
+        let topic = self.topic.get(definition.name);
+        let topic = topic.map(|value| (definition.name, value.as_str(), ConfigSource::DynamicTopic));
+        let of_brokers = definition.broker_name.into_iter().flat_map(|name| {
+            let broker =
+                self.broker.get(name).map(|value| (name, value.as_str(), ConfigSource::DynamicBroker));
+            let all = self.all_brokers.get(name);
+            let all = all.map(|value| (name, value.as_str(), ConfigSource::DynamicDefaultBroker));
+            broker.into_iter().chain(all)
+        });
+        let default_name = definition.broker_name.unwrap_or(definition.name);
+        let default = (default_name, definition.default, ConfigSource::Default);
+        let layers = topic.into_iter().chain(of_brokers).chain([default]);
+        layers.map(|(name, value, source)| ConfigLayer { name, value: value.to_owned(), source }).collect()
     }
 
-    fn number(&self, name: &'static str) -> i64 {
+    /// The value that counts.
+    pub(super) fn value(&self, name: &str) -> &str {
+        let Some(definition) = definition(name) else { return "" };
+        let of_brokers = |configs| definition.broker_name.and_then(|name| Configs::get(configs, name));
+        let set =
+            self.topic.get(name).or_else(|| of_brokers(self.broker)).or_else(|| of_brokers(self.all_brokers));
+        set.map_or(definition.default, String::as_str)
+    }
+
+    fn number(&self, name: &str) -> i64 {
         // Values were checked before they were stored.
         self.value(name).trim().parse().unwrap_or_default()
     }
 
+    /// What no single value can be blamed for; the error is the message for the client.
+    pub(super) fn check_together(&self) -> Result<(), String> {
+        let (min, max) = (self.number("min.compaction.lag.ms"), self.number("max.compaction.lag.ms"));
+        if min > max {
+            return Err(format!(
+                "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+            ));
+        }
+        Ok(())
+    }
+
     /// What the log needs to know.
     pub fn log_config(&self) -> LogConfig {
-        let has_policy =
-            |wanted| self.value("cleanup.policy").split(',').any(|policy| policy.trim() == wanted);
+        let has_policy = |wanted| list(self.value("cleanup.policy")).any(|policy| policy == wanted);
         LogConfig {
             segment_bytes: self.number("segment.bytes") as u32,
             segment_ms: self.number("segment.ms"),
@@ -233,20 +256,38 @@ impl TopicConfigs<'_> {
 
     /// Every config, set or not, by name.
     pub fn all(&self) -> Vec<ConfigValue> {
-        DEFINITIONS
-            .iter()
-            .map(|Definition(name, config_type, default, _)| {
-                let set = self.0.get(*name);
-                ConfigValue {
-                    name,
-                    value: set.map_or_else(|| (*default).to_owned(), Clone::clone),
-                    source: if set.is_some() { ConfigSource::DynamicTopic } else { ConfigSource::Default },
-                    config_type: *config_type,
-                    default,
-                }
-            })
-            .collect()
+        let value = |definition: &'static Definition| ConfigValue {
+            name: definition.name,
+            config_type: definition.config_type,
+            layers: self.layers(definition),
+        };
+        DEFINITIONS.iter().map(value).collect()
     }
+}
+
+/// The configs of a broker that can be set while it runs: they are the defaults of its topics. Without a number, those
+/// that were set on all brokers.
+pub fn dynamic_broker_configs(image: &ClusterImage, node_id: Option<NodeId>) -> Vec<ConfigValue> {
+    let all_brokers = image.configs(ResourceType::Broker, "");
+    let broker = node_id.map(|node_id| image.configs(ResourceType::Broker, &node_id.to_string()));
+    let value = |definition: &'static Definition| {
+        let name = definition.broker_name?;
+        let layer = |configs: &Configs, source| {
+            configs.get(name).map(|value| ConfigLayer { name, value: value.clone(), source })
+        };
+        let mut layers: Vec<ConfigLayer> = broker
+            .and_then(|configs| layer(configs, ConfigSource::DynamicBroker))
+            .into_iter()
+            .chain(layer(all_brokers, ConfigSource::DynamicDefaultBroker))
+            .collect();
+        if layers.is_empty() && broker.is_none() {
+            return None;
+        }
+        let (value, source) = (definition.default.to_owned(), ConfigSource::Default);
+        layers.push(ConfigLayer { name, value, source });
+        Some(ConfigValue { name, config_type: definition.config_type, layers })
+    };
+    DEFINITIONS.iter().filter_map(value).collect()
 }
 
 #[cfg(test)]
@@ -255,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_default_passes_its_own_check() {
-        for Definition(name, _, default, _) in DEFINITIONS {
+        for Definition { name, default, .. } in DEFINITIONS {
             assert_eq!(check(name, default), Ok(()), "{name}");
         }
     }
@@ -280,14 +321,33 @@ mod tests {
 
     #[test]
     fn what_the_log_needs_follows_the_configs() {
-        let set = BTreeMap::from([
+        let set = Configs::from([
             ("cleanup.policy".to_owned(), "delete,compact".to_owned()),
             ("message.timestamp.type".to_owned(), "LogAppendTime".to_owned()),
             ("max.message.bytes".to_owned(), "99".to_owned()),
         ]);
-        let config = TopicConfigs(&set).log_config();
+        let nothing = Configs::new();
+        let config = TopicConfigs { topic: &set, broker: &nothing, all_brokers: &nothing }.log_config();
         assert!(config.compacted && config.log_append_time);
         assert_eq!(config.max_message_bytes, 99);
-        assert_eq!(TopicConfigs(&BTreeMap::new()).log_config(), LogConfig::default());
+        let unset = TopicConfigs { topic: &nothing, broker: &nothing, all_brokers: &nothing };
+        assert_eq!(unset.log_config(), LogConfig::default());
+    }
+    #[test]
+    fn a_topic_goes_by_its_own_config_then_by_its_brokers_then_by_all_brokers() {
+        let name = "retention.ms";
+        let (topic, broker) = (Configs::from([(name.into(), "1".into())]), "log.retention.ms");
+        let (one, all) =
+            (Configs::from([(broker.into(), "2".into())]), Configs::from([(broker.into(), "3".into())]));
+        let nothing = Configs::new();
+        let configs = |topic, broker, all_brokers| TopicConfigs { topic, broker, all_brokers };
+        assert_eq!(configs(&topic, &one, &all).value(name), "1");
+        assert_eq!(configs(&nothing, &one, &all).value(name), "2");
+        assert_eq!(configs(&nothing, &nothing, &all).value(name), "3");
+        assert_eq!(configs(&nothing, &nothing, &nothing).value(name), "604800000");
+        let layers = configs(&topic, &one, &all).layers(definition(name).unwrap());
+        let seen: Vec<_> =
+            layers.iter().map(|layer| (layer.name, &*layer.value, layer.source.code())).collect();
+        assert_eq!(seen, [(name, "1", 1), (broker, "2", 2), (broker, "3", 3), (broker, "604800000", 5)]);
     }
 }

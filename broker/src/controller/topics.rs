@@ -65,7 +65,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { code, message: message.into() })
 }
 
@@ -137,6 +137,10 @@ pub(super) fn decide_create(
             .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
         configs.insert(name.clone(), value.clone());
     }
+    image
+        .topic_configs(&configs, rules.node_id)
+        .check_together()
+        .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
     let mut records =
         vec![MetadataRecord::Topic(TopicRecord { name: wanted.name.as_str().into(), topic_id: id })];
     records.extend(configs.iter().map(|(name, value)| {

@@ -45,7 +45,7 @@ pub use config::LogConfig;
 pub use leader_epochs::LeaderEpochs;
 pub(crate) use partition_log::path_aside;
 pub use partition_log::{AppendInfo, DirtySegment, PartitionLog};
-pub use producer_state::{ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
+pub use producer_state::{ActiveProducer, ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
 pub use range::FileRange;
 pub use read::{LogReader, ReadError, TimestampOffset};
 pub use recover::Known;

@@ -14,7 +14,7 @@ use super::checkpoint::{sync_dir, write_file_durably};
 use super::config::LogConfig;
 use super::index::{index_path, log_path, time_index_path};
 use super::leader_epochs::LeaderEpochs;
-use super::producer_state::{ProducerStates, ProducerUndo, SequenceCheck};
+use super::producer_state::{ActiveProducer, ProducerStates, ProducerUndo, SequenceCheck};
 use super::read::{LogReader, Shared};
 use super::segment::{Segment, unpoison};
 use crate::ids::{LeaderEpoch, Offset};
@@ -156,6 +156,16 @@ impl PartitionLog {
     pub fn set_config(&mut self, config: LogConfig) {
         self.jitter_ms = drawn_jitter(&config);
         self.config = config;
+    }
+
+    /// Where the segment that is written begins, where older ones are to be compacted.
+    pub fn compactable_to(&self) -> Option<Offset> {
+        self.config.compacted.then(|| self.active().base_offset)
+    }
+
+    /// The idempotent producers that are remembered.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
     }
 
     /// Forgets idempotent producers that wrote nothing since a time, milliseconds since the epoch.

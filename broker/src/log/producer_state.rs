@@ -87,6 +87,19 @@ impl ProducerState {
     }
 }
 
+/// A producer that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Which.
+    pub producer_id: i64,
+    /// Of its newest instance.
+    pub epoch: i16,
+    /// Of its last record; -1 if it has none.
+    pub last_sequence: i32,
+    /// Of its last batch, milliseconds since the epoch; -1 if it has none.
+    pub last_timestamp_ms: i64,
+}
+
 /// What a producer's state was before a batch. Dropping it keeps the batch.
 #[derive(Debug)]
 pub struct ProducerUndo(Option<(i64, Option<ProducerState>)>);
@@ -102,6 +115,17 @@ fn next_sequence(sequence: i32) -> i32 {
 }
 
 impl ProducerStates {
+    /// All that are remembered, by id.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let active = self.producers.iter().map(|(producer_id, state)| ActiveProducer {
+            producer_id: *producer_id,
+            epoch: state.epoch,
+            last_sequence: state.batches.back().map_or(-1, |batch| batch.last_sequence),
+            last_timestamp_ms: state.batches.back().map_or(-1, |batch| batch.timestamp_ms),
+        });
+        active.collect()
+    }
+
     /// Decides about a batch; changes nothing.
     pub fn check(&self, batch: &BatchHeader) -> Result<SequenceCheck, SequenceError> {
         if !batch.has_producer_id() || batch.is_control() {

@@ -81,6 +81,12 @@ pub(super) struct Done {
 impl Owner {
     /// Finds out what is due and starts it, unless something is still under way.
     pub(super) fn keep_house(&mut self, now_ms: i64) {
+        // What compaction rewrites must be below the recovery point: past it a gap would look like a loss.
+        let wanted = self.log.as_ref().and_then(|log| log.compactable_to());
+        if wanted.is_some_and(|wanted| wanted > self.point) {
+            self.checkpoint();
+            self.on_synced(self.leader.durable_end());
+        }
         let committed = self.leader.high_watermark();
         let durable = self.point;
         let Some(log) = self.log.as_mut().filter(|_| !self.house_is_kept) else { return };
@@ -88,7 +94,6 @@ impl Owner {
         log.forget_producers_before(now_ms.saturating_sub(expiration));
         let due = match log.retain(committed, now_ms) {
             Ok(removed) if removed.is_empty() => {
-                // What compaction rewrites must be below the recovery point: past it a gap would look like a loss.
                 log.compaction(self.cleaned_to, committed.min(durable), now_ms).map(Chore::Compact)
             }
             Ok(removed) => Some(Chore::Unlink(removed)),

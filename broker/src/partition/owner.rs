@@ -12,7 +12,7 @@ use super::committer::{Committer, SyncRequest};
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::points::Points;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::log::{AppendInfo, LogConfig, LogError, LogReader, PartitionLog};
+use crate::log::{ActiveProducer, AppendInfo, LogConfig, LogError, LogReader, PartitionLog};
 use crate::replica::{AckId, Effect, Event, Leader};
 
 /// Batches taken from the queue for one write.
@@ -79,6 +79,9 @@ pub(super) enum Command {
         now_ms: i64,
     },
     HouseKept(Done),
+    Producers {
+        reply: oneshot::Sender<Vec<ActiveProducer>>,
+    },
     DeleteRecords {
         before: Offset,
         reply: oneshot::Sender<Result<Offset, OutOfRange>>,
@@ -190,6 +193,13 @@ impl Partition {
         answer.await.unwrap_or(Err(OutOfRange))
     }
 
+    /// The idempotent producers that are remembered; `None` once it is closed.
+    pub async fn producers(&self) -> Option<Vec<ActiveProducer>> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Producers { reply });
+        answer.await.ok()
+    }
+
     /// Has the owner look for what retention and compaction have to do, by a clock in milliseconds since the epoch.
     pub fn keep_house(&self, now_ms: i64) {
         let _ = self.commands.send(Command::KeepHouse { now_ms });
@@ -297,6 +307,9 @@ impl Owner {
             Command::HouseKept(done) => self.on_house_kept(done),
             Command::DeleteRecords { before, reply } => {
                 let _ = reply.send(self.delete_records(before));
+            }
+            Command::Producers { reply } => {
+                let _ = reply.send(self.log.as_ref().map(PartitionLog::active_producers).unwrap_or_default());
             }
             Command::Close { reply } => {
                 let closed = self.log.take().map_or(Err(LogError::Abandoned), |mut log| {
@@ -410,24 +423,29 @@ impl Owner {
         Ok(log_start)
     }
 
-    fn on_synced(&mut self, end: Offset) {
+    pub(super) fn on_synced(&mut self, end: Offset) {
         self.step(Event::Durable { end });
         // While records keep coming the log end is always ahead of the disk, so a checkpoint waits for its own sync.
-        if self.bytes_since_checkpoint >= CHECKPOINT_BYTES
-            && self.saved_point.is_none()
-            && let Some(log) = &mut self.log
-        {
-            self.bytes_since_checkpoint = 0;
-            match log.checkpoint(self.point) {
-                Ok(point) => self.saved_point = Some(point),
-                // The recovery point stays where it is: a crash scans more, nothing is lost.
-                Err(error) => tracing::warn!(%error, "checkpoint failed"),
-            }
+        if self.bytes_since_checkpoint >= CHECKPOINT_BYTES {
+            self.checkpoint();
         }
         if let Some(point) = self.saved_point.take_if(|point| *point <= end) {
             self.point = point;
             self.points.recovery(point);
         }
+    }
+
+    /// Saves what recovery can begin from once everything before it is durable.
+    pub(super) fn checkpoint(&mut self) {
+        let Some(log) = self.log.as_mut().filter(|_| self.saved_point.is_none()) else { return };
+        self.bytes_since_checkpoint = 0;
+        match log.checkpoint(self.point) {
+            Ok(point) => self.saved_point = Some(point),
+            // The recovery point stays where it is: a crash scans more, nothing is lost.
+            Err(error) => tracing::warn!(%error, "checkpoint failed"),
+        }
+        self.bytes_unsynced = 0;
+        self.request_sync();
     }
 
     fn step(&mut self, event: Event) {

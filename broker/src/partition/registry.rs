@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::log_dir::{LogDir, kafka_uuid};
 use super::owner::Partition;
-use crate::controller::{ClusterImage, METADATA_TOPIC, TopicConfigs, TopicImage};
-use crate::ids::{LeaderEpoch, TopicPartition};
+use crate::controller::{ClusterImage, METADATA_TOPIC, ResourceType, TopicImage};
+use crate::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::log::{LogConfig, LogError, path_aside, write_file_durably};
 
 /// The file in a partition's folder that says which topic it belongs to (KIP-516).
@@ -40,6 +40,7 @@ const PARALLEL_OPENS_MAX: usize = 8;
 /// All open partitions.
 pub struct Partitions {
     log_dir: Arc<LogDir>,
+    node_id: NodeId,
     topics: RwLock<Topics>,
 }
 
@@ -52,8 +53,13 @@ struct Topics {
 
 impl Partitions {
     /// None yet.
-    pub fn new(log_dir: Arc<LogDir>) -> Partitions {
-        Partitions { log_dir, topics: RwLock::default() }
+    pub fn new(log_dir: Arc<LogDir>, node_id: NodeId) -> Partitions {
+        Partitions { log_dir, node_id, topics: RwLock::default() }
+    }
+
+    /// Where they are kept.
+    pub fn log_dir(&self) -> &LogDir {
+        &self.log_dir
     }
 
     fn topics(&self) -> RwLockReadGuard<'_, Topics> {
@@ -133,10 +139,16 @@ impl Partitions {
                 removed.extend(closed.partitions.into_iter().flatten());
             }
         }
+        let of_brokers = |image: &ClusterImage| {
+            let brokers = ["", &self.node_id.to_string()];
+            brokers.map(|broker| image.configs(ResourceType::Broker, broker).clone())
+        };
+        let same_defaults = of_brokers(before) == of_brokers(after);
         let mut first_error = None;
         for topic in after.topics() {
-            let unchanged = before.topic(&topic.name).is_some_and(|old| Arc::ptr_eq(old, topic));
-            if !unchanged && let Err(error) = self.bring_up(topic) {
+            let unchanged =
+                same_defaults && before.topic(&topic.name).is_some_and(|old| Arc::ptr_eq(old, topic));
+            if !unchanged && let Err(error) = self.bring_up(topic, after) {
                 tracing::error!(topic = topic.name, %error, "a partition is offline");
                 first_error.get_or_insert(error);
             }
@@ -166,8 +178,8 @@ impl Partitions {
         }
     }
 
-    fn bring_up(&self, topic: &TopicImage) -> Result<(), LogError> {
-        let configs = TopicConfigs(&topic.configs);
+    fn bring_up(&self, topic: &TopicImage, image: &ClusterImage) -> Result<(), LogError> {
+        let configs = image.topic_configs(&topic.configs, self.node_id);
         let log_config = configs.log_config();
         let have = {
             let topics = self.topics();

@@ -81,6 +81,11 @@ impl Leader {
         self.high_watermark
     }
 
+    /// Records below this are on disk.
+    pub fn durable_end(&self) -> Offset {
+        self.durable_end
+    }
+
     /// How many answers wait.
     pub fn parked_len(&self) -> usize {
         self.parked.len()

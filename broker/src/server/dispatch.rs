@@ -1,12 +1,12 @@
 //! Which APIs are served at which versions, and the way from a frame to its handler.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::frame::RequestHeader;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request};
+use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, Str};
 use ottla_protocol::{ApiKey, ErrorCode};
 use thiserror::Error;
 
@@ -48,12 +48,27 @@ pub const SERVED: &[Served] = &[
     serve(ApiKey::ApiVersions, 0, 4),
     serve(ApiKey::CreateTopics, 2, 7),
     serve(ApiKey::DeleteTopics, 1, 6),
+    serve(ApiKey::DeleteRecords, 0, 2),
     serve(ApiKey::InitProducerId, 0, 5),
     serve(ApiKey::OffsetForLeaderEpoch, 2, 4),
     serve(ApiKey::DescribeConfigs, 1, 4),
+    serve(ApiKey::AlterConfigs, 0, 2),
+    serve(ApiKey::AlterReplicaLogDirs, 1, 2),
+    serve(ApiKey::DescribeLogDirs, 1, 4),
     serve(ApiKey::CreatePartitions, 0, 3),
     serve(ApiKey::DeleteGroups, 0, 2),
+    serve(ApiKey::ElectLeaders, 0, 2),
+    serve(ApiKey::IncrementalAlterConfigs, 0, 1),
+    serve(ApiKey::AlterPartitionReassignments, 0, 1),
+    serve(ApiKey::ListPartitionReassignments, 0, 0),
+    serve(ApiKey::DescribeQuorum, 0, 2),
+    serve(ApiKey::UpdateFeatures, 0, 2),
     serve(ApiKey::DescribeCluster, 0, 2),
+    serve(ApiKey::DescribeProducers, 0, 0),
+    serve(ApiKey::GetTelemetrySubscriptions, 0, 0),
+    serve(ApiKey::PushTelemetry, 0, 0),
+    serve(ApiKey::ListConfigResources, 0, 1),
+    serve(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// Why a connection must end: its next bytes cannot be trusted to be a request.
@@ -91,8 +106,26 @@ pub struct Started {
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// For people: an address, or `in-process`.
+    /// An address, or `in-process`.
     pub host: Arc<str>,
+    /// Of the address.
+    pub port: u16,
+    /// What its ApiVersions request said.
+    pub(super) software: Arc<OnceLock<Software>>,
+}
+
+/// What a client says that it is (KIP-511).
+#[derive(Debug)]
+pub(super) struct Software {
+    pub name: Str,
+    pub version: Str,
+}
+
+impl Peer {
+    /// Nothing is known yet of what it is.
+    pub fn new(host: &str, port: u16) -> Peer {
+        Peer { host: host.into(), port, software: Arc::default() }
+    }
 }
 
 /// A request with what its header said.
@@ -152,12 +185,29 @@ fn start(
         ApiKey::ApiVersions => start.with(handlers::k18_api_versions::handle),
         ApiKey::CreateTopics => start.with(handlers::k19_create_topics::handle),
         ApiKey::DeleteTopics => start.with(handlers::k20_delete_topics::handle),
+        ApiKey::DeleteRecords => start.with(handlers::k21_delete_records::handle),
         ApiKey::InitProducerId => start.with(handlers::k22_init_producer_id::handle),
         ApiKey::OffsetForLeaderEpoch => start.with(handlers::k23_offset_for_leader_epoch::handle),
         ApiKey::DescribeConfigs => start.with(handlers::k32_describe_configs::handle),
+        ApiKey::AlterConfigs => start.with(handlers::k33_alter_configs::handle),
+        ApiKey::AlterReplicaLogDirs => start.with(handlers::k34_alter_replica_log_dirs::handle),
+        ApiKey::DescribeLogDirs => start.with(handlers::k35_describe_log_dirs::handle),
         ApiKey::CreatePartitions => start.with(handlers::k37_create_partitions::handle),
         ApiKey::DeleteGroups => start.with(handlers::groups::delete_groups),
+        ApiKey::ElectLeaders => start.with(handlers::k43_elect_leaders::handle),
+        ApiKey::IncrementalAlterConfigs => start.with(handlers::k44_incremental_alter_configs::handle),
+        ApiKey::AlterPartitionReassignments => {
+            start.with(handlers::k45_alter_partition_reassignments::handle)
+        }
+        ApiKey::ListPartitionReassignments => start.with(handlers::k46_list_partition_reassignments::handle),
+        ApiKey::DescribeQuorum => start.with(handlers::k55_describe_quorum::handle),
+        ApiKey::UpdateFeatures => start.with(handlers::k57_update_features::handle),
         ApiKey::DescribeCluster => start.with(handlers::k60_describe_cluster::handle),
+        ApiKey::DescribeProducers => start.with(handlers::k61_describe_producers::handle),
+        ApiKey::GetTelemetrySubscriptions => start.with(handlers::k71_get_telemetry_subscriptions::handle),
+        ApiKey::PushTelemetry => start.with(handlers::k72_push_telemetry::handle),
+        ApiKey::ListConfigResources => start.with(handlers::k74_list_config_resources::handle),
+        ApiKey::DescribeTopicPartitions => start.with(handlers::k75_describe_topic_partitions::handle),
         _ => Err(Violation::NotServed { key, version }),
     }
 }

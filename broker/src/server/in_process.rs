@@ -37,7 +37,7 @@ impl Transport for InProcess {
         }
         let (requests, inbox) = mpsc::channel(FRAMES_MAX);
         let (outbox, responses) = mpsc::channel(FRAMES_MAX);
-        let peer = Peer { host: "in-process".into() };
+        let peer = Peer::new("in-process", 0);
         let (context, mut stop) = (self.context.clone(), self.stop.clone());
         tokio::spawn(async move {
             tokio::select! {

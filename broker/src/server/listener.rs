@@ -46,7 +46,7 @@ impl Listener {
                     Ok((stream, address)) => {
                         // Replies are whole frames, so waiting for more to send only delays them.
                         let _ = stream.set_nodelay(true);
-                        let peer = Peer { host: address.ip().to_string().into() };
+                        let peer = Peer::new(&address.ip().to_string(), address.port());
                         connections.spawn(serve(stream, peer, context.clone()));
                     }
                     Err(error) => {

@@ -18,6 +18,13 @@ pub fn batch(values: &[&str], producer: Option<(i64, i32)>) -> Bytes {
     builder.build(options)
 }
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+pub fn keyed(key: &str, value: &str) -> Bytes {
+    let mut builder = BatchBuilder::default();
+    builder.push(1_700_000_000_000, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+    builder.build(BatchOptions::default())
+}
+
 pub fn produce(topic: &str, records: Bytes, acks: i16) -> ProduceRequest {
     ProduceRequest {
         acks,

@@ -2,8 +2,6 @@
 //!
 //! Generated from `protocol/messages/35_describe_log_dirs.msg` by `just generate`; not to be edited here.
 
-use bytes::Bytes;
-
 use crate::ApiKey;
 use crate::wire::{DecodeError, EncodeError, Message, Reader, Request, Str, Writer, readable, writable};
 
@@ -226,7 +224,7 @@ impl DescribeLogDirsTopic {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DescribeLogDirsPartition {
     pub partition_index: i32,
-    /// Bytes of its segments.
+    /// How large its segments are, bytes.
     pub partition_size: i64,
     /// How far it is behind the high watermark, or a replica that moves behind the one that it replaces.
     pub offset_lag: i64,

@@ -4,13 +4,24 @@
 use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
-use ottla_protocol::messages::k18_api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use ottla_protocol::messages::k18_api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 
 use super::super::context::Context;
-use super::super::dispatch::{Call, SERVED};
+use super::super::dispatch::{Call, SERVED, Software};
+
+/// A feature of the cluster (KIP-584) at the one level that this release has.
+pub(super) struct Feature {
+    pub name: &'static str,
+    pub level: i16,
+}
+
+/// The levels are Kafka's: 25 is `4.0-IV3`, whose records the metadata log has.
+pub(super) const FEATURES: &[Feature] = &[Feature { name: "metadata.version", level: 25 }];
 
 pub(in super::super) async fn handle(
-    _context: Arc<Context>,
+    context: Arc<Context>,
     call: Call<ApiVersionsRequest>,
 ) -> ApiVersionsResponse {
     let request = &call.request;
@@ -22,9 +33,28 @@ pub(in super::super) async fn handle(
             ..ApiVersionsResponse::default()
         };
     }
+    if call.version() >= 3 {
+        // A second request of the same connection says nothing new.
+        let _ = call.peer.software.set(Software {
+            name: request.client_software_name.detached(),
+            version: request.client_software_version.detached(),
+        });
+    }
+    let supported = FEATURES.iter().map(|feature| SupportedFeatureKey {
+        name: feature.name.into(),
+        min_version: feature.level,
+        max_version: feature.level,
+    });
+    let finalized = FEATURES.iter().map(|feature| FinalizedFeatureKey {
+        name: feature.name.into(),
+        min_version_level: feature.level,
+        max_version_level: feature.level,
+    });
     ApiVersionsResponse {
         api_keys: advertised(),
-        finalized_features_epoch: 0,
+        supported_features: supported.collect(),
+        finalized_features_epoch: context.controller.log().high_watermark().0,
+        finalized_features: finalized.collect(),
         ..ApiVersionsResponse::default()
     }
 }

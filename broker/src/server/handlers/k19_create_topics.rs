@@ -12,7 +12,7 @@ use ottla_protocol::wire::Str;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use crate::controller::{CreateTopic, CreatedTopic, Refusal, TopicConfigs};
+use crate::controller::{CreateTopic, CreatedTopic, Refusal};
 use crate::ids::NodeId;
 
 pub(in super::super) async fn handle(
@@ -34,7 +34,7 @@ pub(in super::super) async fn handle(
                 if !request.validate_only {
                     tracing::info!(topic = %&*name, partitions = created.partitions, "made a topic");
                 }
-                granted(name, created)
+                granted(&context, name, created)
             }
             Err(refusal) => refused(name, refusal),
         })
@@ -70,12 +70,13 @@ fn wanted_topic(topic: CreatableTopic) -> CreateTopic {
     }
 }
 
-fn granted(name: Str, created: CreatedTopic) -> CreatableTopicResult {
-    let configs = TopicConfigs(&created.configs).all().into_iter().map(|config| CreatableTopicConfigs {
+fn granted(context: &Context, name: Str, created: CreatedTopic) -> CreatableTopicResult {
+    let all = context.image().topic_configs(&created.configs, context.node_id()).all();
+    let configs = all.into_iter().map(|config| CreatableTopicConfigs {
         name: config.name.into(),
-        value: Some(config.value.into()),
+        value: Some(config.value().into()),
         read_only: false,
-        config_source: config.source.code(),
+        config_source: config.source().code(),
         is_sensitive: false,
     });
     CreatableTopicResult {

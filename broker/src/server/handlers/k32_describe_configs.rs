@@ -1,5 +1,5 @@
-//! DescribeConfigs (32): every config of a topic or of this broker, with value, source, type and synonyms. Versions 1
-//! to 4. Types and documentation (3) are KIP-569.
+//! DescribeConfigs (32): every config of a topic, of this broker or of a client metrics subscription, with value,
+//! source, type and synonyms. Versions 1 to 4. Types and documentation (3) are KIP-569.
 
 use std::sync::Arc;
 
@@ -8,14 +8,13 @@ use ottla_protocol::messages::k32_describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use ottla_protocol::wire::Str;
 
 use super::super::context::{BrokerConfig, Context};
 use super::super::dispatch::Call;
-use crate::controller::{ConfigSource, ConfigType, ConfigValue, ResourceType, TopicConfigs};
-
-const STATIC_BROKER_SOURCE: i8 = 4;
-const DEFAULT_SOURCE: i8 = 5;
+use crate::controller::{
+    ConfigLayer, ConfigSource, ConfigType, ConfigValue, ResourceType, client_metrics_configs,
+    dynamic_broker_configs,
+};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -27,35 +26,19 @@ pub(in super::super) async fn handle(
 }
 
 fn answer(context: &Context, resource: DescribeConfigsResource, synonyms: bool) -> DescribeConfigsResult {
-    let found = match ResourceType::from_code(resource.resource_type) {
-        Some(ResourceType::Topic) => match context.image().topic(&resource.resource_name) {
-            Some(topic) => {
-                let all = TopicConfigs(&topic.configs).all().into_iter();
-                Ok(all.map(|config| topic_config(config, synonyms)).collect())
-            }
-            None => {
-                Err((ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."))
-            }
-        },
-        Some(ResourceType::Broker) if *resource.resource_name == *context.node_id().to_string() => {
-            Ok(broker_configs(&context.config))
-        }
-        // The empty name stands for the default of all brokers, which nobody can set yet.
-        Some(ResourceType::Broker) if resource.resource_name.is_empty() => Ok(Vec::new()),
-        Some(ResourceType::Broker) => Err((ErrorCode::InvalidRequest, "Unexpected broker id.")),
-        None => Err((ErrorCode::InvalidRequest, "Unsupported resource type.")),
-    };
+    let found = find(context, resource.resource_type, &resource.resource_name);
     let mut result = DescribeConfigsResult {
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
         ..DescribeConfigsResult::default()
     };
+    let keys = resource.configuration_keys;
+    let wanted =
+        |config: &ConfigValue| keys.as_ref().is_none_or(|keys| keys.iter().any(|key| **key == *config.name));
     match found {
-        Ok(mut configs) => {
-            if let Some(keys) = resource.configuration_keys {
-                configs.retain(|config: &DescribeConfigsResourceResult| keys.contains(&config.name));
-            }
-            result.configs = configs;
+        Ok(configs) => {
+            let configs = configs.into_iter().filter(wanted);
+            result.configs = configs.map(|config| described(config, synonyms)).collect();
         }
         Err((code, message)) => {
             result.error_code = code.code();
@@ -65,32 +48,62 @@ fn answer(context: &Context, resource: DescribeConfigsResource, synonyms: bool) 
     result
 }
 
-fn topic_config(config: ConfigValue, synonyms: bool) -> DescribeConfigsResourceResult {
-    let mut same = Vec::new();
-    if synonyms {
-        if config.source == ConfigSource::DynamicTopic {
-            same.push(synonym(config.name, &config.value, ConfigSource::DynamicTopic.code()));
+fn find(
+    context: &Context,
+    resource_type: i8,
+    name: &str,
+) -> Result<Vec<ConfigValue>, (ErrorCode, &'static str)> {
+    let (image, node_id) = (context.image(), context.node_id());
+    match ResourceType::from_code(resource_type) {
+        Some(ResourceType::Topic) => match image.topic(name) {
+            Some(topic) => Ok(image.topic_configs(&topic.configs, node_id).all()),
+            None => {
+                Err((ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."))
+            }
+        },
+        Some(ResourceType::Broker) if *name == *node_id.to_string() => {
+            let mut all = static_configs(&context.config);
+            all.extend(dynamic_broker_configs(&image, Some(node_id)));
+            all.sort_by_key(|config| config.name);
+            Ok(all)
         }
-        same.push(synonym(config.name, config.default, DEFAULT_SOURCE));
+        // The broker without a name stands for all of them.
+        Some(ResourceType::Broker) if name.is_empty() => Ok(dynamic_broker_configs(&image, None)),
+        Some(ResourceType::Broker) => Err((ErrorCode::InvalidRequest, "Unexpected broker id.")),
+        Some(ResourceType::ClientMetrics) if !name.is_empty() => {
+            Ok(client_metrics_configs(image.configs(ResourceType::ClientMetrics, name)))
+        }
+        Some(ResourceType::ClientMetrics) => {
+            Err((ErrorCode::InvalidRequest, "The subscription name must not be empty."))
+        }
+        None => Err((ErrorCode::InvalidRequest, "Unsupported resource type.")),
     }
+}
+
+fn described(config: ConfigValue, synonyms: bool) -> DescribeConfigsResourceResult {
+    let synonym = |layer: &ConfigLayer| DescribeConfigsSynonym {
+        name: layer.name.into(),
+        value: Some(layer.value.as_str().into()),
+        source: layer.source.code(),
+    };
     DescribeConfigsResourceResult {
         name: config.name.into(),
-        value: Some(config.value.into()),
-        read_only: false,
-        config_source: config.source.code(),
+        value: Some(config.value().into()),
+        // What a broker was started with stays so until it is started again.
+        read_only: config.layers.iter().any(|layer| layer.source == ConfigSource::StaticBroker),
+        config_source: config.source().code(),
         is_sensitive: false,
-        synonyms: same,
+        synonyms: if synonyms { config.layers.iter().map(synonym).collect() } else { Vec::new() },
         config_type: config.config_type.code(),
         documentation: None,
     }
 }
 
-fn synonym(name: &str, value: &str, source: i8) -> DescribeConfigsSynonym {
-    DescribeConfigsSynonym { name: name.into(), value: Some(value.into()), source }
-}
-
-fn broker_configs(config: &BrokerConfig) -> Vec<DescribeConfigsResourceResult> {
-    let values: [(&str, String, ConfigType); 9] = [
+/// What the broker was started with.
+fn static_configs(config: &BrokerConfig) -> Vec<ConfigValue> {
+    let house = &config.housekeeping;
+    let millis = |duration: std::time::Duration| duration.as_millis().to_string();
+    let values = [
         ("auto.create.topics.enable", config.auto_create_topics.to_string(), ConfigType::Boolean),
         ("connections.max.idle.ms", config.connection_idle_ms_max.to_string(), ConfigType::Long),
         ("default.replication.factor", "1".to_owned(), ConfigType::Int),
@@ -99,23 +112,22 @@ fn broker_configs(config: &BrokerConfig) -> Vec<DescribeConfigsResourceResult> {
             config.group_initial_rebalance_delay_ms.to_string(),
             ConfigType::Int,
         ),
+        ("log.cleaner.backoff.ms", millis(house.cleaner_backoff), ConfigType::Long),
         ("log.dirs", config.data_dir.display().to_string(), ConfigType::List),
+        ("log.retention.check.interval.ms", millis(house.retention_check_interval), ConfigType::Long),
+        ("max.incremental.fetch.session.cache.slots", config.fetch_sessions_max.to_string(), ConfigType::Int),
         ("node.id", config.node_id.to_string(), ConfigType::Int),
         ("num.partitions", config.num_partitions.to_string(), ConfigType::Int),
         ("offsets.topic.num.partitions", config.offsets_topic_partitions.to_string(), ConfigType::Int),
+        ("process.roles", "broker,controller".to_owned(), ConfigType::List),
+        ("producer.id.expiration.ms", millis(house.producer_expiration), ConfigType::Int),
+        ("queued.max.request.bytes", config.queued_request_bytes_max.to_string(), ConfigType::Long),
         ("socket.request.max.bytes", config.request_bytes_max.to_string(), ConfigType::Int),
     ];
-    values
-        .into_iter()
-        .map(|(name, value, config_type)| DescribeConfigsResourceResult {
-            name: Str::from(name),
-            value: Some(value.into()),
-            read_only: true,
-            config_source: STATIC_BROKER_SOURCE,
-            is_sensitive: false,
-            synonyms: Vec::new(),
-            config_type: config_type.code(),
-            documentation: None,
-        })
-        .collect()
+    let config = |(name, value, config_type)| ConfigValue {
+        name,
+        config_type,
+        layers: vec![ConfigLayer { name, value, source: ConfigSource::StaticBroker }],
+    };
+    values.into_iter().map(config).collect()
 }

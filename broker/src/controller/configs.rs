@@ -1,0 +1,168 @@
+//! What all configs have in common, whatever they belong to: a name, a type, a default, a rule for values, and the
+//! layers in which a value may be set.
+
+use std::collections::BTreeMap;
+
+/// What was set on one resource, by name.
+pub type Configs = BTreeMap<String, String>;
+
+/// The type of a config's value. The numbers are those of DescribeConfigs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigType {
+    /// 1.
+    Boolean,
+    /// 2.
+    String,
+    /// 3.
+    Int,
+    /// 5.
+    Long,
+    /// 6.
+    Double,
+    /// 7.
+    List,
+}
+
+impl ConfigType {
+    /// The protocol's number.
+    pub fn code(self) -> i8 {
+        match self {
+            ConfigType::Boolean => 1,
+            ConfigType::String => 2,
+            ConfigType::Int => 3,
+            ConfigType::Long => 5,
+            ConfigType::Double => 6,
+            ConfigType::List => 7,
+        }
+    }
+}
+
+/// Where a config's value comes from. The numbers are those of DescribeConfigs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// 1: set on the topic.
+    DynamicTopic,
+    /// 2: set on this broker while it runs.
+    DynamicBroker,
+    /// 3: set on all brokers while they run.
+    DynamicDefaultBroker,
+    /// 4: given to the broker when it started.
+    StaticBroker,
+    /// 5: nobody set it.
+    Default,
+    /// 7: set on a client metrics subscription.
+    ClientMetrics,
+}
+
+impl ConfigSource {
+    /// The protocol's number.
+    pub fn code(self) -> i8 {
+        match self {
+            ConfigSource::DynamicTopic => 1,
+            ConfigSource::DynamicBroker => 2,
+            ConfigSource::DynamicDefaultBroker => 3,
+            ConfigSource::StaticBroker => 4,
+            ConfigSource::Default => 5,
+            ConfigSource::ClientMetrics => 7,
+        }
+    }
+}
+
+/// One place where a value is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigLayer {
+    /// What it is called there: a topic's `retention.ms` is a broker's `log.retention.ms`.
+    pub name: &'static str,
+    /// As text.
+    pub value: String,
+    /// Where.
+    pub source: ConfigSource,
+}
+
+/// A config with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigValue {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Of the value.
+    pub config_type: ConfigType,
+    /// Every place that sets it, the one that counts first; the last is the default.
+    pub layers: Vec<ConfigLayer>,
+}
+
+impl ConfigValue {
+    /// The value that counts.
+    pub fn value(&self) -> &str {
+        self.layers.first().map_or("", |layer| &layer.value)
+    }
+
+    /// Where it comes from.
+    pub fn source(&self) -> ConfigSource {
+        self.layers.first().map_or(ConfigSource::Default, |layer| layer.source)
+    }
+}
+
+/// What values a config takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule {
+    Any,
+    Boolean,
+    Integer { min: i64, max: i64 },
+    Ratio,
+    OneOf(&'static [&'static str]),
+    ListOf(&'static [&'static str]),
+}
+
+/// A config that exists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Definition {
+    pub name: &'static str,
+    pub config_type: ConfigType,
+    pub default: &'static str,
+    pub rule: Rule,
+    /// The broker's config that is the default of a topic's.
+    pub broker_name: Option<&'static str>,
+}
+
+pub(super) const fn define(
+    name: &'static str,
+    config_type: ConfigType,
+    default: &'static str,
+    rule: Rule,
+    broker_name: Option<&'static str>,
+) -> Definition {
+    Definition { name, config_type, default, rule, broker_name }
+}
+
+impl Definition {
+    /// Checks a value as Kafka does, under the name that the client used; the error is the message for it.
+    pub fn check(&self, name: &str, value: &str) -> Result<(), String> {
+        let invalid = |why: String| Err(format!("Invalid value {value} for configuration {name}: {why}"));
+        match self.rule {
+            Rule::Any => Ok(()),
+            Rule::Boolean if matches!(value, "true" | "false") => Ok(()),
+            Rule::Boolean => invalid("Expected value to be either true or false".to_owned()),
+            Rule::Integer { min, max } => match value.trim().parse::<i64>() {
+                Err(_) => invalid("Not a number".to_owned()),
+                Ok(number) if number < min => invalid(format!("Value must be at least {min}")),
+                Ok(number) if number > max => invalid(format!("Value must be no more than {max}")),
+                Ok(_) => Ok(()),
+            },
+            Rule::Ratio => match value.trim().parse::<f64>() {
+                Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(()),
+                _ => invalid("Expected a number between 0 and 1".to_owned()),
+            },
+            Rule::OneOf(words) if words.contains(&value) => Ok(()),
+            Rule::OneOf(words) => invalid(format!("String must be one of: {}", words.join(", "))),
+            Rule::ListOf(words) => match list(value).find(|word| !words.contains(word)) {
+                None => Ok(()),
+                Some(word) => invalid(format!("{word:?} must be one of: {}", words.join(", "))),
+            },
+        }
+    }
+}
+
+/// The elements of a list's value.
+pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
