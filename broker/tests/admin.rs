@@ -182,9 +182,12 @@ async fn old_segments_go_and_the_last_value_of_a_key_stays() {
         request.topics[0].configs = set.collect();
         request
     };
-    wire.call(7, &with("old", &[("segment.bytes", "1024"), ("retention.ms", "1000")])).await;
-    let compacted =
-        [("segment.bytes", "1024"), ("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0.01")];
+    wire.call(7, &with("old", &[("internal.segment.bytes", "1024"), ("retention.ms", "1000")])).await;
+    let compacted = [
+        ("internal.segment.bytes", "1024"),
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
     wire.call(7, &with("table", &compacted)).await;
     for round in 0..100 {
         assert_eq!(send(&mut wire, "old", &"x".repeat(100)).await, 0);

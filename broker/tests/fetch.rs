@@ -87,7 +87,7 @@ async fn records_of_many_segments_come_whole_and_in_order() {
     let (broker, mut wire) = broker(dir.path()).await;
     let mut topic = create("t");
     topic.topics[0].configs = vec![k19_create_topics::CreatableTopicConfig {
-        name: "segment.bytes".into(),
+        name: "internal.segment.bytes".into(),
         value: Some("4096".into()),
     }];
     wire.call(7, &topic).await;

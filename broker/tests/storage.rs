@@ -135,8 +135,10 @@ async fn a_crash_while_records_are_written_loses_and_reorders_none_that_was_ackn
     let first = broker(dir.path()).await;
     let mut wire = Wire::connect(first.address()).await;
     let mut request = create("t");
-    let segment_bytes =
-        k19_create_topics::CreatableTopicConfig { name: "segment.bytes".into(), value: Some("20000".into()) };
+    let segment_bytes = k19_create_topics::CreatableTopicConfig {
+        name: "internal.segment.bytes".into(),
+        value: Some("20000".into()),
+    };
     request.topics[0].configs.push(segment_bytes);
     assert_eq!(wire.call(7, &request).await.topics[0].error_code, 0);
     let init = wire.call(4, &InitProducerIdRequest::default()).await;

@@ -20,6 +20,7 @@
 mod admin;
 mod assignment;
 mod backoff;
+pub mod bench;
 mod client;
 mod cluster;
 mod config;

@@ -72,7 +72,7 @@ fn definition_for(resource_type: ResourceType, name: &str) -> Result<&'static De
         }
         ResourceType::Broker => (
             topic_configs::definition_of_broker(name),
-            format!("Cannot update these configs dynamically: {name}"),
+            format!("Cannot update these configs dynamically: Set({name})"),
         ),
         ResourceType::ClientMetrics => {
             (client_metrics::definition(name), format!("Unknown client metrics configuration: {name}"))

@@ -24,6 +24,18 @@ pub enum ConfigType {
 }
 
 impl ConfigType {
+    /// Kafka's name.
+    fn name(self) -> &'static str {
+        match self {
+            ConfigType::Boolean => "BOOLEAN",
+            ConfigType::String => "STRING",
+            ConfigType::Int => "INT",
+            ConfigType::Long => "LONG",
+            ConfigType::Double => "DOUBLE",
+            ConfigType::List => "LIST",
+        }
+    }
+
     /// The protocol's number.
     pub fn code(self) -> i8 {
         match self {
@@ -143,7 +155,7 @@ impl Definition {
             Rule::Boolean if matches!(value, "true" | "false") => Ok(()),
             Rule::Boolean => invalid("Expected value to be either true or false".to_owned()),
             Rule::Integer { min, max } => match value.trim().parse::<i64>() {
-                Err(_) => invalid("Not a number".to_owned()),
+                Err(_) => invalid(format!("Not a number of type {}", self.config_type.name())),
                 Ok(number) if number < min => invalid(format!("Value must be at least {min}")),
                 Ok(number) if number > max => invalid(format!("Value must be no more than {max}")),
                 Ok(_) => Ok(()),

@@ -14,6 +14,8 @@ const LONG: Rule = Rule::Integer { min: 0, max: i64::MAX };
 const FROM_MINUS_1: Rule = Rule::Integer { min: -1, max: i64::MAX };
 const FROM_MINUS_2: Rule = Rule::Integer { min: -2, max: i64::MAX };
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+/// Segments too small for anything but tests; not told to clients.
+const SMALL_SEGMENTS: &str = "internal.segment.bytes";
 const LONG_MAX: &str = "9223372036854775807";
 
 /// Kafka 4's topic configs, by name. Two defaults differ: `flush.messages=1` makes `acks=all` mean on disk, and logs
@@ -67,6 +69,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     define("follower.replication.throttled.replicas", ConfigType::List, "", Rule::Any, None),
     define("index.interval.bytes", ConfigType::Int, "4096", INT, Some("log.index.interval.bytes")),
     define("leader.replication.throttled.replicas", ConfigType::List, "", Rule::Any, None),
+    define(SMALL_SEGMENTS, ConfigType::Int, "0", INT, None),
     define("local.retention.bytes", ConfigType::Long, "-2", FROM_MINUS_2, Some("log.local.retention.bytes")),
     define("local.retention.ms", ConfigType::Long, "-2", FROM_MINUS_2, Some("log.local.retention.ms")),
     define(
@@ -123,7 +126,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "segment.bytes",
         ConfigType::Int,
         "1073741824",
-        Rule::Integer { min: 1024, max: i32::MAX as i64 },
+        Rule::Integer { min: 1 << 20, max: i32::MAX as i64 },
         Some("log.segment.bytes"),
     ),
     define(
@@ -223,7 +226,10 @@ impl TopicConfigs<'_> {
     pub fn log_config(&self) -> LogConfig {
         let has_policy = |wanted| list(self.value("cleanup.policy")).any(|policy| policy == wanted);
         LogConfig {
-            segment_bytes: self.number("segment.bytes") as u32,
+            segment_bytes: match self.number(SMALL_SEGMENTS) {
+                0 => self.number("segment.bytes") as u32,
+                small => small as u32,
+            },
             segment_ms: self.number("segment.ms"),
             segment_jitter_ms: self.number("segment.jitter.ms"),
             max_message_bytes: self.number("max.message.bytes") as usize,
@@ -261,7 +267,7 @@ impl TopicConfigs<'_> {
             config_type: definition.config_type,
             layers: self.layers(definition),
         };
-        DEFINITIONS.iter().map(value).collect()
+        DEFINITIONS.iter().filter(|definition| definition.name != SMALL_SEGMENTS).map(value).collect()
     }
 }
 
@@ -280,11 +286,13 @@ pub fn dynamic_broker_configs(image: &ClusterImage, node_id: Option<NodeId>) -> 
             .into_iter()
             .chain(layer(all_brokers, ConfigSource::DynamicDefaultBroker))
             .collect();
-        if layers.is_empty() && broker.is_none() {
+        if broker.is_some() {
+            let (value, source) = (definition.default.to_owned(), ConfigSource::Default);
+            layers.push(ConfigLayer { name, value, source });
+        }
+        if layers.is_empty() {
             return None;
         }
-        let (value, source) = (definition.default.to_owned(), ConfigSource::Default);
-        layers.push(ConfigLayer { name, value, source });
         Some(ConfigValue { name, config_type: definition.config_type, layers })
     };
     DEFINITIONS.iter().filter_map(value).collect()
@@ -308,7 +316,7 @@ mod tests {
             ("retention.ms", "a day"),
             ("retention.ms", "-2"),
             ("cleanup.policy", "compact,shrink"),
-            ("segment.bytes", "10"),
+            ("segment.bytes", "1048575"),
             ("segment.bytes", "2147483648"),
             ("min.cleanable.dirty.ratio", "1.5"),
             ("preallocate", "yes"),

@@ -88,7 +88,7 @@ fn check_name(image: &ClusterImage, name: &str) -> Result<(), Refusal> {
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return invalid(&format!(
-            "{name:?} contains characters other than ASCII letters, digits, '.', '_' and '-'"
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
         ));
     }
     if name == METADATA_TOPIC {
@@ -171,7 +171,10 @@ fn wanted_replication(wanted: i16) -> Result<i16, Refusal> {
         -1 | 1 => Ok(1),
         2.. => refuse(
             ErrorCode::InvalidReplicationFactor,
-            format!("Unable to replicate the partition {wanted} time(s): only 1 broker is registered."),
+            format!(
+                "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} cannot be \
+                 reached because only 1 broker(s) are registered."
+            ),
         ),
         _ => refuse(
             ErrorCode::InvalidReplicationFactor,

@@ -250,7 +250,6 @@ impl Compaction {
         let mut out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         let mut index = SegmentIndex::default();
         let mut position = 0u32;
-        let mut last = first.base_offset;
         let mut changed = group.len() > 1;
         for batch in group.iter().flat_map(|segment| SegmentBatches::new(segment)) {
             let batch = batch?;
@@ -267,17 +266,15 @@ impl Compaction {
             };
             out.write_all(&bytes).map_err(LogError::io("write", &path))?;
             let header = BatchHeader::parse(&bytes)?;
-            let relative = first.relative(Offset(header.base_offset));
-            index.note(relative, position, bytes.len() as u32, header.max_timestamp_ms);
+            index.note(first.noted(&header, position));
             position += bytes.len() as u32;
-            last = Offset(header.last_offset());
         }
         if !changed {
             drop(out);
             fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
             return Ok(None);
         }
-        index.note_time(first.relative(last));
+        index.note_time();
         let file = out.into_inner().map_err(|error| LogError::io("write", &path)(error.into_error()))?;
         file.sync_all().map_err(LogError::io("sync", &path))?;
         Ok(Some((index, position)))

@@ -22,41 +22,58 @@ const TIME_ENTRY_LEN: usize = 12;
 /// Both indexes of one segment.
 #[derive(Debug, Default, Clone)]
 pub(super) struct SegmentIndex {
-    /// (offset relative to the segment's base, byte position of its batch), growing in both.
+    /// (last offset of a batch relative to the segment's base, byte position of the batch), growing in both.
     offsets: Vec<(u32, u32)>,
-    /// (timestamp in ms, relative offset): no record up to the offset is newer. Growing in both.
+    /// (timestamp in ms, relative offset of the end of its batch): no record up to there is newer. Growing in both.
     times: Vec<(i64, u32)>,
-    /// The batches that were noted last, as `offsets` holds them; never on disk.
+    /// The batches that were noted last, by first offset; never on disk.
     recent: VecDeque<(u32, u32)>,
     bytes_since_entry: u32,
-    max_timestamp_ms: Option<i64>,
+    /// As `times` would hold it.
+    newest: Option<(i64, u32)>,
+}
+
+/// A batch as its segment's index sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Noted {
+    /// Its first offset, relative to the segment's base.
+    pub first: u32,
+    /// Its last.
+    pub last: u32,
+    /// Where it begins in the file.
+    pub position: u32,
+    /// Bytes.
+    pub size: u32,
+    /// Of its newest record.
+    pub max_timestamp_ms: i64,
 }
 
 impl SegmentIndex {
-    /// Notes a batch that was written at `position`. The first batch of a segment needs no entry.
-    pub fn note(&mut self, relative_offset: u32, position: u32, size: u32, max_timestamp_ms: i64) {
+    /// Notes a batch that was written. The first batch of a segment needs no entry.
+    pub fn note(&mut self, batch: Noted) {
         if self.bytes_since_entry > INDEX_INTERVAL_BYTES {
-            self.offsets.push((relative_offset, position));
+            self.offsets.push((batch.last, batch.position));
             self.bytes_since_entry = 0;
             // For what came before this batch: whoever trusts the offset entry knows the times up to it too.
-            self.note_time(relative_offset.saturating_sub(1));
+            self.note_time();
         }
         if self.recent.len() == RECENT_BATCHES {
             self.recent.pop_front();
         }
-        self.recent.push_back((relative_offset, position));
-        self.max_timestamp_ms = self.max_timestamp_ms.max(Some(max_timestamp_ms));
-        self.bytes_since_entry = self.bytes_since_entry.saturating_add(size);
+        self.recent.push_back((batch.first, batch.position));
+        if self.newest.is_none_or(|(newest, _)| newest < batch.max_timestamp_ms) {
+            self.newest = Some((batch.max_timestamp_ms, batch.last));
+        }
+        self.bytes_since_entry = self.bytes_since_entry.saturating_add(batch.size);
     }
 
-    /// Adds a time entry for everything up to an offset. It also closes a segment, so that its largest timestamp
-    /// survives on disk.
-    pub fn note_time(&mut self, last_relative: u32) {
-        if let Some(max) = self.max_timestamp_ms
-            && max >= 0
-            && self.times.last().is_none_or(|(timestamp, _)| *timestamp < max)
+    /// Adds a time entry for everything so far. It also closes a segment, so that its largest timestamp survives on
+    /// disk.
+    pub fn note_time(&mut self) {
+        if let Some(newest) = self.newest.filter(|(timestamp, _)| *timestamp >= 0)
+            && self.times.last().is_none_or(|(timestamp, _)| *timestamp < newest.0)
         {
-            self.times.push((max, last_relative));
+            self.times.push(newest);
         }
     }
 
@@ -81,7 +98,7 @@ impl SegmentIndex {
 
     /// The largest timestamp of the segment, milliseconds since the epoch.
     pub fn max_timestamp_ms(&self) -> Option<i64> {
-        self.max_timestamp_ms
+        self.newest.map(|(timestamp, _)| timestamp)
     }
 
     /// A relative offset before which every record is older than `timestamp_ms`.
@@ -95,7 +112,7 @@ impl SegmentIndex {
         self.offsets.retain(|(_, at)| *at < position);
         self.recent.retain(|(_, at)| *at < position);
         self.times.retain(|(_, offset)| *offset < end_relative);
-        self.max_timestamp_ms = self.times.last().map(|(timestamp, _)| *timestamp);
+        self.newest = self.times.last().copied();
         self.bytes_since_entry = 0;
     }
 
@@ -146,8 +163,8 @@ impl SegmentIndex {
             }
             times.push((timestamp, offset));
         }
-        let max_timestamp_ms = times.last().map(|(timestamp, _)| *timestamp);
-        Some(SegmentIndex { offsets, times, max_timestamp_ms, ..SegmentIndex::default() })
+        let newest = times.last().copied();
+        Some(SegmentIndex { offsets, times, newest, ..SegmentIndex::default() })
     }
 }
 
@@ -173,7 +190,9 @@ mod tests {
         let mut position = 0;
         let mut placed = Vec::new();
         for (i, size) in sizes.iter().enumerate() {
-            index.note(i as u32 * 3, position, *size, 1000 + i as i64);
+            let first = i as u32 * 3;
+            let max_timestamp_ms = 1000 + i as i64;
+            index.note(Noted { first, last: first + 2, position, size: *size, max_timestamp_ms });
             placed.push((i as u32 * 3, position));
             position += size;
         }
@@ -206,12 +225,12 @@ mod tests {
         fn files_round_trip(sizes in proptest::collection::vec(61u32..9000, 1..60)) {
             let dir = tempfile::tempdir().unwrap();
             let (mut index, _) = filled(&sizes);
-            index.note_time(sizes.len() as u32 * 3);
+            index.note_time();
             index.save(dir.path(), Offset(42)).unwrap();
             let read = SegmentIndex::load(dir.path(), Offset(42), sizes.iter().sum()).unwrap();
             prop_assert_eq!(&read.offsets, &index.offsets);
             prop_assert_eq!(&read.times, &index.times);
-            prop_assert_eq!(read.max_timestamp_ms, index.max_timestamp_ms);
+            prop_assert_eq!(read.newest, index.newest);
         }
 
         #[test]

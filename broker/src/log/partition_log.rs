@@ -396,10 +396,8 @@ impl PartitionLog {
         {
             let mut index = unpoison(active.index.write());
             for batch in &pending.placed {
-                let size = batch.bytes.len() as u32;
-                let base = active.relative(Offset(batch.header.base_offset));
-                index.note(base, position, size, batch.header.max_timestamp_ms);
-                position += size;
+                index.note(active.noted(&batch.header, position));
+                position += batch.bytes.len() as u32;
             }
         }
         active.set_size(position);
@@ -425,7 +423,7 @@ impl PartitionLog {
         self.mark_dirty(active.clone());
         {
             let mut index = unpoison(active.index.write());
-            index.note_time(active.relative(base_offset).saturating_sub(1));
+            index.note_time();
             index.save(&self.dir, active.base_offset)?;
         }
         self.save_snapshot(base_offset)?;
@@ -499,7 +497,7 @@ impl PartitionLog {
         let end = self.log_end();
         {
             let mut index = unpoison(active.index.write());
-            index.note_time(active.relative(end).saturating_sub(1));
+            index.note_time();
             index.save(&self.dir, active.base_offset)?;
         }
         self.save_snapshot(end)?;

@@ -236,12 +236,7 @@ impl Recovery<'_> {
             }
             let base = Offset(header.base_offset);
             let length = header.size() as u32;
-            unpoison(segment.index.write()).note(
-                segment.relative(base),
-                position,
-                length,
-                header.max_timestamp_ms,
-            );
+            unpoison(segment.index.write()).note(segment.noted(&header, position));
             self.leader_epochs.assign(LeaderEpoch(header.leader_epoch), base);
             if base >= self.producers_from {
                 self.producers.apply(&header);

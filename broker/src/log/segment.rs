@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use ottla_protocol::records::{BatchHeader, HEADER_LEN};
 
 use super::LogError;
-use super::index::{SegmentIndex, log_path};
+use super::index::{Noted, SegmentIndex, log_path};
 use crate::ids::Offset;
 
 /// A segment is preallocated in steps that double with its size between these two: appends to unallocated files cost
@@ -199,6 +199,17 @@ impl Segment {
         let mut bytes = BytesMut::zeroed(length);
         self.file.read_exact_at(&mut bytes, u64::from(position)).map_err(LogError::io("read", &self.path))?;
         Ok(bytes.freeze())
+    }
+
+    /// A batch at `position`, as the index notes it.
+    pub fn noted(&self, header: &BatchHeader, position: u32) -> Noted {
+        Noted {
+            first: self.relative(Offset(header.base_offset)),
+            last: self.relative(Offset(header.last_offset())),
+            position,
+            size: u32::try_from(header.size()).unwrap_or(u32::MAX),
+            max_timestamp_ms: header.max_timestamp_ms,
+        }
     }
 
     /// An offset of this segment relative to its base, as the indexes hold it.
