@@ -431,7 +431,8 @@ mod tests {
                 BatchOptions { producer_id: 7, producer_epoch: 0, base_sequence, ..BatchOptions::default() }
             }
         };
-        log.append(&[builder.build(options)], LeaderEpoch(0), 0).remove(0).unwrap();
+        let batch = log.config.check(&builder.build(options), 0).unwrap();
+        log.append(&[batch], LeaderEpoch(0)).remove(0).unwrap();
     }
 
     fn records(log: &PartitionLog) -> Vec<Record> {

@@ -16,6 +16,7 @@
 //!     |---- trusted --------|--- scanned after a crash ---|--- may be lost ---|
 //! ```
 
+mod check;
 mod checkpoint;
 mod compact;
 mod config;
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 use ottla_protocol::records::BatchError;
 use thiserror::Error;
 
+pub use check::Checked;
 pub use checkpoint::{OffsetCheckpoint, write_file_durably};
 pub(crate) use checkpoint::{create_dir_durably, sync_dir};
 pub use compact::Compaction;

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Bytes, BytesMut};
-use ottla_protocol::records::{Batch, BatchHeader, patch_log_append_time};
+use bytes::Bytes;
+use ottla_protocol::records::{Batch, BatchHeader};
 
 use super::LogError;
+use super::check::Checked;
 use super::checkpoint::{sync_dir, write_file_durably};
 use super::config::LogConfig;
 use super::index::{index_path, log_path, time_index_path};
@@ -22,8 +23,6 @@ use crate::ids::{LeaderEpoch, Offset};
 /// Bytes of a batch that are patched on append: base offset, length, leader epoch.
 const PATCHED_LEN: usize = 16;
 
-/// Decompression bound for batches that must be opened to be checked.
-const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 /// Half of what one vectored write may take (`IOV_MAX` is 1024; a batch is two slices).
 const BATCHES_PER_WRITE: usize = 512;
 
@@ -152,6 +151,11 @@ impl PartitionLog {
         &self.leader_epochs
     }
 
+    /// What the topic's config says.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
     /// Replaces the config; it holds from the next append.
     pub fn set_config(&mut self, config: LogConfig) {
         self.jitter_ms = drawn_jitter(&config);
@@ -173,39 +177,33 @@ impl PartitionLog {
         self.producers.forget_before(time_ms);
     }
 
-    /// Appends batches, each the whole `records` field of one producer's request, in order and with one write per
-    /// segment. Each gets its own answer: a refused batch does not keep the others out.
+    /// Appends batches in order and with one write per segment. Each gets its own answer: a refused batch does not keep
+    /// the others out.
     ///
     /// Blocking, but only into the page cache: what must survive a power cut waits for [`PartitionLog::take_dirty`].
     pub fn append(
         &mut self,
-        batches: &[Bytes],
+        batches: &[Checked],
         leader_epoch: LeaderEpoch,
-        now_ms: i64,
     ) -> Vec<Result<AppendInfo, LogError>> {
         let mut answers = Vec::with_capacity(batches.len());
         let mut pending = Pending::at(self.log_end());
-        for records in batches {
-            let answer = match self.checked(records, now_ms) {
-                Ok(batch) => match self.producers.check(&batch.header) {
-                    Ok(SequenceCheck::Append) => {
-                        let placed = self.place(batch, leader_epoch, &mut pending);
-                        if let Err(error) = &placed {
-                            self.give_up(error, &mut pending, &mut answers);
-                        }
-                        placed
+        for batch in batches.iter().map(Checked::batch) {
+            let answer = match self.producers.check(&batch.header) {
+                Ok(SequenceCheck::Append) => {
+                    let placed = self.place(batch, leader_epoch, &mut pending);
+                    if let Err(error) = &placed {
+                        self.give_up(error, &mut pending, &mut answers);
                     }
-                    Ok(SequenceCheck::Duplicate { base_offset, end_offset, timestamp_ms }) => {
-                        Ok(AppendInfo {
-                            base_offset,
-                            end_offset,
-                            log_append_time_ms: self.config.log_append_time.then_some(timestamp_ms),
-                            duplicate: true,
-                        })
-                    }
-                    Err(error) => Err(error.into()),
-                },
-                Err(error) => Err(error),
+                    placed
+                }
+                Ok(SequenceCheck::Duplicate { base_offset, end_offset, timestamp_ms }) => Ok(AppendInfo {
+                    base_offset,
+                    end_offset,
+                    log_append_time_ms: self.config.log_append_time.then_some(timestamp_ms),
+                    duplicate: true,
+                }),
+                Err(error) => Err(error.into()),
             };
             answers.push(answer);
         }
@@ -219,7 +217,7 @@ impl PartitionLog {
     /// waits. Only the file system can refuse.
     fn place(
         &mut self,
-        batch: Batch,
+        batch: &Batch,
         leader_epoch: LeaderEpoch,
         pending: &mut Pending,
     ) -> Result<AppendInfo, LogError> {
@@ -239,7 +237,7 @@ impl PartitionLog {
         let undo = self.producers.apply(&header);
         pending.next = Offset(header.next_offset());
         pending.bytes += size;
-        pending.placed.push(Placed { header, patched, bytes: batch.bytes, undo });
+        pending.placed.push(Placed { header, patched, bytes: batch.bytes.clone(), undo });
         Ok(AppendInfo {
             base_offset: Offset(header.base_offset),
             end_offset: pending.next,
@@ -271,76 +269,6 @@ impl PartitionLog {
         // the next write goes over them.
         let active = self.active();
         let _ = active.cut(active.size());
-    }
-
-    /// The checks that need no state: one whole batch, right CRC, sane header (Kafka's `LogValidator`).
-    fn checked(&self, records: &Bytes, now_ms: i64) -> Result<Batch, LogError> {
-        let mut batch = Batch::parse(records)?;
-        if batch.bytes.len() != records.len() {
-            return Err(LogError::Invalid("a request must hold exactly one batch per partition"));
-        }
-        if records.len() > self.config.max_message_bytes {
-            return Err(LogError::TooLarge { size: records.len(), max: self.config.max_message_bytes });
-        }
-        batch.check_crc()?;
-        let header = &batch.header;
-        if header.record_count == 0 || header.record_count - 1 != header.last_offset_delta {
-            return Err(LogError::Invalid("record count and last offset delta disagree"));
-        }
-        if header.is_control() {
-            return Err(LogError::Invalid("clients may not write control batches"));
-        }
-        if header.is_transactional() {
-            return Err(LogError::Invalid("transactions are not served by this release"));
-        }
-        if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
-            return Err(LogError::Invalid("an idempotent batch needs an epoch and a sequence"));
-        }
-        header.compression()?;
-        self.check_timestamps(&batch, now_ms)?;
-        if self.config.compacted {
-            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
-                if record?.key.is_none() {
-                    return Err(LogError::Invalid("a compacted topic takes no record without a key"));
-                }
-            }
-        }
-        if let Some(codec) = self.config.compression.filter(|codec| batch.header.compression() != Ok(*codec))
-        {
-            let bytes = batch.recompress(codec, DECOMPRESSED_BYTES_MAX)?;
-            if bytes.len() > self.config.max_message_bytes {
-                return Err(LogError::TooLarge { size: bytes.len(), max: self.config.max_message_bytes });
-            }
-            batch = Batch::parse(&bytes)?;
-        }
-        if self.config.log_append_time {
-            let mut stamped = BytesMut::from(&batch.bytes[..]);
-            patch_log_append_time(&mut stamped, now_ms);
-            batch = Batch::parse(&stamped.freeze())?;
-        }
-        Ok(batch)
-    }
-
-    /// A producer's clock may differ from ours only so far. The newest timestamp stands in the header; for the oldest
-    /// the records are read, where the topic has a bound for it.
-    fn check_timestamps(&self, batch: &Batch, now_ms: i64) -> Result<(), LogError> {
-        if self.config.log_append_time {
-            return Ok(());
-        }
-        let min_ms = now_ms.saturating_sub(self.config.timestamp_before_max_ms);
-        let max_ms = now_ms.saturating_add(self.config.timestamp_after_max_ms);
-        let check = |timestamp_ms: i64| match timestamp_ms >= 0 && !(min_ms..=max_ms).contains(&timestamp_ms)
-        {
-            true => Err(LogError::Timestamp { timestamp_ms, min_ms, max_ms }),
-            false => Ok(()),
-        };
-        check(batch.header.max_timestamp_ms)?;
-        if self.config.timestamp_before_max_ms < i64::MAX {
-            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
-                check(record?.timestamp_ms)?;
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn active(&self) -> Arc<Segment> {

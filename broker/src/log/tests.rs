@@ -34,8 +34,16 @@ fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 4096, ..LogConfig::default() }
 }
 
+/// Checks and appends, with one answer for each.
+fn append_all(log: &mut PartitionLog, batches: &[Bytes], now_ms: i64) -> Vec<Result<AppendInfo, LogError>> {
+    let checked: Vec<_> = batches.iter().map(|batch| log.config().check(batch, now_ms)).collect();
+    let good: Vec<Checked> = checked.iter().flatten().cloned().collect();
+    let mut appended = log.append(&good, EPOCH).into_iter();
+    checked.into_iter().map(|checked| checked.and_then(|_| appended.next().unwrap())).collect()
+}
+
 fn append(log: &mut PartitionLog, batch: Bytes) -> AppendInfo {
-    log.append(&[batch], EPOCH, 0).remove(0).unwrap()
+    append_all(log, &[batch], 0).remove(0).unwrap()
 }
 
 /// All values from an offset on, read in small fetches.
@@ -150,9 +158,9 @@ fn a_refused_batch_does_not_keep_the_others_out() {
     let mut damaged = batch(1, &[b"damaged"]).to_vec();
     *damaged.last_mut().unwrap() ^= 1;
     let two = [batch(1, &[b"a"]), batch(1, &[b"b"])].concat();
-    let answers = log.append(
+    let answers = append_all(
+        &mut log,
         &[batch(1, &[b"first"]), Bytes::from(damaged), Bytes::from(two), batch(1, &[b"second"])],
-        EPOCH,
         0,
     );
     let offsets: Vec<Option<i64>> =
@@ -165,7 +173,7 @@ fn log_append_time_is_stamped_and_the_crc_renewed() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { log_append_time: true, ..LogConfig::default() };
     let mut log = PartitionLog::open(dir.path(), config, None).unwrap();
-    let info = log.append(&[batch(1, &[b"v"])], EPOCH, 777).remove(0).unwrap();
+    let info = append_all(&mut log, &[batch(1, &[b"v"])], 777).remove(0).unwrap();
     assert_eq!(info.log_append_time_ms, Some(777));
     let bytes = log.reader().read(Offset(0), Offset(1), 1024, true).unwrap();
     let stored = Batches::new(bytes).next().unwrap().unwrap();
@@ -188,7 +196,7 @@ fn what_was_written_before_a_roll_failed_stays_and_is_answered() {
     let large = |sequence| sequenced(1, &[&[7; 3000]], 7, sequence);
     let in_the_way = dir.path().join("00000000000000000001.log");
     fs::create_dir(&in_the_way).unwrap();
-    let answers = log.append(&[large(0), large(1), large(2)], EPOCH, 0);
+    let answers = append_all(&mut log, &[large(0), large(1), large(2)], 0);
     assert_eq!(answers[0].as_ref().unwrap().base_offset, Offset(0));
     assert!(matches!(answers[1], Err(LogError::Io { .. })), "{:?}", answers[1]);
     assert!(answers[2].is_err() && answers.len() == 3, "every batch has an answer");
@@ -205,7 +213,7 @@ fn a_second_copy_of_a_batch_that_was_not_written_is_not_acknowledged() {
     let in_the_way = dir.path().join("leader-epoch-checkpoint.tmp");
     fs::create_dir(&in_the_way).unwrap();
     let first = || sequenced(1, &[b"a", b"b"], 7, 0);
-    let answers = log.append(&[first(), first()], EPOCH, 0);
+    let answers = append_all(&mut log, &[first(), first()], 0);
     assert!(answers.iter().all(|answer| matches!(answer, Err(LogError::Io { .. }))), "{answers:?}");
     fs::remove_dir(&in_the_way).unwrap();
     let info = append(&mut log, first());
@@ -231,7 +239,7 @@ fn a_header_that_lies_about_its_records_is_refused() {
         patched(51, &(-1i16).to_be_bytes()),     // producer epoch
         patched(21, &(1i16 << 4).to_be_bytes()), // transactional
     ] {
-        assert!(matches!(log.append(&[batch], EPOCH, 0).remove(0), Err(LogError::Invalid(_))));
+        assert!(matches!(append_all(&mut log, &[batch], 0).remove(0), Err(LogError::Invalid(_))));
     }
 }
 

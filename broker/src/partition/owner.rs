@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,7 +13,7 @@ use super::committer::{Committer, SyncRequest};
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::points::Points;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::log::{ActiveProducer, AppendInfo, LogConfig, LogError, LogReader, PartitionLog};
+use crate::log::{ActiveProducer, AppendInfo, Checked, LogConfig, LogError, LogReader, PartitionLog};
 use crate::replica::{AckId, Effect, Event, Leader};
 
 /// Batches taken from the queue for one write.
@@ -64,7 +65,7 @@ pub enum AppendError {
 
 pub(super) enum Command {
     Append {
-        batch: Bytes,
+        batch: Checked,
         durable: bool,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     },
@@ -100,6 +101,7 @@ pub struct Partition {
     name: Arc<TopicPartition>,
     commands: mpsc::UnboundedSender<Command>,
     reader: LogReader,
+    config: Arc<ArcSwap<LogConfig>>,
     high_watermark: watch::Receiver<Offset>,
     leader_epochs: watch::Receiver<crate::log::LeaderEpochs>,
 }
@@ -120,6 +122,7 @@ impl Partition {
         let (high_watermark_tx, high_watermark) = watch::channel(log.log_end());
         let (leader_epochs_tx, leader_epochs) = watch::channel(log.leader_epochs().clone());
         let reader = log.reader();
+        let config = Arc::new(ArcSwap::from_pointee(log.config().clone()));
         let owner = Owner {
             leader: Leader::new(log.log_end()),
             key,
@@ -144,7 +147,7 @@ impl Partition {
             saved_point: None,
         };
         tokio::spawn(owner.run(inbox));
-        Partition { name: Arc::new(name), commands, reader, high_watermark, leader_epochs }
+        Partition { name: Arc::new(name), commands, reader, config, high_watermark, leader_epochs }
     }
 
     /// The partition's name.
@@ -182,7 +185,10 @@ impl Partition {
     pub fn append(&self, batch: Bytes, durable: bool) -> oneshot::Receiver<Result<Appended, AppendError>> {
         let (reply, answer) = oneshot::channel();
         // A closed partition drops the sender, which the receiver sees.
-        let _ = self.commands.send(Command::Append { batch, durable, reply });
+        match self.config.load().check(&batch, now_ms()) {
+            Ok(batch) => drop(self.commands.send(Command::Append { batch, durable, reply })),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
         answer
     }
 
@@ -207,6 +213,7 @@ impl Partition {
 
     /// Replaces what the topic's config says about the log.
     pub fn configure(&self, config: LogConfig) {
+        self.config.store(Arc::new(config.clone()));
         let _ = self.commands.send(Command::Configure(config));
     }
 
@@ -329,7 +336,7 @@ impl Owner {
     }
 
     /// Writes everything that was gathered with as few writes as can be, then asks for the shared sync.
-    fn append(&mut self, batches: &mut Vec<Bytes>, waiting: &mut Vec<Waiting>) {
+    fn append(&mut self, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
         let Some(log) = self.log.as_mut().filter(|_| !batches.is_empty()) else {
             for Waiting { reply, .. } in waiting.drain(..) {
                 let _ = reply.send(Err(AppendError::Closed));
@@ -337,9 +344,9 @@ impl Owner {
             batches.clear();
             return;
         };
-        let answers = log.append(batches, self.leader_epoch, now_ms());
+        let answers = log.append(batches, self.leader_epoch);
         let (log_end, log_start) = (log.log_end(), log.log_start());
-        let bytes = batches.iter().map(Bytes::len).sum::<usize>();
+        let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum::<usize>();
         self.bytes_since_checkpoint += bytes;
         self.bytes_unsynced += bytes;
         batches.clear();
@@ -483,7 +490,8 @@ mod tests {
         let mut builder = BatchBuilder::default();
         builder.push(1, None, Some(b"v"), &[]);
         let batch = builder.build(BatchOptions::default());
-        log.append(&[batch], LeaderEpoch(0), 0).remove(0).unwrap().end_offset
+        let batch = LogConfig::default().check(&batch, 0).unwrap();
+        log.append(&[batch], LeaderEpoch(0)).remove(0).unwrap().end_offset
     }
 
     #[test]

@@ -9,6 +9,8 @@ use super::reply::LENGTH_BYTES;
 
 /// Read at once while frames are small.
 const READ_BYTES: usize = 64 << 10;
+/// From here on a frame is read to a place of its own, and the next one is expected to be as large.
+const LARGE_FRAME_BYTES: usize = 16 << 10;
 /// What a length alone may make us reserve. It is address space, not memory, until bytes arrive.
 const RESERVE_BYTES_MAX: usize = 1 << 20;
 
@@ -17,11 +19,13 @@ const RESERVE_BYTES_MAX: usize = 1 << 20;
 pub(super) struct FrameReader {
     buffer: BytesMut,
     frame_bytes_max: usize,
+    /// The last frame was large: what is read ahead of the next one's length would have to be copied.
+    large_expected: bool,
 }
 
 impl FrameReader {
     pub fn new(frame_bytes_max: usize) -> FrameReader {
-        FrameReader { buffer: BytesMut::new(), frame_bytes_max }
+        FrameReader { buffer: BytesMut::new(), frame_bytes_max, large_expected: false }
     }
 
     /// Whether nothing of a frame has arrived. Memory is given back then: most connections idle most of the time.
@@ -36,16 +40,21 @@ impl FrameReader {
     pub async fn next<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> io::Result<Option<Bytes>> {
         loop {
             if let Some(length) = self.length()? {
+                self.large_expected = length > LARGE_FRAME_BYTES;
                 if self.buffer.len() >= LENGTH_BYTES + length {
                     self.buffer.advance(LENGTH_BYTES);
                     return Ok(Some(self.buffer.split_to(length).freeze()));
                 }
-                if length > READ_BYTES {
+                if self.large_expected {
                     return self.large(reader, length).await.map(Some);
                 }
             }
-            self.buffer.reserve(READ_BYTES);
-            if reader.read_buf(&mut self.buffer).await? == 0 {
+            let room = match self.large_expected {
+                true => LENGTH_BYTES - self.buffer.len(),
+                false => READ_BYTES,
+            };
+            self.buffer.reserve(room);
+            if reader.read_buf(&mut (&mut self.buffer).limit(room)).await? == 0 {
                 return match self.buffer.is_empty() {
                     true => Ok(None),
                     false => Err(io::ErrorKind::UnexpectedEof.into()),

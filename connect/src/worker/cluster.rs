@@ -143,7 +143,7 @@ impl Cluster for KafkaCluster {
         let described = match admin.describe_topic(name).await {
             Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
                 let mut topic = NewTopic::new(name, partitions);
-                if name == offsets::TOPIC {
+                if name == super::offsets::TOPIC {
                     // The last position of every source partition must stay, however old.
                     topic = topic.with_config("cleanup.policy", "compact");
                 }

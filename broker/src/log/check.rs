@@ -1,0 +1,94 @@
+//! What is checked of a producer's batch before it is its partition's turn: everything that needs no state of the log.
+//! It runs where the bytes have just arrived, for all connections at once; the partition's owner only places.
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::records::{Batch, patch_log_append_time};
+
+use super::LogError;
+use super::config::LogConfig;
+
+/// Decompression bound for batches that must be opened to be checked.
+const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
+
+/// A batch that may be appended.
+#[derive(Debug, Clone)]
+pub struct Checked(Batch);
+
+impl Checked {
+    /// The batch.
+    pub fn batch(&self) -> &Batch {
+        &self.0
+    }
+}
+
+impl LogConfig {
+    /// Checks the `records` of a produce request and makes of them what is stored: one whole batch with the right CRC
+    /// and a sane header (Kafka's `LogValidator`), in the topic's codec, with the topic's kind of timestamps.
+    pub fn check(&self, records: &Bytes, now_ms: i64) -> Result<Checked, LogError> {
+        let mut batch = Batch::parse(records)?;
+        if batch.bytes.len() != records.len() {
+            return Err(LogError::Invalid("a request must hold exactly one batch per partition"));
+        }
+        if records.len() > self.max_message_bytes {
+            return Err(LogError::TooLarge { size: records.len(), max: self.max_message_bytes });
+        }
+        batch.check_crc()?;
+        let header = &batch.header;
+        if header.record_count == 0 || header.record_count - 1 != header.last_offset_delta {
+            return Err(LogError::Invalid("record count and last offset delta disagree"));
+        }
+        if header.is_control() {
+            return Err(LogError::Invalid("clients may not write control batches"));
+        }
+        if header.is_transactional() {
+            return Err(LogError::Invalid("transactions are not served by this release"));
+        }
+        if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+            return Err(LogError::Invalid("an idempotent batch needs an epoch and a sequence"));
+        }
+        header.compression()?;
+        self.check_timestamps(&batch, now_ms)?;
+        if self.compacted {
+            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
+                if record?.key.is_none() {
+                    return Err(LogError::Invalid("a compacted topic takes no record without a key"));
+                }
+            }
+        }
+        if let Some(codec) = self.compression.filter(|codec| batch.header.compression() != Ok(*codec)) {
+            let bytes = batch.recompress(codec, DECOMPRESSED_BYTES_MAX)?;
+            if bytes.len() > self.max_message_bytes {
+                return Err(LogError::TooLarge { size: bytes.len(), max: self.max_message_bytes });
+            }
+            batch = Batch::parse(&bytes)?;
+        }
+        if self.log_append_time {
+            let mut stamped = BytesMut::from(&batch.bytes[..]);
+            patch_log_append_time(&mut stamped, now_ms);
+            batch = Batch::parse(&stamped.freeze())?;
+        }
+        Ok(Checked(batch))
+    }
+
+    /// A producer's clock may differ from ours only so far. The newest timestamp stands in the header; for the oldest
+    /// the records are read, where the topic has a bound for it.
+    fn check_timestamps(&self, batch: &Batch, now_ms: i64) -> Result<(), LogError> {
+        if self.log_append_time {
+            return Ok(());
+        }
+        let min_ms = now_ms.saturating_sub(self.timestamp_before_max_ms);
+        let max_ms = now_ms.saturating_add(self.timestamp_after_max_ms);
+        let check = |timestamp_ms: i64| match timestamp_ms >= 0 && !(min_ms..=max_ms).contains(&timestamp_ms)
+        {
+            true => Err(LogError::Timestamp { timestamp_ms, min_ms, max_ms }),
+            false => Ok(()),
+        };
+        check(batch.header.max_timestamp_ms)?;
+        if self.timestamp_before_max_ms < i64::MAX {
+            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
+                check(record?.timestamp_ms)?;
+            }
+        }
+        Ok(())
+    }
+}
