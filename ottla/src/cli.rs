@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::bench::BenchCommand;
 use crate::config::ServerArguments;
 
 /// Apache Kafka's ecosystem in one binary: brokers, Connect, Streams and pipelines.
@@ -37,6 +38,9 @@ pub enum Command {
     Group(GroupCommand),
     /// Query what topics hold.
     Sql(SqlArguments),
+    /// Put load on any Kafka broker and measure it.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 /// How a result is printed.

@@ -56,5 +56,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Consume(arguments) => commands::consume::run(arguments).await,
         Command::Group(command) => commands::group::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
+        Command::Bench(command) => {
+            let client = commands::connect(command.bootstrap_server()).await?;
+            commands::bench::run(&client, command).await.map_err(Failure::failed)
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Consume load: fetches of whole partitions, looked at no further than the batch headers.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ottla_protocol::frame::{RequestHeader, decode_response, encode_request};
 use ottla_protocol::messages::FetchRequest;
@@ -12,6 +12,8 @@ use ottla_protocol::{ApiKey, ErrorCode};
 use super::socket::Socket;
 use super::{BenchError, Report, Share, run_shares, shares};
 use crate::client::Client;
+use crate::error::ClientError;
+use crate::topic_partition::TopicPartition;
 
 const VERSION: i16 = 12;
 
@@ -20,8 +22,10 @@ const VERSION: i16 = 12;
 pub struct ConsumeLoad {
     /// From this topic, from all of its partitions.
     pub topic: String,
-    /// How many records in all; the rest is left.
-    pub records: u64,
+    /// How many records in all; the rest is left. Without it, those that are there at the start.
+    pub records: Option<u64>,
+    /// Ends the run before that.
+    pub duration: Option<Duration>,
     /// Begin with the first record, instead of with what is written from now on.
     pub from_beginning: bool,
     /// Bytes of one answer.
@@ -38,26 +42,59 @@ pub struct ConsumeLoad {
 /// What the broker answers, and what the connection meets.
 pub async fn consume(client: &Client, load: ConsumeLoad) -> Result<Report, BenchError> {
     let shares = shares(client, &load.topic, load.connections).await?;
-    let time = if load.from_beginning { crate::OFFSET_EARLIEST } else { crate::OFFSET_LATEST };
-    let places = shares.iter().flat_map(|share| &share.partitions);
-    let places: Vec<_> =
-        places.map(|partition| (crate::TopicPartition::new(load.topic.as_str(), *partition), time)).collect();
-    let starts = client.admin().list_offsets(&places).await?;
-    let starts: BTreeMap<i32, i64> =
-        starts.into_iter().map(|(place, found)| (place.partition, found.offset)).collect();
-    let partitions = starts.len().max(1) as u64;
+    let ends = offsets(client, &load.topic, &shares, crate::OFFSET_LATEST).await?;
+    let starts = if load.from_beginning {
+        offsets(client, &load.topic, &shares, crate::OFFSET_EARLIEST).await?
+    } else {
+        ends.clone()
+    };
+    let partitions = starts.len().max(1) as u128;
     run_shares(shares, move |share| {
-        let wanted = load.records * share.partitions.len() as u64 / partitions;
-        run(&load, &share, &starts, wanted)
+        let mine = |records: u64| u128::from(records) * share.partitions.len() as u128 / partitions;
+        let until = match load.records {
+            Some(records) => Until::Records(u64::try_from(mine(records)).unwrap_or(u64::MAX)),
+            None => Until::Offsets(&ends),
+        };
+        run(&load, &share, &starts, until)
     })
     .await
+}
+
+/// The offset of each partition at a special time.
+async fn offsets(
+    client: &Client,
+    topic: &str,
+    shares: &[Share],
+    time: i64,
+) -> Result<BTreeMap<i32, i64>, ClientError> {
+    let places = shares.iter().flat_map(|share| &share.partitions);
+    let places: Vec<_> = places.map(|partition| (TopicPartition::new(topic, *partition), time)).collect();
+    let found = client.admin().list_offsets(&places).await?;
+    Ok(found.into_iter().map(|(place, found)| (place.partition, found.offset)).collect())
+}
+
+/// Where a connection's reading ends.
+enum Until<'a> {
+    Records(u64),
+    Offsets(&'a BTreeMap<i32, i64>),
+}
+
+impl Until<'_> {
+    fn is_reached(&self, records: u64, positions: &BTreeMap<i32, i64>) -> bool {
+        match self {
+            Until::Records(wanted) => records >= *wanted,
+            Until::Offsets(ends) => positions
+                .iter()
+                .all(|(partition, position)| ends.get(partition).is_none_or(|end| position >= end)),
+        }
+    }
 }
 
 fn run(
     load: &ConsumeLoad,
     share: &Share,
     starts: &BTreeMap<i32, i64>,
-    wanted: u64,
+    until: Until<'_>,
 ) -> Result<Report, BenchError> {
     let mut positions: BTreeMap<i32, i64> = share
         .partitions
@@ -68,7 +105,8 @@ fn run(
     let mut report = Report::default();
     let start = Instant::now();
     let mut correlation_id = 0;
-    while report.records < wanted {
+    let is_late = || load.duration.is_some_and(|duration| start.elapsed() >= duration);
+    while !until.is_reached(report.records, &positions) && !is_late() {
         let mut frame = request(load, &positions)?;
         let since = Instant::now();
         correlation_id += 1;
@@ -94,7 +132,7 @@ fn run(
 fn check(code: i16) -> Result<(), BenchError> {
     match ErrorCode::from_code(code) {
         ErrorCode::None => Ok(()),
-        code => Err(crate::ClientError::broker("fetching", code).into()),
+        code => Err(ClientError::broker("fetching", code).into()),
     }
 }
 

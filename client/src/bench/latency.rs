@@ -6,6 +6,8 @@ use hdrhistogram::Histogram;
 
 /// The longest time that is told apart.
 const MICROS_MAX: u64 = 60_000_000;
+/// The bound of the first bucket.
+const FIRST_BUCKET_MICROS: u64 = 64;
 
 /// A histogram of times, exact to three digits.
 #[derive(Debug, Clone)]
@@ -28,6 +30,21 @@ impl Latencies {
     pub(super) fn add(&mut self, other: &Latencies) {
         // Bounds are the same, so everything fits.
         let _ = self.micros.add(&other.micros);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.micros.len()
+    }
+
+    /// Buckets that double in width: the upper bound of each in milliseconds and how many times are in it. Empty ones
+    /// before the first and after the last are left out.
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
+        let buckets = self.micros.iter_log(FIRST_BUCKET_MICROS, 2.0);
+        let buckets = buckets.map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()));
+        // The iterator gives each bucket's last value, not the bound.
+        let buckets = buckets.map(|(last, count)| ((last + 1) as f64 / 1000.0, count));
+        buckets.skip_while(|(_, count)| *count == 0).collect()
     }
 
     /// The time that so many of a hundred stayed at or below, milliseconds.
@@ -59,5 +76,15 @@ mod tests {
         assert!((all.percentile_ms(50.0) - 50.0).abs() < 0.1);
         assert!((all.percentile_ms(99.0) - 99.0).abs() < 0.1);
         assert!(all.max_ms() >= 59_000.0);
+    }
+
+    #[test]
+    fn buckets_hold_every_time_once() {
+        let mut latencies = Latencies::default();
+        (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
+        let buckets = latencies.buckets();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), latencies.count());
+        assert_eq!(buckets.first(), Some(&(1.024, 1)));
+        assert!(buckets.windows(2).all(|pair| pair[1].0 == 2.0 * pair[0].0), "{buckets:?}");
     }
 }

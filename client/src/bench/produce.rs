@@ -26,6 +26,8 @@ pub struct ProduceLoad {
     pub topic: String,
     /// How many records in all, rounded up to whole requests.
     pub records: u64,
+    /// Ends the run before that.
+    pub duration: Option<Duration>,
     /// Bytes of a record's value.
     pub record_bytes: usize,
     /// Bytes of values in a batch; each request has one batch for each partition of its connection.
@@ -53,6 +55,7 @@ pub async fn produce(client: &Client, load: ProduceLoad) -> Result<Report, Bench
     run_shares(shares, move |share| {
         let part = share.partitions.len() as f64 / partitions as f64;
         let mut load = load.clone();
+        // A number too large to be reached stays so: the conversion saturates.
         load.records = (load.records as f64 * part).ceil() as u64;
         load.rate = load.rate.map(|rate| rate / count as f64);
         run(&load, &share)
@@ -74,6 +77,9 @@ fn run(load: &ProduceLoad, share: &Share) -> Result<Report, BenchError> {
     let requests = load.records.div_ceil(per_request);
     for number in 0..requests {
         let mut since = Instant::now();
+        if load.duration.is_some_and(|duration| since - start >= duration) {
+            break;
+        }
         if let Some(interval) = interval {
             let due = start + interval.mul_f64(number as f64);
             std::thread::sleep(due.saturating_duration_since(since));

@@ -16,7 +16,7 @@ const LATEST: i64 = -1;
 const POLL: Duration = Duration::from_millis(500);
 
 pub async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
-    let client = connect(&arguments.cluster).await?;
+    let client = connect(&arguments.cluster.bootstrap_server).await?;
     let consumer = client
         .consumer(ConsumerConfig {
             group_id: arguments.group.clone(),

@@ -1,5 +1,6 @@
 //! One file per verb. A command talks to a cluster only through `ottla_client`, wherever the cluster runs.
 
+pub mod bench;
 pub mod consume;
 pub mod group;
 pub mod pipeline;
@@ -11,17 +12,17 @@ pub mod topic;
 
 use ottla_client::{Client, ClientConfig};
 
-use crate::cli::ClusterArguments;
 use crate::failure::Failure;
 
-async fn connect(cluster: &ClusterArguments) -> Result<Client, Failure> {
+/// Connects to the cluster of these brokers.
+pub async fn connect(bootstrap_server: &[String]) -> Result<Client, Failure> {
     let config = ClientConfig {
-        bootstrap_servers: cluster.bootstrap_server.clone(),
+        bootstrap_servers: bootstrap_server.to_vec(),
         client_id: "ottla-cli".to_owned(),
         ..ClientConfig::default()
     };
     Client::connect(config).await.map_err(|error| {
-        let servers = cluster.bootstrap_server.join(",");
+        let servers = bootstrap_server.join(",");
         Failure::failed(format!(
             "no broker answers at {servers}: {error}; start one with `ottla server`, or name another with --bootstrap-server"
         ))
