@@ -31,6 +31,11 @@ conformance: release setup
 pipelines: release
     tests/end_to_end/pipelines.sh
 
+# 200 kills and 50 power cuts (root, loop devices) of a broker under load
+crashes:
+    tests/crash/kill.sh 200
+    tests/crash/power.sh 50
+
 # Time to the first answer and idle memory of the release binary
 startup: release
     tests/bench/startup.sh

@@ -1,0 +1,141 @@
+//! The server under test as a process of its own, and how it is made to fail.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a stop may take.
+const STOP_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What is run.
+pub struct Commands {
+    /// Starts the server; `{dir}` and `{listen}` are replaced.
+    pub server: String,
+    pub dir: PathBuf,
+    pub listen: String,
+    /// Takes the power from the disk, while the server writes to it.
+    pub power_off: Option<String>,
+    /// Gives it back once the server is gone.
+    pub power_on: Option<String>,
+    /// Holds `dir` where none was named.
+    _temporary: tempfile::TempDir,
+}
+
+impl Commands {
+    /// The light server beside this program, in a new directory.
+    pub fn new() -> Result<Commands> {
+        let temporary = tempfile::tempdir()?;
+        let serve = std::env::current_exe()?.with_file_name("serve");
+        Ok(Commands {
+            server: format!("{} {{dir}} {{listen}}", serve.display()),
+            dir: temporary.path().join("data"),
+            listen: "127.0.0.1:0".to_owned(),
+            power_off: None,
+            power_on: None,
+            _temporary: temporary,
+        })
+    }
+
+    fn run(command: &Option<String>) -> Result<()> {
+        let Some(command) = command else { return Ok(()) };
+        let status = Command::new("sh").arg("-c").arg(command).status()?;
+        ensure!(status.success(), "{command}: {status}");
+        Ok(())
+    }
+}
+
+pub struct Server {
+    child: Child,
+    started: Instant,
+    /// How long it took to serve.
+    age: Duration,
+}
+
+impl Server {
+    pub fn start(commands: &Commands) -> Result<Server> {
+        let dir = commands.dir.display().to_string();
+        let line = commands.server.replace("{dir}", &dir).replace("{listen}", &commands.listen);
+        let mut words = line.split_whitespace();
+        let program = words.next().context("--server is empty")?;
+        let child = Command::new(program)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {line}"))?;
+        Ok(Server { child, started: Instant::now(), age: Duration::ZERO })
+    }
+
+    /// Waits for the ready line; gives the address.
+    pub async fn ready(&mut self, patience: Duration) -> Result<String> {
+        let out = self.child.stdout.take().context("the ready line was read already")?;
+        let (found, address) = oneshot::channel();
+        std::thread::spawn(move || {
+            let mut found = Some(found);
+            // To the end: what it prints later goes nowhere, and must not make it wait.
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let address = line.split_whitespace().find_map(|word| word.strip_prefix("kafka="));
+                if let (Some(address), Some(found)) = (address, found.take_if(|_| address.is_some())) {
+                    let _ = found.send(address.to_owned());
+                }
+            }
+        });
+        let address = timeout(patience, address).await.context("the server does not come up")?;
+        let address = address.context("the server ended before it served")?;
+        self.age = self.started.elapsed();
+        Ok(address)
+    }
+
+    /// How long it took to serve.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    pub fn check_running(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("the server ended by itself: {status}"),
+            None => Ok(()),
+        }
+    }
+
+    /// Kills it; where there is a switch, its disk loses power first.
+    pub fn crash(mut self, commands: &Commands) -> Result<()> {
+        Commands::run(&commands.power_off)?;
+        // It may have ended already: without a disk it must.
+        let _ = self.child.kill();
+        self.child.wait()?;
+        Commands::run(&commands.power_on)
+    }
+
+    /// Stops it in good order; the power goes afterwards.
+    pub async fn stop(mut self, commands: &Commands) -> Result<()> {
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the server is gone")?;
+        kill_process(pid, Signal::INT)?;
+        let deadline = Instant::now() + STOP_TIME_MAX;
+        let status: ExitStatus = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            ensure!(Instant::now() < deadline, "the server does not stop");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        ensure!(status.success(), "the server stopped with {status}");
+        Commands::run(&commands.power_off)?;
+        Commands::run(&commands.power_on)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After a failure; where it has ended already this does nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
