@@ -17,6 +17,7 @@ use crate::groups::GroupConfig;
 use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::{LogConfig, LogError};
 use crate::metrics::Metrics;
+use crate::monitor::Monitor;
 use crate::offsets_log::OffsetsLog;
 use crate::partition::{LogDir, LogDirError, Partition, Partitions, keep_houses};
 use crate::server::{BrokerConfig, Context, FetchSessions, InProcess, Listener, RequestMemory};
@@ -129,9 +130,9 @@ impl Broker {
         InProcess::new(self.context.clone(), self.stop.subscribe())
     }
 
-    /// What the broker measures about itself, in Prometheus' text format. Reads every partition.
-    pub fn render_metrics(&self) -> String {
-        self.context.metrics.render()
+    /// How the broker is, for as long as it runs.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.context.clone())
     }
 
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.

@@ -7,10 +7,12 @@ pub mod groups;
 pub mod ids;
 pub mod log;
 pub mod metrics;
+mod monitor;
 mod offsets_log;
 pub mod partition;
 pub mod replica;
 pub mod server;
 
 pub use broker::{Broker, StartError};
+pub use monitor::{Monitor, Problem};
 pub use server::BrokerConfig;

@@ -1,4 +1,4 @@
-//! What a broker measures about itself, in Prometheus' text format.
+//! What a broker measures about itself, in Prometheus' text format (OpenMetrics). `docs/metrics.md` lists it all.
 //!
 //! The time of a request is split in stages, so that a slow answer can be blamed on the right part:
 //!
@@ -10,21 +10,27 @@
 //!   send    reply made -> handed to the kernel
 //! ```
 
-use std::sync::Arc;
+mod partitions;
+mod process;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ottla_protocol::ApiKey;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::controller::{ClusterImage, Controller};
+pub use partitions::PartitionSeries;
+use partitions::{PartitionCollector, PartitionSource};
+use process::ProcessCollector;
+
+use crate::controller::Controller;
 use crate::partition::Partitions;
 use crate::server::SERVED;
 
@@ -50,6 +56,11 @@ const STAGES: [(Stage, &str); 5] = [
     (Stage::Wait, "wait"),
     (Stage::Send, "send"),
 ];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabels {
+    api: String,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabels {
@@ -88,22 +99,34 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Everything that is counted; cheap to share.
+/// What is measured of one API.
+#[derive(Debug)]
+struct Api {
+    /// In the order of [`STAGES`].
+    stages: [Histogram; 5],
+    request_bytes: Counter,
+    reply_bytes: Counter,
+}
+
+/// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// By API key; stages in the order of [`STAGES`].
-    apis: Vec<Option<[Histogram; 5]>>,
+    /// By API key. Made when an API is first called: no scrape carries series of what nobody uses.
+    apis: Vec<OnceLock<Api>>,
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    request_bytes: Family<ApiLabels, Counter>,
+    reply_bytes: Family<ApiLabels, Counter>,
     /// Open connections.
     pub connections: Gauge,
-    /// Bytes of request frames.
-    pub request_bytes: Counter,
-    /// Bytes of reply frames.
-    pub reply_bytes: Counter,
+    /// Connections that were ever opened.
+    pub connections_opened: Counter,
     /// Connections that ended because their bytes were no request.
     pub violations: Counter,
     /// One group commit.
     pub sync_seconds: Histogram,
+    /// What is read whenever somebody asks.
+    partitions: Option<PartitionSource>,
 }
 
 /// From 50 microseconds to 13 seconds.
@@ -115,64 +138,86 @@ impl Metrics {
     /// Everything at zero.
     pub fn new() -> Metrics {
         let mut registry = Registry::with_prefix("ottla");
-        let stages = Family::<StageLabels, Histogram>::new_with_constructor(seconds);
-        registry.register_with_unit(
-            "request_stage",
-            "Time of requests by API and stage",
-            Unit::Seconds,
-            stages.clone(),
-        );
-        let mut apis: Vec<Option<[Histogram; 5]>> = Vec::new();
-        for served in SERVED {
-            let labels =
-                |name: &str| StageLabels { api: format!("{:?}", served.key), stage: name.to_owned() };
-            let place = place(served.key);
-            if apis.len() <= place {
-                apis.resize(place + 1, None);
-            }
-            let histograms = STAGES.map(|(_, name)| stages.get_or_create(&labels(name)).clone());
-            if let Some(slot) = apis.get_mut(place) {
-                *slot = Some(histograms);
-            }
-        }
+        let stages = Family::new_with_constructor(seconds as fn() -> Histogram);
+        let help = "Time of requests by API and stage: queue, local, fsync, wait, send";
+        registry.register_with_unit("request_stage", help, Unit::Seconds, stages.clone());
+        let (request_bytes, reply_bytes) = (Family::default(), Family::default());
+        let help = "Bytes of request frames by API";
+        registry.register_with_unit("request", help, Unit::Bytes, request_bytes.clone());
+        let help = "Bytes of reply frames by API";
+        registry.register_with_unit("reply", help, Unit::Bytes, reply_bytes.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
-        let (request_bytes, reply_bytes, violations) =
-            (Counter::default(), Counter::default(), Counter::default());
-        let bytes = Unit::Bytes;
-        registry.register_with_unit("request", "Bytes of request frames", bytes, request_bytes.clone());
-        let bytes = Unit::Bytes;
-        registry.register_with_unit("reply", "Bytes of reply frames", bytes, reply_bytes.clone());
-        registry.register("violations", "Connections ended by bytes that are no request", violations.clone());
+        let (connections_opened, violations) = (Counter::default(), Counter::default());
+        let help = "Connections that were ever opened";
+        registry.register("connections_opened", help, connections_opened.clone());
+        let help = "Connections ended by bytes that are no request";
+        registry.register("violations", help, violations.clone());
         let sync_seconds = seconds();
-        registry.register_with_unit(
-            "group_commit",
-            "Time of group commits, of all log dirs",
-            Unit::Seconds,
-            sync_seconds.clone(),
-        );
-        Metrics { registry, apis, connections, request_bytes, reply_bytes, violations, sync_seconds }
+        let help = "Time of group commits, of all log dirs";
+        registry.register_with_unit("group_commit", help, Unit::Seconds, sync_seconds.clone());
+        let keys = SERVED.iter().map(|served| place(served.key));
+        let apis = (0..=keys.max().unwrap_or(0)).map(|_| OnceLock::new()).collect();
+        Metrics {
+            registry,
+            apis,
+            stages,
+            request_bytes,
+            reply_bytes,
+            connections,
+            connections_opened,
+            violations,
+            sync_seconds,
+            partitions: None,
+        }
     }
 
     /// Adds what is read off the partitions whenever somebody asks.
     pub fn with_partitions(mut self, partitions: Arc<Partitions>, controller: Controller) -> Metrics {
-        self.registry.register_collector(Box::new(PartitionCollector { partitions, controller }));
+        self.partitions = Some(PartitionSource { partitions, controller });
         self
+    }
+
+    fn api(&self, key: ApiKey) -> Option<&Api> {
+        let made = || {
+            let labels = ApiLabels { api: key.name().to_owned() };
+            let stage = |name: &str| StageLabels { api: key.name().to_owned(), stage: name.to_owned() };
+            Api {
+                stages: STAGES.map(|(_, name)| self.stages.get_or_create(&stage(name)).clone()),
+                request_bytes: self.request_bytes.get_or_create(&labels).clone(),
+                reply_bytes: self.reply_bytes.get_or_create(&labels).clone(),
+            }
+        };
+        self.apis.get(place(key)).map(|api| api.get_or_init(made))
+    }
+
+    /// Notes the frame of a request.
+    pub fn note_request_bytes(&self, key: ApiKey, bytes: usize) {
+        if let Some(api) = self.api(key) {
+            api.request_bytes.inc_by(bytes as u64);
+        }
+    }
+
+    /// Notes the frame of a reply.
+    pub fn note_reply_bytes(&self, key: ApiKey, bytes: usize) {
+        if let Some(api) = self.api(key) {
+            api.reply_bytes.inc_by(bytes as u64);
+        }
     }
 
     /// Notes where the time of one request went. `handling` is from the start of the handler to its reply.
     pub fn note_request(
         &self,
-        api: ApiKey,
+        key: ApiKey,
         queue: Duration,
         handling: Duration,
         send: Duration,
         waits: &Waits,
     ) {
-        let Some(Some(histograms)) = self.apis.get(place(api)) else { return };
+        let Some(api) = self.api(key) else { return };
         let (fsync, wait) = (waits.fsync(), waits.wait());
         let local = handling.saturating_sub(fsync).saturating_sub(wait);
-        for ((stage, _), histogram) in STAGES.iter().zip(histograms) {
+        for ((stage, _), histogram) in STAGES.iter().zip(&api.stages) {
             let time = match stage {
                 Stage::Queue => queue,
                 Stage::Local => local,
@@ -184,11 +229,20 @@ impl Metrics {
         }
     }
 
-    /// Everything in Prometheus' text format.
-    pub fn render(&self) -> String {
+    /// Everything in Prometheus' text format. Reads every partition and the state of the process: blocking.
+    pub fn render(&self, series: PartitionSeries) -> String {
+        let mut of_partitions = Registry::with_prefix("ottla");
+        if let Some(source) = &self.partitions {
+            of_partitions.register_collector(Box::new(PartitionCollector::read(source, series)));
+        }
+        let mut of_process = Registry::default();
+        of_process.register_collector(Box::new(ProcessCollector));
         let mut text = String::new();
-        // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        for registry in [&self.registry, &of_partitions, &of_process] {
+            // Writing to a string cannot fail.
+            let _ = encode_registry(&mut text, registry);
+        }
+        let _ = encode_eof(&mut text);
         text
     }
 }
@@ -201,83 +255,6 @@ impl Default for Metrics {
 
 fn place(api: ApiKey) -> usize {
     usize::try_from(api.code()).unwrap_or(usize::MAX)
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PartitionLabels {
-    topic: String,
-    partition: i32,
-}
-
-/// Reads sizes and offsets off the open partitions, and counts off the image of the cluster.
-struct PartitionCollector {
-    partitions: Arc<Partitions>,
-    controller: Controller,
-}
-
-impl std::fmt::Debug for PartitionCollector {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("PartitionCollector")
-    }
-}
-
-impl Collector for PartitionCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let image = self.controller.image();
-        let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let open = self.partitions.all();
-        let counts = [
-            ("topics", "Topics", image.topics().count()),
-            ("partitions", "Partitions", image.partition_count()),
-            (
-                "offline_partitions",
-                "Partitions that cannot be served",
-                image.partition_count().saturating_sub(open.len()),
-            ),
-            (
-                "under_replicated_partitions",
-                "Partitions with fewer in-sync replicas than replicas",
-                under_replicated(&image),
-            ),
-        ];
-        for (name, help, value) in counts {
-            let gauge = ConstGauge::new(count(value));
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-        }
-        let labels: Vec<PartitionLabels> = open
-            .iter()
-            .map(|partition| PartitionLabels {
-                topic: partition.name().topic.clone(),
-                partition: partition.name().partition,
-            })
-            .collect();
-        type Read = fn(&crate::partition::Partition) -> i64;
-        let of_each: [(&str, &str, Read); 4] = [
-            ("log_size_bytes", "Bytes of a partition's log", |partition| {
-                i64::try_from(partition.log().size_bytes()).unwrap_or(i64::MAX)
-            }),
-            ("log_start_offset", "First offset of a partition", |partition| partition.log().log_start().0),
-            ("log_end_offset", "Offset of a partition's next record", |partition| {
-                partition.log().log_end().0
-            }),
-            ("high_watermark", "Offset below which records are readable", |partition| {
-                partition.high_watermark().0
-            }),
-        ];
-        for (name, help, read) in of_each {
-            let metric_type = ConstGauge::new(0i64).metric_type();
-            let mut metric = encoder.encode_descriptor(name, help, None, metric_type)?;
-            for (labels, partition) in labels.iter().zip(&open) {
-                ConstGauge::new(read(partition)).encode(metric.encode_family(labels)?)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn under_replicated(image: &ClusterImage) -> usize {
-    let partitions = image.topics().flat_map(|topic| &topic.partitions);
-    partitions.filter(|partition| partition.isr.len() < partition.replicas.len()).count()
 }
 
 #[cfg(test)]
@@ -293,11 +270,21 @@ mod tests {
         waits.add_wait(Duration::ZERO);
         let ms = Duration::from_millis;
         metrics.note_request(ApiKey::Produce, ms(1), ms(6), ms(0), &waits);
-        let text = metrics.render();
+        let text = metrics.render(PartitionSeries::Auto);
         for (stage, sum) in [("queue", "0.001"), ("local", "0.002"), ("fsync", "0.004"), ("wait", "0.0")] {
             let line = format!("ottla_request_stage_seconds_sum{{api=\"Produce\",stage=\"{stage}\"}} {sum}");
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.contains("ottla_connections 0"));
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn an_api_that_nobody_called_has_no_series() {
+        let metrics = Metrics::new();
+        metrics.note_request_bytes(ApiKey::Fetch, 7);
+        let text = metrics.render(PartitionSeries::Auto);
+        assert!(text.contains("ottla_request_bytes_total{api=\"Fetch\"} 7"), "{text}");
+        assert!(!text.contains("Produce"), "{text}");
     }
 }

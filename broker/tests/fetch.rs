@@ -158,25 +158,3 @@ async fn a_flood_of_large_requests_waits_for_memory_and_is_answered() {
     }
     broker.shutdown().await.unwrap();
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_measured_can_be_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let (broker, mut wire) = broker(dir.path()).await;
-    wire.call(7, &create("t")).await;
-    wire.call(9, &produce("t", batch(&["x"], None), -1)).await;
-    wire.call(12, &fetch("t", 0, 0)).await;
-    let text = broker.render_metrics();
-    for line in [
-        "ottla_request_stage_seconds_count{api=\"Produce\",stage=\"fsync\"} 1",
-        "ottla_log_end_offset{topic=\"t\",partition=\"0\"} 1",
-        "ottla_high_watermark{topic=\"t\",partition=\"0\"} 1",
-        "ottla_connections 1",
-        "ottla_topics 1",
-        "ottla_offline_partitions 0",
-        "ottla_under_replicated_partitions 0",
-    ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-    }
-    broker.shutdown().await.unwrap();
-}

@@ -1,8 +1,13 @@
-//! The HTTP API: so far `/health`, for load balancers and scripts.
+//! The HTTP API: `/health` for load balancers and scripts, `/metrics` for Prometheus.
 
 use std::net::SocketAddr;
 
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};
+use ottla_broker::Monitor;
+use ottla_broker::metrics::PartitionSeries;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -33,10 +38,38 @@ impl Http {
     }
 
     /// Serves until the process ends.
-    pub async fn run(self) {
-        let router = Router::new().route("/health", get(|| async { Json(json!({ "status": "ok" })) }));
-        if let Err(error) = axum::serve(self.listener, router).await {
+    pub async fn run(self, monitor: Monitor) {
+        let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics));
+        if let Err(error) = axum::serve(self.listener, router.with_state(monitor)).await {
             tracing::error!(%error, "the HTTP API stopped");
         }
     }
+}
+
+/// 200 while the broker can do its work, else 503 with the reasons.
+async fn health(State(monitor): State<Monitor>) -> Response {
+    let problems: Vec<String> = monitor.problems().await.iter().map(ToString::to_string).collect();
+    if problems.is_empty() {
+        return Json(json!({ "status": "ok" })).into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "failing", "problems": problems })))
+        .into_response()
+}
+
+/// The text format that Prometheus asks for first.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that is measured; `?partitions=all|none` says which partitions have series of their own.
+async fn metrics(State(monitor): State<Monitor>, uri: Uri) -> Response {
+    let asked = uri.query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("partitions="));
+    let series = match asked {
+        None | Some("auto") => PartitionSeries::Auto,
+        Some("all") => PartitionSeries::All,
+        Some("none") => PartitionSeries::None,
+        Some(other) => {
+            let wrong = format!("partitions={other}: should be auto, all or none\n");
+            return (StatusCode::BAD_REQUEST, wrong).into_response();
+        }
+    };
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], monitor.metrics(series).await).into_response()
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +10,11 @@ use std::time::Duration;
 use support::{Random, Running, ottla, text};
 
 fn server(data_dir: &Path) -> (Running, String) {
+    let (running, address, _) = server_with_http(data_dir);
+    (running, address)
+}
+
+fn server_with_http(data_dir: &Path) -> (Running, String, String) {
     let mut command = ottla();
     command
         .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
@@ -20,9 +25,9 @@ fn server(data_dir: &Path) -> (Running, String) {
     BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let words: Vec<&str> = line.trim().split(' ').collect();
     assert_eq!(words[0], "ready", "{line:?}");
-    let address =
-        words.iter().find_map(|word| word.strip_prefix("kafka=")).expect("kafka=HOST:PORT").to_owned();
-    (running, address)
+    let word = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).expect(name).to_owned();
+    let (address, http) = (word("kafka="), word("http="));
+    (running, address, http)
 }
 
 fn succeed(arguments: &[&str], address: &str) -> String {
@@ -44,6 +49,46 @@ fn produce(topic: &str, lines: &[String], address: &str) -> bool {
     }
     drop(input);
     child.wait().unwrap().success()
+}
+
+/// Status and body of a GET.
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn health_and_metrics_are_served_over_http() {
+    let parent = tempfile::tempdir().unwrap();
+    let (dir, aside) = (parent.path().join("data"), parent.path().join("aside"));
+    let (_server, address, http) = server_with_http(&dir);
+    succeed(&["topic", "create", "t"], &address);
+    assert_eq!(get(&http, "/health"), (200, "{\"status\":\"ok\"}".to_owned()));
+    let (status, metrics) = get(&http, "/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("ottla_log_end_offset{topic=\"t\",partition=\"0\"} 0"), "{metrics}");
+    assert!(!get(&http, "/metrics?partitions=none").1.contains("ottla_log_end_offset{"));
+    assert_eq!(get(&http, "/metrics?partitions=some").0, 400);
+    std::fs::rename(&dir, &aside).unwrap();
+    let (status, body) = get(&http, "/health");
+    std::fs::rename(&aside, &dir).unwrap();
+    assert_eq!(status, 503);
+    assert!(body.contains("cannot be written"), "{body}");
+}
+
+#[test]
+fn loads_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(dir.path());
+    let produced = succeed(&["bench", "produce", "-n", "1000", "-p", "2", "-o", "json"], &address);
+    let produced: serde_json::Value = serde_json::from_str(&produced).unwrap();
+    assert!(produced["records"].as_u64().unwrap() >= 1000, "{produced}");
+    let consumed = succeed(&["bench", "consume"], &address);
+    assert!(consumed.contains(&format!("{} records, ", produced["records"])), "{consumed}");
 }
 
 #[test]

@@ -197,6 +197,13 @@ impl LogDir {
     }
 }
 
+/// Total and usable bytes of a folder's file system.
+pub fn space_of(dir: &Path) -> Option<(i64, i64)> {
+    let found = rustix::fs::statvfs(dir).ok()?;
+    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(found.f_frsize)).unwrap_or(i64::MAX);
+    Some((bytes(found.f_blocks), bytes(found.f_bavail)))
+}
+
 /// Makes everything durable that was written to the file system of a file.
 fn sync_file_system(file: &File) -> io::Result<()> {
     #[cfg(target_os = "linux")]

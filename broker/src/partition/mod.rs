@@ -13,7 +13,7 @@ mod registry;
 
 pub use committer::Committer;
 pub use housekeeping::{HousekeepingConfig, keep_houses};
-pub use log_dir::{LogDir, LogDirError};
+pub use log_dir::{LogDir, LogDirError, space_of};
 pub use owner::{AppendError, Appended, OutOfRange, Partition};
 pub use registry::{OpenPartition, Partitions};
 

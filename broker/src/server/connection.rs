@@ -87,19 +87,21 @@ struct Requests {
 impl Requests {
     fn new(peer: Peer, context: Arc<Context>) -> Requests {
         context.metrics.connections.inc();
+        context.metrics.connections_opened.inc();
         Requests { context, peer, own_memory: RequestMemory::new(CONNECTION_REQUEST_BYTES_MAX) }
     }
 
     async fn start(&self, frame: Bytes) -> io::Result<UnderWay> {
         let frame_at = Instant::now();
         let metrics = &self.context.metrics;
-        metrics.request_bytes.inc_by(frame.len() as u64);
-        let own = self.own_memory.take(frame.len()).await;
-        let shared = self.context.request_memory.take(frame.len()).await;
+        let bytes = frame.len();
+        let own = self.own_memory.take(bytes).await;
+        let shared = self.context.request_memory.take(bytes).await;
         let started = dispatch(&self.context, &self.peer, frame).map_err(|violation| {
             metrics.violations.inc();
             io::Error::other(violation)
         })?;
+        metrics.note_request_bytes(started.key, bytes);
         Ok(UnderWay { started, memory: [own, shared], frame_at })
     }
 
@@ -112,7 +114,7 @@ impl Requests {
         let Ready { key, reply, waits, queue, handling } = under_way.ready().await?;
         let send_at = Instant::now();
         if let Some(reply) = reply {
-            self.context.metrics.reply_bytes.inc_by(reply.len() as u64);
+            self.context.metrics.note_reply_bytes(key, reply.len());
             send(reply).await?;
         }
         self.context.metrics.note_request(key, queue, handling, send_at.elapsed(), &waits);

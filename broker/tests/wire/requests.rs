@@ -38,6 +38,7 @@ pub fn produce(topic: &str, records: Bytes, acks: i16) -> ProduceRequest {
     }
 }
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn fetch(topic: &str, offset: i64, max_wait_ms: i32) -> FetchRequest {
     FetchRequest {
         max_wait_ms,

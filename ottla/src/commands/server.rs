@@ -16,7 +16,7 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let http = Http::bind(config.http_listen).await?;
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
-    tokio::spawn(http.run());
+    tokio::spawn(http.run(broker.monitor()));
     let mut out = std::io::stdout();
     // The line that scripts wait for; only what is served is named.
     writeln!(out, "ready kafka={} http={http_address}", broker.address())?;

@@ -12,7 +12,7 @@ use ottla_protocol::wire::Str;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use crate::partition::Partition;
+use crate::partition::{Partition, space_of};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -47,7 +47,7 @@ fn describe(context: &Context, request: &DescribeLogDirsRequest) -> DescribeLogD
         topics.entry(partition.name().topic.as_str().into()).or_default().push(described);
     }
     let dir = context.partitions.log_dir().path();
-    let (total_bytes, usable_bytes) = space(dir).unwrap_or((-1, -1));
+    let (total_bytes, usable_bytes) = space_of(dir).unwrap_or((-1, -1));
     DescribeLogDirsResult {
         log_dir: dir.display().to_string().into(),
         topics: topics
@@ -58,11 +58,4 @@ fn describe(context: &Context, request: &DescribeLogDirsRequest) -> DescribeLogD
         usable_bytes,
         ..DescribeLogDirsResult::default()
     }
-}
-
-/// Total and usable bytes of the file system.
-fn space(dir: &std::path::Path) -> Option<(i64, i64)> {
-    let found = rustix::fs::statvfs(dir).ok()?;
-    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(found.f_frsize)).unwrap_or(i64::MAX);
-    Some((bytes(found.f_blocks), bytes(found.f_bavail)))
 }

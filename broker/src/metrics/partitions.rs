@@ -1,0 +1,233 @@
+//! Sizes and offsets of partitions, and counts of the cluster, read whenever somebody asks.
+//!
+//! Every partition has series of its own as long as they are few: a broker with tens of thousands of them would make
+//! each scrape megabytes long. Past [`SERIES_MAX`] only the sums over each topic's partitions stay, past as many topics
+//! only what concerns the whole broker; how many partitions went without is a metric too.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::controller::{ClusterImage, Controller};
+use crate::partition::{Partition, Partitions, space_of};
+
+/// Partitions, and topics, that have series of their own unless somebody asks for all or none.
+const SERIES_MAX: usize = 2000;
+
+/// Which partitions get series of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PartitionSeries {
+    /// All of them, as long as they are at most 2,000.
+    #[default]
+    Auto,
+    /// All of them, however many.
+    All,
+    /// None: only sums.
+    None,
+}
+
+/// Where it is read.
+#[derive(Clone)]
+pub(super) struct PartitionSource {
+    pub partitions: Arc<Partitions>,
+    pub controller: Controller,
+}
+
+impl fmt::Debug for PartitionSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PartitionSource")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabels {
+    topic: String,
+    partition: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TopicLabels {
+    topic: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LogDirLabels {
+    log_dir: String,
+}
+
+/// One partition, or the sums over a topic's.
+#[derive(Debug, Clone, Copy, Default)]
+struct Figures {
+    partitions: i64,
+    size_bytes: i64,
+    log_start: i64,
+    log_end: i64,
+    high_watermark: i64,
+    replicas: i64,
+    in_sync_replicas: i64,
+}
+
+impl Figures {
+    fn of(partition: &Partition, image: &ClusterImage) -> Figures {
+        let name = partition.name();
+        let number = usize::try_from(name.partition).unwrap_or(usize::MAX);
+        let topic = image.topic(&name.topic);
+        let known = topic.and_then(|topic| topic.partitions.get(number));
+        let log = partition.log();
+        Figures {
+            partitions: 1,
+            size_bytes: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),
+            log_start: log.log_start().0,
+            log_end: log.log_end().0,
+            high_watermark: partition.high_watermark().0,
+            replicas: known.map_or(0, |known| count(known.replicas.len())),
+            in_sync_replicas: known.map_or(0, |known| count(known.isr.len())),
+        }
+    }
+
+    fn add(&mut self, other: &Figures) {
+        self.partitions += other.partitions;
+        self.size_bytes = self.size_bytes.saturating_add(other.size_bytes);
+        self.log_start = self.log_start.saturating_add(other.log_start);
+        self.log_end = self.log_end.saturating_add(other.log_end);
+        self.high_watermark = self.high_watermark.saturating_add(other.high_watermark);
+        self.replicas += other.replicas;
+        self.in_sync_replicas += other.in_sync_replicas;
+    }
+}
+
+type Column = (&'static str, &'static str, fn(&Figures) -> i64);
+
+const OF_PARTITIONS: [Column; 6] = [
+    ("log_size_bytes", "Bytes of a partition's log", |figures| figures.size_bytes),
+    ("log_start_offset", "First offset of a partition", |figures| figures.log_start),
+    ("log_end_offset", "Offset of a partition's next record", |figures| figures.log_end),
+    ("high_watermark", "Offset below which a partition's records are readable", |figures| {
+        figures.high_watermark
+    }),
+    ("replicas", "Replicas of a partition", |figures| figures.replicas),
+    ("in_sync_replicas", "Replicas of a partition that are in sync", |figures| figures.in_sync_replicas),
+];
+
+const OF_TOPICS: [Column; 4] = [
+    ("topic_partitions", "Partitions of a topic that are open here", |figures| figures.partitions),
+    ("topic_log_size_bytes", "Bytes of the logs of a topic's partitions", |figures| figures.size_bytes),
+    ("topic_log_start_offsets", "First offsets of a topic's partitions, added up", |figures| {
+        figures.log_start
+    }),
+    ("topic_log_end_offsets", "Next offsets of a topic's partitions, added up", |figures| figures.log_end),
+];
+
+/// What was read for one scrape.
+#[derive(Debug)]
+pub(super) struct PartitionCollector {
+    of_broker: Vec<(&'static str, &'static str, i64)>,
+    topics: Vec<(TopicLabels, Figures)>,
+    partitions: Vec<(PartitionLabels, Figures)>,
+    log_dirs: Vec<(LogDirLabels, i64, i64)>,
+}
+
+fn count(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl PartitionCollector {
+    pub fn read(source: &PartitionSource, series: PartitionSeries) -> PartitionCollector {
+        let image = source.controller.image();
+        let open = source.partitions.all();
+        let mut partitions: Vec<(PartitionLabels, Figures)> = Vec::with_capacity(open.len());
+        let mut topics: Vec<(TopicLabels, Figures)> = Vec::new();
+        let mut total = Figures::default();
+        // By name, so that those of a topic are neighbours.
+        for partition in &open {
+            let figures = Figures::of(partition, &image);
+            total.add(&figures);
+            let topic = partition.name().topic.clone();
+            match topics.last_mut().filter(|(labels, _)| labels.topic == topic) {
+                Some((_, sum)) => sum.add(&figures),
+                None => topics.push((TopicLabels { topic: topic.clone() }, figures)),
+            }
+            partitions.push((PartitionLabels { topic, partition: partition.name().partition }, figures));
+        }
+        let closed = open.iter().filter(|partition| partition.is_closed()).count();
+        let offline = image.partition_count().saturating_sub(open.len()) + closed;
+        let few = |count: usize| match series {
+            PartitionSeries::Auto => count <= SERIES_MAX,
+            PartitionSeries::All => true,
+            PartitionSeries::None => false,
+        };
+        let left_out = if few(partitions.len()) { 0 } else { partitions.len() };
+        if left_out > 0 {
+            partitions.clear();
+        }
+        if topics.len() > SERIES_MAX && series != PartitionSeries::All {
+            topics.clear();
+        }
+        let of_broker = vec![
+            ("topics", "Topics", count(image.topics().count())),
+            ("partitions", "Partitions", count(image.partition_count())),
+            ("offline_partitions", "Partitions that cannot be served", count(offline)),
+            (
+                "under_replicated_partitions",
+                "Partitions with fewer in-sync replicas than replicas",
+                under_replicated(&image),
+            ),
+            ("broker_log_size_bytes", "Bytes of all logs", total.size_bytes),
+            (
+                "partition_series_left_out",
+                "Partitions that have no series of their own in this answer",
+                count(left_out),
+            ),
+        ];
+        let log_dirs = vec![source.partitions.log_dir().path()].into_iter().filter_map(|path| {
+            let (total, usable) = space_of(path)?;
+            Some((LogDirLabels { log_dir: path.display().to_string() }, total, usable))
+        });
+        PartitionCollector { of_broker, topics, partitions, log_dirs: log_dirs.collect() }
+    }
+}
+
+impl Collector for PartitionCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in &self.of_broker {
+            let gauge = ConstGauge::new(*value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let total = self.log_dirs.iter().map(|(labels, total, _)| (labels, *total));
+        let help = "Bytes of the file system of a log dir";
+        family(&mut encoder, "log_dir_total_bytes", help, total)?;
+        let usable = self.log_dirs.iter().map(|(labels, _, usable)| (labels, *usable));
+        let help = "Bytes that are free on the file system of a log dir";
+        family(&mut encoder, "log_dir_usable_bytes", help, usable)?;
+        for (name, help, read) in OF_TOPICS {
+            family(&mut encoder, name, help, self.topics.iter().map(|(labels, sum)| (labels, read(sum))))?;
+        }
+        for (name, help, read) in OF_PARTITIONS {
+            let each = self.partitions.iter().map(|(labels, figures)| (labels, read(figures)));
+            family(&mut encoder, name, help, each)?;
+        }
+        Ok(())
+    }
+}
+
+/// One metric with a series for each of some labels.
+fn family<'a, L: EncodeLabelSet + 'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: impl Iterator<Item = (&'a L, i64)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?;
+    for (labels, value) in series {
+        ConstGauge::new(value).encode(metric.encode_family(labels)?)?;
+    }
+    Ok(())
+}
+
+fn under_replicated(image: &ClusterImage) -> i64 {
+    let partitions = image.topics().flat_map(|topic| &topic.partitions);
+    count(partitions.filter(|partition| partition.isr.len() < partition.replicas.len()).count())
+}

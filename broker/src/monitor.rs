@@ -1,0 +1,114 @@
+//! A broker as its operators watch it: metrics, and whether it can do its work.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::ids::TopicPartition;
+use crate::metrics::PartitionSeries;
+use crate::server::Context;
+
+/// A log dir that has not taken a small file within this time takes nothing.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Blocks of a file system that is full to the last page are not enough for it.
+const PROBE_BYTES: usize = 4096;
+/// Offline partitions that are named.
+const NAMED_MAX: usize = 5;
+
+/// Why a broker cannot do all of its work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// Partitions that the cluster has and this broker cannot open.
+    #[error("offline partitions ({count}): {}", named(first, *count))]
+    OfflinePartitions {
+        /// How many.
+        count: usize,
+        /// The first few by name.
+        first: Vec<TopicPartition>,
+    },
+    /// Nothing can be written there: no records, and no changes of the cluster.
+    #[error("log dir {path} cannot be written: {reason}")]
+    Unwritable {
+        /// The log dir.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+fn named(first: &[TopicPartition], count: usize) -> String {
+    let names: Vec<String> = first.iter().map(ToString::to_string).collect();
+    let more = if count > first.len() { ", …" } else { "" };
+    names.join(", ") + more
+}
+
+/// A view of a broker that outlives nothing: cheap to clone, and harmless once the broker is gone.
+#[derive(Clone)]
+pub struct Monitor {
+    context: Arc<Context>,
+}
+
+impl Monitor {
+    pub(crate) fn new(context: Arc<Context>) -> Monitor {
+        Monitor { context }
+    }
+
+    /// What the broker measures about itself, in Prometheus' text format.
+    pub async fn metrics(&self, series: PartitionSeries) -> String {
+        let context = self.context.clone();
+        let rendering = tokio::task::spawn_blocking(move || context.metrics.render(series));
+        rendering.await.unwrap_or_default()
+    }
+
+    /// What keeps the broker from its work at this moment; nothing when it is well. Tries to write to the log dirs.
+    pub async fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.offline_partitions().into_iter().collect();
+        for path in self.log_dirs() {
+            let probed = path.clone();
+            let probing = tokio::task::spawn_blocking(move || probe(&probed));
+            let reason = match tokio::time::timeout(PROBE_TIME_MAX, probing).await {
+                Ok(Ok(Ok(()))) => continue,
+                Ok(Ok(Err(error))) => error.to_string(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", PROBE_TIME_MAX.as_secs()),
+            };
+            problems.push(Problem::Unwritable { path, reason });
+        }
+        problems
+    }
+
+    fn log_dirs(&self) -> Vec<PathBuf> {
+        vec![self.context.partitions.log_dir().path().to_owned()]
+    }
+
+    fn offline_partitions(&self) -> Option<Problem> {
+        let image = self.context.image();
+        let mut first = Vec::new();
+        let mut count = 0;
+        for topic in image.topics() {
+            for number in (0..topic.partitions.len()).filter_map(|number| i32::try_from(number).ok()) {
+                let open = self.context.partitions.get(&topic.name, number);
+                if open.is_some_and(|open| !open.partition.is_closed()) {
+                    continue;
+                }
+                count += 1;
+                if first.len() < NAMED_MAX {
+                    first.push(TopicPartition::new(topic.name.clone(), number));
+                }
+            }
+        }
+        (count > 0).then_some(Problem::OfflinePartitions { count, first })
+    }
+}
+
+/// Writes a small file and takes it away again.
+fn probe(dir: &Path) -> std::io::Result<()> {
+    let path = dir.join(".probe");
+    let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&[0; PROBE_BYTES]));
+    // Another probe may have been faster.
+    let _ = std::fs::remove_file(&path);
+    written
+}
