@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ottla_broker::{Broker, BrokerConfig};
 use ottla_client::{
-    Client, ClientConfig, Compression, ConsumerConfig, NewTopic, OFFSET_EARLIEST, OffsetReset,
-    ProducerConfig, Record, TopicPartition,
+    Client, ClientConfig, Compression, ConfigResource, ConfigSource, ConsumerConfig, ErrorCode, NewTopic,
+    OFFSET_EARLIEST, OffsetReset, ProducerConfig, Record, TopicPartition,
 };
 
 const POLL: Duration = Duration::from_millis(200);
@@ -143,4 +143,43 @@ async fn records_and_commits_outlive_the_broker() {
     let groups = client.admin().list_groups().await.unwrap();
     assert_eq!(groups.iter().map(|group| group.group_id.as_str()).collect::<Vec<_>>(), ["g"]);
     second.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_sees_and_changes_configs_and_sees_log_dirs_and_features() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(BrokerConfig::new(dir.path())).await.unwrap();
+    let client = over_tcp(&broker).await;
+    let admin = client.admin();
+    admin.create_topics(&[NewTopic::new("t", 2)]).await.unwrap();
+    produce(&client, "t", 0..10, Compression::None).await;
+    for (resource, name) in [
+        (ConfigResource::Topic("t".into()), "retention.ms"),
+        (ConfigResource::Broker(1), "log.retention.ms"),
+        (ConfigResource::AllBrokers, "log.retention.ms"),
+    ] {
+        let value = async || {
+            let configs = admin.describe_configs(&resource).await.unwrap();
+            configs.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value)
+        };
+        let before = value().await;
+        admin.alter_configs(&resource, &[(name.into(), Some("1234567".into()))]).await.unwrap();
+        assert_eq!(value().await.as_deref(), Some("1234567"), "{resource}");
+        let wrong = admin.alter_configs(&resource, &[(name.into(), Some("x".into()))]).await.unwrap_err();
+        assert_eq!(wrong.code(), Some(ErrorCode::InvalidConfig), "{resource}: {wrong}");
+        admin.alter_configs(&resource, &[(name.into(), None)]).await.unwrap();
+        assert_eq!(value().await, before, "{resource}");
+    }
+    let configs = admin.describe_configs(&ConfigResource::Broker(1)).await.unwrap();
+    let node_id = configs.iter().find(|entry| entry.name == "node.id").unwrap();
+    assert_eq!((node_id.source, node_id.is_read_only), (ConfigSource::StaticBroker, true));
+    let all = admin.describe_log_dirs(1, None).await.unwrap();
+    assert_eq!((all.len(), all[0].error), (1, ErrorCode::None));
+    assert!(all[0].usable_bytes < all[0].total_bytes);
+    let some = admin.describe_log_dirs(1, Some(("t", &[1]))).await.unwrap();
+    let places: Vec<_> = some[0].replicas.keys().cloned().collect();
+    assert_eq!(places, [TopicPartition::new("t", 1)]);
+    assert!(all[0].replicas.values().any(|replica| replica.size_bytes > 0));
+    assert!(admin.finalized_features().await.unwrap()["metadata.version"] > 0);
+    broker.shutdown().await.unwrap();
 }

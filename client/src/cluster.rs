@@ -128,6 +128,25 @@ impl Cluster {
         .await
     }
 
+    /// Sends to one broker, retrying connection errors.
+    pub(crate) async fn send_broker<R: Request>(
+        &self,
+        broker_id: i32,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
+        self.retry(
+            || format!("sending {} to broker {broker_id}", R::API_KEY),
+            async || {
+                if !self.metadata().brokers.contains_key(&broker_id) {
+                    self.refresh(Some(&[]), false).await?;
+                }
+                let connection = self.broker(broker_id, Lane::Control).await?;
+                connection.send(request, self.config.request_timeout).await
+            },
+        )
+        .await
+    }
+
     /// Sends to the controller, or to any broker while none is known (with KRaft any broker passes it on).
     pub(crate) async fn send_controller<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
         self.retry(

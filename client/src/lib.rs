@@ -39,8 +39,8 @@ mod transport;
 mod versions;
 
 pub use admin::{
-    Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigSource, CreatedTopic, GroupDescription,
-    GroupListing, GroupMember, NewTopic,
+    Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource, ConfigSource, CreatedTopic,
+    GroupDescription, GroupListing, GroupMember, LogDirDescription, NewTopic, ReplicaDescription,
 };
 pub use assignment::Assignor;
 pub use client::Client;

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ottla_client::{
-    Client, ClientConfig, ClientError, Compression, Consumer, ConsumerConfig, ErrorCode, Header, NewTopic,
-    OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, ProducerConfig, Record, TopicPartition, partition_of_key,
+    Client, ClientConfig, ClientError, Compression, ConfigResource, ConfigSource, Consumer, ConsumerConfig,
+    ErrorCode, Header, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, ProducerConfig, Record,
+    TopicPartition, partition_of_key,
 };
 
 async fn client() -> Option<Client> {
@@ -200,9 +201,26 @@ async fn topics_are_made_widened_described_and_deleted() {
     admin.create_partitions(&topic, 3).await.unwrap();
     let described = admin.describe_topic(&topic).await.unwrap();
     assert_eq!((described.partitions.len(), described.topic_id), (3, made[0].topic_id));
-    let configs = admin.describe_configs(&topic).await.unwrap();
-    let retention = configs.iter().find(|entry| entry.name == "retention.ms").unwrap();
-    assert_eq!(retention.value.as_deref(), Some("-1"));
+    let resource = ConfigResource::Topic(topic.clone());
+    let retention = async || {
+        let configs = admin.describe_configs(&resource).await.unwrap();
+        configs.into_iter().find(|entry| entry.name == "retention.ms").unwrap()
+    };
+    assert_eq!(retention().await.value.as_deref(), Some("-1"));
+    admin.alter_configs(&resource, &[("retention.ms".into(), Some("1000".into()))]).await.unwrap();
+    assert_eq!(retention().await.value.as_deref(), Some("1000"));
+    let wrong =
+        admin.alter_configs(&resource, &[("retention.ms".into(), Some("x".into()))]).await.unwrap_err();
+    assert_eq!(wrong.code(), Some(ErrorCode::InvalidConfig), "{wrong}");
+    admin.alter_configs(&resource, &[("retention.ms".into(), None)]).await.unwrap();
+    assert_ne!(retention().await.source, ConfigSource::Topic);
+    let partitions: Vec<i32> = described.partitions.iter().map(|partition| partition.partition).collect();
+    let leader = described.partitions[0].leader.unwrap();
+    assert!(!admin.describe_configs(&ConfigResource::Broker(leader)).await.unwrap().is_empty());
+    let dirs = admin.describe_log_dirs(leader, Some((&topic, &partitions))).await.unwrap();
+    let replicas = dirs.iter().flat_map(|dir| &dir.replicas);
+    assert!(replicas.into_iter().any(|(place, _)| *place == TopicPartition::new(topic.as_str(), 0)));
+    assert!(admin.finalized_features().await.unwrap().contains_key("metadata.version"));
     assert!(admin.list_topics().await.unwrap().iter().any(|listed| listed.name == topic));
     assert!(!admin.describe_cluster().await.unwrap().brokers.is_empty());
     admin.delete_topics(&[&topic]).await.unwrap();

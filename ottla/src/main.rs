@@ -55,6 +55,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Produce(arguments) => commands::produce::run(arguments).await,
         Command::Consume(arguments) => commands::consume::run(arguments).await,
         Command::Group(command) => commands::group::run(command).await,
+        Command::Cluster(command) => commands::cluster::run(command).await,
+        Command::Config(command) => commands::config::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
         Command::Bench(command) => {
             let client = commands::connect(command.bootstrap_server()).await?;

@@ -81,6 +81,39 @@ fn health_and_metrics_are_served_over_http() {
 }
 
 #[test]
+fn configs_are_shown_and_changed_and_the_cluster_is_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(dir.path());
+    succeed(&["topic", "create", "t", "-p", "2"], &address);
+    succeed(&["config", "set", "--topic", "t", "retention.ms=5000", "segment.ms=9000"], &address);
+    let set = succeed(&["config", "describe", "--topic", "t"], &address);
+    assert!(set.contains("retention.ms") && set.contains("5000") && !set.contains("cleanup.policy"), "{set}");
+    succeed(&["config", "unset", "--topic", "t", "segment.ms"], &address);
+    let set = succeed(&["config", "describe", "--topic", "t", "-o", "json"], &address);
+    let set: serde_json::Value = serde_json::from_str(&set).unwrap();
+    assert_eq!(set.as_array().unwrap().len(), 1, "{set}");
+    succeed(&["config", "set", "--all-brokers", "log.retention.ms=7000"], &address);
+    assert!(succeed(&["config", "describe", "--all-brokers"], &address).contains("7000"));
+    let all = succeed(&["config", "describe", "--broker", "1", "--all"], &address);
+    assert!(all.contains("log.retention.ms") && all.contains("num.partitions"), "{all}");
+    let unknown = ["config", "describe", "--broker", "9", "--bootstrap-server", &address];
+    let unknown = ottla().args(unknown).output().unwrap();
+    assert!(text(&unknown).contains("broker 9 is not in the cluster; there is 1"), "{}", text(&unknown));
+    let cluster = succeed(&["cluster", "describe", "-o", "json"], &address);
+    let cluster: serde_json::Value = serde_json::from_str(&cluster).unwrap();
+    assert_eq!(
+        (cluster["controller"].as_i64(), cluster["partitions"].as_i64()),
+        (Some(1), Some(2)),
+        "{cluster}"
+    );
+    assert_eq!(cluster["brokers"][0]["leads"], 2);
+    assert!(succeed(&["cluster", "describe"], &address).contains("offline: none"));
+    let topic = succeed(&["topic", "describe", "t", "-o", "json"], &address);
+    let topic: serde_json::Value = serde_json::from_str(&topic).unwrap();
+    assert_eq!(topic["partitions"][1]["size_bytes"], 0, "{topic}");
+}
+
+#[test]
 fn loads_are_measured() {
     let dir = tempfile::tempdir().unwrap();
     let (_server, address) = server(dir.path());

@@ -1,9 +1,11 @@
 //! What the cluster is: its id, controller and brokers.
 
-use ottla_protocol::messages::DescribeClusterRequest;
+use std::collections::BTreeMap;
+
+use ottla_protocol::messages::{ApiVersionsRequest, DescribeClusterRequest};
 
 use super::Admin;
-use crate::error::{ClientError, check_with};
+use crate::error::{ClientError, check, check_with};
 
 /// A broker and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,5 +49,20 @@ impl Admin {
                 })
                 .collect(),
         })
+    }
+
+    /// The features of the cluster (KIP-584) by name, with the level that is in effect.
+    ///
+    /// # Errors
+    /// What the broker answers.
+    pub async fn finalized_features(&self) -> Result<BTreeMap<String, i16>, ClientError> {
+        let request = ApiVersionsRequest {
+            client_software_name: "ottla".into(),
+            client_software_version: env!("CARGO_PKG_VERSION").into(),
+        };
+        let response = self.cluster.send_any(&request).await?;
+        check(response.error_code, || "asking for the features of the cluster".to_owned())?;
+        let features = response.finalized_features.iter();
+        Ok(features.map(|feature| (feature.name.to_string(), feature.max_version_level)).collect())
     }
 }

@@ -1,15 +1,19 @@
 //! Administration: topics, configs, the cluster, groups and their offsets.
 
 mod cluster;
+mod configs;
 mod groups;
+mod log_dirs;
 mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use cluster::{BrokerDescription, ClusterDescription};
+pub use configs::{ConfigEntry, ConfigResource, ConfigSource};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
-pub use topics::{ConfigEntry, ConfigSource, CreatedTopic, NewTopic};
+pub use log_dirs::{LogDirDescription, ReplicaDescription};
+pub use topics::{CreatedTopic, NewTopic};
 
 use crate::TopicPartition;
 use crate::cluster::Cluster;

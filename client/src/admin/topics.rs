@@ -1,22 +1,18 @@
-//! Topics: making, deleting, widening, listing, and their configs.
+//! Topics: making, deleting, widening, listing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_protocol::messages::k19_create_topics::{CreatableTopic, CreatableTopicConfig};
 use ottla_protocol::messages::k20_delete_topics::DeleteTopicState;
-use ottla_protocol::messages::k32_describe_configs::DescribeConfigsResource;
 use ottla_protocol::messages::k37_create_partitions::CreatePartitionsTopic;
-use ottla_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-};
+use ottla_protocol::messages::{CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest};
 use ottla_protocol::{ErrorCode, Str, Uuid};
 
 use super::Admin;
 use crate::error::{ClientError, check_with};
 use crate::metadata::TopicDescription;
 
-const RESOURCE_TOPIC: i8 = 2;
 /// The last version of DeleteTopics that names topics by name alone.
 const DELETE_NAMES_VERSION_MAX: i16 = 5;
 
@@ -55,28 +51,6 @@ pub struct CreatedTopic {
     pub partitions: i32,
     /// -1 when the broker does not tell.
     pub replication_factor: i16,
-}
-
-/// Where a config value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConfigSource {
-    Topic,
-    DynamicBroker,
-    DynamicDefaultBroker,
-    StaticBroker,
-    Default,
-    Unknown(i8),
-}
-
-/// One config key of a topic, as it is in effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigEntry {
-    pub name: String,
-    /// None when it is sensitive, or unset.
-    pub value: Option<String>,
-    pub source: ConfigSource,
-    pub is_read_only: bool,
-    pub is_sensitive: bool,
 }
 
 impl Admin {
@@ -208,47 +182,6 @@ impl Admin {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => Ok(false),
             Err(error) => Err(error),
-        }
-    }
-
-    /// The configs of a topic that are in effect.
-    ///
-    /// # Errors
-    /// What the broker answers.
-    pub async fn describe_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>, ClientError> {
-        let resource = DescribeConfigsResource {
-            resource_type: RESOURCE_TOPIC,
-            resource_name: topic.into(),
-            configuration_keys: None,
-        };
-        let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-        let response = self.cluster.send_any(&request).await?;
-        let mut entries = Vec::new();
-        for result in &response.results {
-            check_with(result.error_code, result.error_message.as_deref(), || {
-                format!("describing the configs of topic {topic}")
-            })?;
-            entries.extend(result.configs.iter().map(|config| ConfigEntry {
-                name: config.name.to_string(),
-                value: config.value.as_ref().map(|value| value.to_string()),
-                source: ConfigSource::from_code(config.config_source),
-                is_read_only: config.read_only,
-                is_sensitive: config.is_sensitive,
-            }));
-        }
-        Ok(entries)
-    }
-}
-
-impl ConfigSource {
-    fn from_code(code: i8) -> ConfigSource {
-        match code {
-            1 => ConfigSource::Topic,
-            2 => ConfigSource::DynamicBroker,
-            3 => ConfigSource::DynamicDefaultBroker,
-            4 => ConfigSource::StaticBroker,
-            5 => ConfigSource::Default,
-            other => ConfigSource::Unknown(other),
         }
     }
 }

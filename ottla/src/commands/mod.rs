@@ -1,6 +1,8 @@
 //! One file per verb. A command talks to a cluster only through `ottla_client`, wherever the cluster runs.
 
 pub mod bench;
+pub mod cluster;
+pub mod config;
 pub mod consume;
 pub mod group;
 pub mod pipeline;

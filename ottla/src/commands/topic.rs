@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ottla_client::{
-    Client, ClientError, ConfigSource, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, TopicDescription,
-    TopicPartition,
+    Client, ClientError, ConfigResource, ConfigSource, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST,
+    TopicDescription, TopicPartition,
 };
 use serde_json::json;
 
@@ -59,10 +59,10 @@ fn named(name: &str, error: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("topic {name}: {error}"))
 }
 
-fn parse_config(text: &str) -> Result<(String, String), Failure> {
+pub(super) fn parse_config(text: &str) -> Result<(String, String), Failure> {
     let (name, value) = text
         .split_once('=')
-        .ok_or_else(|| Failure::wrong_words(format!("--config {text}: should be NAME=VALUE")))?;
+        .ok_or_else(|| Failure::wrong_words(format!("config {text}: should be NAME=VALUE")))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
@@ -102,6 +102,24 @@ pub(super) async fn offsets_at(
     Ok(found.into_iter().map(|(place, found)| (place, found.offset)).collect())
 }
 
+/// Bytes of each partition's log at its leader. A broker that does not tell (it may not be allowed to) leaves gaps.
+async fn sizes(client: &Client, topic: &TopicDescription) -> BTreeMap<TopicPartition, i64> {
+    let mut led: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for partition in &topic.partitions {
+        if let Some(leader) = partition.leader {
+            led.entry(leader).or_default().push(partition.partition);
+        }
+    }
+    let mut sizes = BTreeMap::new();
+    for (leader, partitions) in led {
+        let dirs = client.admin().describe_log_dirs(leader, Some((&topic.name, &partitions))).await;
+        let replicas = dirs.into_iter().flatten().flat_map(|dir| dir.replicas);
+        let replicas = replicas.filter(|(_, replica)| !replica.is_future);
+        sizes.extend(replicas.map(|(place, replica)| (place, replica.size_bytes)));
+    }
+    sizes
+}
+
 async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Failure> {
     let admin = client.admin();
     let topic = admin.describe_topic(name).await.map_err(|error| named(name, error))?;
@@ -109,7 +127,9 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
         (0..topic.partition_count()).map(|partition| TopicPartition::new(name, partition)).collect();
     let starts = offsets_at(client, &places, OFFSET_EARLIEST).await?;
     let ends = offsets_at(client, &places, OFFSET_LATEST).await?;
-    let configs = admin.describe_configs(name).await?;
+    let configs = admin.describe_configs(&ConfigResource::Topic(name.to_owned())).await?;
+    let sizes = sizes(client, &topic).await;
+    let size = |place: &TopicPartition| sizes.get(place).copied();
     let offset = |offsets: &BTreeMap<TopicPartition, i64>, place: &TopicPartition| {
         offsets.get(place).copied().unwrap_or(-1)
     };
@@ -121,7 +141,8 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
             .map(|(partition, place)| {
                 json!({ "partition": partition.partition, "leader": partition.leader,
                         "leader_epoch": partition.leader_epoch, "replicas": partition.replicas,
-                        "isr": partition.isr, "start": offset(&starts, place), "end": offset(&ends, place) })
+                        "isr": partition.isr, "start": offset(&starts, place), "end": offset(&ends, place),
+                        "size_bytes": size(place) })
             })
             .collect();
         let configs: serde_json::Map<String, serde_json::Value> = configs
@@ -150,8 +171,9 @@ async fn describe(client: &Client, name: &str, output: Output) -> Result<(), Fai
                 list(&partition.isr),
                 offset(&starts, place).to_string(),
                 offset(&ends, place).to_string(),
+                size(place).map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()),
             ]
         })
         .collect();
-    Ok(print_table(&["partition", "leader", "replicas", "isr", "start", "end"], &rows)?)
+    Ok(print_table(&["partition", "leader", "replicas", "isr", "start", "end", "bytes"], &rows)?)
 }
