@@ -82,6 +82,7 @@ impl Broker {
             node_id: config.node_id,
             default_partitions: config.num_partitions,
             directory_id: log_dir.directory_id,
+            topic_defaults: config.topic_defaults(),
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
         let offsets_log =
@@ -95,7 +96,7 @@ impl Broker {
         let context = Arc::new(Context {
             cluster_id: log_dir.cluster_id.as_str().into(),
             host: host.into(),
-            port: i32::from(address.port()),
+            port: i32::from(config.advertised_port.unwrap_or(address.port())),
             metrics: metrics.with_partitions(partitions.clone(), controller.clone()),
             controller,
             partitions,
@@ -164,13 +165,15 @@ fn offsets_partitions(config: &BrokerConfig, controller: &Controller) -> i32 {
 }
 
 fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConfig {
-    let initial_rebalance_delay =
-        Duration::from_millis(config.group_initial_rebalance_delay_ms.max(0) as u64);
-    CoordinatorConfig {
-        partitions,
-        groups: GroupConfig { initial_rebalance_delay, ..GroupConfig::default() },
-        ..CoordinatorConfig::default()
-    }
+    let groups = GroupConfig {
+        initial_rebalance_delay: Duration::from_millis(config.group_initial_rebalance_delay_ms.max(0) as u64),
+        session_timeout_min: Duration::from_millis(config.group_session_timeout_ms_min),
+        session_timeout_max: Duration::from_millis(config.group_session_timeout_ms_max),
+        size_max: config.group_size_max,
+        offset_metadata_bytes_max: config.offset_metadata_bytes_max,
+        ..GroupConfig::default()
+    };
+    CoordinatorConfig { partitions, groups, ..CoordinatorConfig::default() }
 }
 
 fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDir>, Partition), StartError> {

@@ -15,4 +15,4 @@ pub mod server;
 
 pub use broker::{Broker, StartError};
 pub use monitor::{Monitor, Problem};
-pub use server::BrokerConfig;
+pub use server::{BrokerConfig, SettingError};

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ottla_broker::BrokerConfig;
 use ottla_broker::ids::NodeId;
+use ottla_broker::{BrokerConfig, SettingError};
 
 use crate::failure::Failure;
 
@@ -57,16 +57,6 @@ const KEYS: &[&str] = &[
     "pg-listen",
     "controllers",
 ];
-const BROKER_KEYS: &[&str] = &[
-    "advertised.host",
-    "auto.create.topics.enable",
-    "connections.max.idle.ms",
-    "group.initial.rebalance.delay.ms",
-    "num.partitions",
-    "offsets.topic.num.partitions",
-    "socket.request.max.bytes",
-];
-
 /// What a server needs to know.
 #[derive(Debug)]
 pub struct ServerConfig {
@@ -128,11 +118,6 @@ impl ServerArguments {
                 _ => return Err(unknown_key(&place, key, KEYS)),
             }
         }
-        for key in broker.keys() {
-            if !BROKER_KEYS.contains(&key.as_str()) {
-                return Err(unknown_key(&format!("{}: [broker] {key}", path.display()), key, BROKER_KEYS));
-            }
-        }
         Ok(broker)
     }
 
@@ -178,28 +163,13 @@ fn refuse_unprotected(address: &SocketAddr, flag: &str) -> Result<(), Failure> {
 }
 
 fn set_broker(config: &mut BrokerConfig, key: &str, value: &str) -> Result<(), Failure> {
-    let place = format!("[broker] {key}");
-    fn number<T: std::str::FromStr>(place: &str, value: &str) -> Result<T, Failure> {
-        value.parse().map_err(|_| wrong(place, value, "a number"))
-    }
-    match key {
-        "advertised.host" => config.advertised_host = Some(value.to_owned()),
-        "auto.create.topics.enable" => {
-            config.auto_create_topics = value.parse().map_err(|_| wrong(&place, value, "true or false"))?;
+    config.set(key, value).map_err(|error| match error {
+        SettingError::Unknown => {
+            let names: Vec<&str> = BrokerConfig::names().collect();
+            unknown_key("[broker]", key, &names)
         }
-        "connections.max.idle.ms" => config.connection_idle_ms_max = number(&place, value)?,
-        "group.initial.rebalance.delay.ms" => {
-            config.group_initial_rebalance_delay_ms = number(&place, value)?
-        }
-        "num.partitions" => config.num_partitions = number(&place, value)?,
-        "offsets.topic.num.partitions" => config.offsets_topic_partitions = number(&place, value)?,
-        "socket.request.max.bytes" => config.request_bytes_max = number(&place, value)?,
-        _ => return Err(unknown_key(&place, key, BROKER_KEYS)),
-    }
-    if config.num_partitions < 1 || config.offsets_topic_partitions < 1 {
-        return Err(wrong(&place, value, "at least 1"));
-    }
-    Ok(())
+        error => Failure::wrong_words(format!("[broker] {key}: {error}")),
+    })
 }
 
 fn keep<T>(slot: &mut Option<T>, value: T) {
@@ -273,12 +243,13 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_kafka_names_are_read_with_their_dots() {
-        let toml = "listen = \"127.0.0.1:1\"\nnode-id = 7\n[broker]\nnum.partitions = 3\n\"auto.create.topics.enable\" = false\n";
+        let toml = "listen = \"127.0.0.1:1\"\nnode-id = 7\n[broker]\nnum.partitions = 3\n\"auto.create.topics.enable\" = false\nlog.retention.hours = 2\n";
         let arguments = ServerArguments { listen: Some("127.0.0.1:2".into()), ..ServerArguments::default() };
         let config = resolve(toml, arguments).unwrap();
         assert_eq!(config.broker.listen.port(), 2);
         assert_eq!((config.broker.node_id, config.broker.num_partitions), (NodeId(7), 3));
         assert!(!config.broker.auto_create_topics);
+        assert_eq!(config.broker.topic_defaults()["log.retention.ms"], "7200000");
     }
 
     #[test]
@@ -286,7 +257,10 @@ mod tests {
         for (toml, expected) in [
             ("lisen = \"x\"", "did you mean listen?"),
             ("[broker]\nnum.partition = 3", "did you mean num.partitions?"),
-            ("[broker]\nnum.partitions = \"many\"", "should be a number"),
+            ("[broker]\nnum.partitions = \"many\"", "Not a number"),
+            ("[broker]\nnum.io.threads = 8", "has no meaning here"),
+            ("[broker]\nnode.id = 8", "is given by --node-id"),
+            ("[broker]\nlog.segment.bytes = 8", "Value must be at least 1048576"),
             ("listen = \"nowhere\"", "expected HOST:PORT"),
             ("listen = \"0.0.0.0:9092\"", "only loopback"),
             ("roles = [\"broker\"]", "needs both"),

@@ -178,7 +178,12 @@ mod tests {
     use uuid::Uuid;
 
     fn rules() -> TopicRules {
-        TopicRules { node_id: NodeId(1), default_partitions: 1, directory_id: Uuid::from_u128(7) }
+        TopicRules {
+            node_id: NodeId(1),
+            default_partitions: 1,
+            directory_id: Uuid::from_u128(7),
+            topic_defaults: Configs::new(),
+        }
     }
 
     fn image() -> ClusterImage {

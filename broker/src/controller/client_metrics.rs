@@ -102,7 +102,7 @@ pub fn client_metrics_configs(set: &Configs) -> Vec<ConfigValue> {
         .map(|Definition { name, config_type, default, .. }| {
             let value = set.get(*name).map(|value| layer(*name, value, ConfigSource::ClientMetrics));
             let layers = value.into_iter().chain([layer(*name, default, ConfigSource::Default)]).collect();
-            ConfigValue { name, config_type: *config_type, layers }
+            ConfigValue { name, config_type: *config_type, read_only: false, layers }
         })
         .collect()
 }

@@ -15,12 +15,18 @@ pub enum ConfigType {
     String,
     /// 3.
     Int,
+    /// 4.
+    Short,
     /// 5.
     Long,
     /// 6.
     Double,
     /// 7.
     List,
+    /// 8.
+    Class,
+    /// 9.
+    Password,
 }
 
 impl ConfigType {
@@ -30,9 +36,12 @@ impl ConfigType {
             ConfigType::Boolean => "BOOLEAN",
             ConfigType::String => "STRING",
             ConfigType::Int => "INT",
+            ConfigType::Short => "SHORT",
             ConfigType::Long => "LONG",
             ConfigType::Double => "DOUBLE",
             ConfigType::List => "LIST",
+            ConfigType::Class => "CLASS",
+            ConfigType::Password => "PASSWORD",
         }
     }
 
@@ -42,9 +51,12 @@ impl ConfigType {
             ConfigType::Boolean => 1,
             ConfigType::String => 2,
             ConfigType::Int => 3,
+            ConfigType::Short => 4,
             ConfigType::Long => 5,
             ConfigType::Double => 6,
             ConfigType::List => 7,
+            ConfigType::Class => 8,
+            ConfigType::Password => 9,
         }
     }
 }
@@ -98,14 +110,17 @@ pub struct ConfigValue {
     pub name: &'static str,
     /// Of the value.
     pub config_type: ConfigType,
-    /// Every place that sets it, the one that counts first; the last is the default.
+    /// It stays so until the broker is started again.
+    pub read_only: bool,
+    /// Every place that sets it, the one that counts first; the last is the default. None where the default is no
+    /// value.
     pub layers: Vec<ConfigLayer>,
 }
 
 impl ConfigValue {
     /// The value that counts.
-    pub fn value(&self) -> &str {
-        self.layers.first().map_or("", |layer| &layer.value)
+    pub fn value(&self) -> Option<&str> {
+        self.layers.first().map(|layer| &*layer.value)
     }
 
     /// Where it comes from.
@@ -116,7 +131,7 @@ impl ConfigValue {
 
 /// What values a config takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     Any,
     Boolean,
     Integer { min: i64, max: i64 },
@@ -127,7 +142,7 @@ pub(super) enum Rule {
 
 /// A config that exists.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Definition {
+pub(crate) struct Definition {
     pub name: &'static str,
     pub config_type: ConfigType,
     pub default: &'static str,
@@ -136,7 +151,7 @@ pub(super) struct Definition {
     pub broker_name: Option<&'static str>,
 }
 
-pub(super) const fn define(
+pub(crate) const fn define(
     name: &'static str,
     config_type: ConfigType,
     default: &'static str,

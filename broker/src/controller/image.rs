@@ -81,9 +81,21 @@ pub struct ClusterImage {
     next_producer_id: i64,
     /// Of everything but topics, by type and name.
     configs: BTreeMap<(ResourceType, String), Arc<Configs>>,
+    /// No decision and in no record: what the node that reads was started with, under which configs are read.
+    started_with: Arc<Configs>,
 }
 
 impl ClusterImage {
+    /// Nothing decided yet, read by a node that was started with these defaults of topics.
+    pub fn starting_with(topic_defaults: Configs) -> ClusterImage {
+        ClusterImage { started_with: Arc::new(topic_defaults), ..ClusterImage::default() }
+    }
+
+    /// What the node that reads was started with.
+    pub fn started_with(&self) -> &Configs {
+        &self.started_with
+    }
+
     /// All topics by name.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<TopicImage>> {
         self.topics.values()
@@ -126,6 +138,7 @@ impl ClusterImage {
             topic,
             broker: self.configs(ResourceType::Broker, &node_id.to_string()),
             all_brokers: self.configs(ResourceType::Broker, ""),
+            started_with: &self.started_with,
         }
     }
 

@@ -12,6 +12,7 @@ mod alter_configs;
 mod client_metrics;
 mod configs;
 mod image;
+mod kafka_broker_configs;
 mod producer_ids;
 mod records;
 mod runtime;
@@ -21,10 +22,15 @@ mod topics;
 pub use alter_configs::{AlterConfigs, ConfigEdit};
 pub use client_metrics::{ClientSubscription, client_metrics_configs};
 pub use configs::{ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs};
+pub(crate) use configs::{Definition, Rule, define};
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
+pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use producer_ids::ProducerIdBlock;
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};
+pub(crate) use topic_configs::{
+    COARSER, broker_names_of_topic_configs, definition_of_broker, topic_defaults,
+};
 pub use topic_configs::{TopicConfigs, dynamic_broker_configs};
 pub use topics::{CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules, is_internal};
 

@@ -109,7 +109,8 @@ impl Controller {
         partitions: Arc<Partitions>,
     ) -> Result<Controller, ControllerError> {
         let reader = log.clone();
-        let image = blocking(move || replay(&reader)).await?;
+        let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
+        let image = blocking(move || replay(&reader, nothing)).await?;
         let image = Arc::new(image);
         let (opening, opened) = (partitions.clone(), image.clone());
         blocking(move || opening.open_all(&opened)).await?;
@@ -196,8 +197,7 @@ where
     }
 }
 
-fn replay(log: &Partition) -> Result<ClusterImage, ControllerError> {
-    let mut image = ClusterImage::default();
+fn replay(log: &Partition, mut image: ClusterImage) -> Result<ClusterImage, ControllerError> {
     let reader = log.log();
     let mut next = reader.log_start();
     while next < reader.log_end() {

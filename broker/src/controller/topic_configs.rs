@@ -158,8 +158,13 @@ pub(super) fn definition(name: &str) -> Option<&'static Definition> {
 }
 
 /// The definition of a topic config under the name that brokers have for it.
-pub(super) fn definition_of_broker(broker_name: &str) -> Option<&'static Definition> {
+pub(crate) fn definition_of_broker(broker_name: &str) -> Option<&'static Definition> {
     DEFINITIONS.iter().find(|definition| definition.broker_name == Some(broker_name))
+}
+
+/// The names that brokers have for the defaults of topics.
+pub(crate) fn broker_names_of_topic_configs() -> impl Iterator<Item = &'static str> {
+    DEFINITIONS.iter().filter_map(|definition| definition.broker_name)
 }
 
 /// Checks one config as Kafka does; the error is the message for the client.
@@ -177,6 +182,8 @@ pub struct TopicConfigs<'a> {
     pub broker: &'a Configs,
     /// Set on all brokers.
     pub all_brokers: &'a Configs,
+    /// What the broker that asks was started with, under the names of brokers.
+    pub started_with: &'a Configs,
 }
 
 impl TopicConfigs<'_> {
@@ -189,7 +196,9 @@ impl TopicConfigs<'_> {
                 self.broker.get(name).map(|value| (name, value.as_str(), ConfigSource::DynamicBroker));
             let all = self.all_brokers.get(name);
             let all = all.map(|value| (name, value.as_str(), ConfigSource::DynamicDefaultBroker));
-            broker.into_iter().chain(all)
+            let started = self.started_with.get(name);
+            let started = started.map(|value| (name, value.as_str(), ConfigSource::StaticBroker));
+            broker.into_iter().chain(all).chain(started)
         });
         let default_name = definition.broker_name.unwrap_or(definition.name);
         let default = (default_name, definition.default, ConfigSource::Default);
@@ -201,9 +210,9 @@ impl TopicConfigs<'_> {
     pub(super) fn value(&self, name: &str) -> &str {
         let Some(definition) = definition(name) else { return "" };
         let of_brokers = |configs| definition.broker_name.and_then(|name| Configs::get(configs, name));
-        let set =
-            self.topic.get(name).or_else(|| of_brokers(self.broker)).or_else(|| of_brokers(self.all_brokers));
-        set.map_or(definition.default, String::as_str)
+        let set = self.topic.get(name);
+        let set = set.or_else(|| of_brokers(self.broker)).or_else(|| of_brokers(self.all_brokers));
+        set.or_else(|| of_brokers(self.started_with)).map_or(definition.default, String::as_str)
     }
 
     fn number(&self, name: &str) -> i64 {
@@ -265,6 +274,7 @@ impl TopicConfigs<'_> {
         let value = |definition: &'static Definition| ConfigValue {
             name: definition.name,
             config_type: definition.config_type,
+            read_only: false,
             layers: self.layers(definition),
         };
         DEFINITIONS.iter().filter(|definition| definition.name != SMALL_SEGMENTS).map(value).collect()
@@ -287,15 +297,38 @@ pub fn dynamic_broker_configs(image: &ClusterImage, node_id: Option<NodeId>) -> 
             .chain(layer(all_brokers, ConfigSource::DynamicDefaultBroker))
             .collect();
         if broker.is_some() {
+            layers.extend(layer(image.started_with(), ConfigSource::StaticBroker));
             let (value, source) = (definition.default.to_owned(), ConfigSource::Default);
             layers.push(ConfigLayer { name, value, source });
         }
         if layers.is_empty() {
             return None;
         }
-        Some(ConfigValue { name, config_type: definition.config_type, layers })
+        Some(ConfigValue { name, config_type: definition.config_type, read_only: false, layers })
     };
     DEFINITIONS.iter().filter_map(value).collect()
+}
+
+/// Broker configs that say the same in a coarser unit, the finer first: the name, the one in milliseconds, and how many
+/// milliseconds its unit has.
+pub(crate) const COARSER: &[(&str, &str, i64)] = &[
+    ("log.retention.minutes", "log.retention.ms", 60_000),
+    ("log.retention.hours", "log.retention.ms", 3_600_000),
+    ("log.roll.hours", "log.roll.ms", 3_600_000),
+    ("log.roll.jitter.hours", "log.roll.jitter.ms", 3_600_000),
+];
+
+/// The defaults of topics in what a broker was started with, under one name each. Values were checked before.
+pub(crate) fn topic_defaults(set: &Configs) -> Configs {
+    let of_topics = set.iter().filter(|(name, _)| definition_of_broker(name).is_some());
+    let mut defaults: Configs = of_topics.map(|(name, value)| (name.clone(), value.clone())).collect();
+    for (name, finest, unit_ms) in COARSER {
+        let Some(value) = set.get(*name).and_then(|value| value.trim().parse::<i64>().ok()) else { continue };
+        // -1 is no bound, whatever the unit.
+        let ms = if value < 0 { -1 } else { value.saturating_mul(*unit_ms) };
+        defaults.entry((*finest).to_owned()).or_insert_with(|| ms.to_string());
+    }
+    defaults
 }
 
 #[cfg(test)]
@@ -335,27 +368,59 @@ mod tests {
             ("max.message.bytes".to_owned(), "99".to_owned()),
         ]);
         let nothing = Configs::new();
-        let config = TopicConfigs { topic: &set, broker: &nothing, all_brokers: &nothing }.log_config();
+        let unset =
+            TopicConfigs { topic: &nothing, broker: &nothing, all_brokers: &nothing, started_with: &nothing };
+        let config = TopicConfigs { topic: &set, ..unset }.log_config();
         assert!(config.compacted && config.log_append_time);
         assert_eq!(config.max_message_bytes, 99);
-        let unset = TopicConfigs { topic: &nothing, broker: &nothing, all_brokers: &nothing };
         assert_eq!(unset.log_config(), LogConfig::default());
     }
+
     #[test]
-    fn a_topic_goes_by_its_own_config_then_by_its_brokers_then_by_all_brokers() {
-        let name = "retention.ms";
-        let (topic, broker) = (Configs::from([(name.into(), "1".into())]), "log.retention.ms");
-        let (one, all) =
-            (Configs::from([(broker.into(), "2".into())]), Configs::from([(broker.into(), "3".into())]));
+    fn a_coarser_unit_counts_where_no_finer_one_is_set() {
+        let started_with = |set: &[(&str, &str)]| {
+            let set = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let defaults = topic_defaults(&set.collect());
+            defaults.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(started_with(&[("log.retention.hours", "2")]), "log.retention.ms=7200000");
+        let both = [("log.retention.hours", "2"), ("log.retention.minutes", "1")];
+        assert_eq!(started_with(&both), "log.retention.ms=60000");
+        let all = [("log.retention.hours", "2"), ("log.retention.ms", "9"), ("log.roll.hours", "-1")];
+        assert_eq!(started_with(&all), "log.retention.ms=9 log.roll.ms=-1");
+        assert_eq!(
+            started_with(&[("num.partitions", "2"), ("message.max.bytes", "5")]),
+            "message.max.bytes=5"
+        );
+    }
+
+    #[test]
+    fn a_topic_goes_by_its_own_config_then_by_its_brokers_then_by_all_brokers_then_by_the_start() {
+        let (name, broker_name) = ("retention.ms", "log.retention.ms");
+        let set = |name: &str, value: &str| Configs::from([(name.to_owned(), value.to_owned())]);
+        let (topic, broker) = (set(name, "1"), set(broker_name, "2"));
+        let (all_brokers, started_with) = (set(broker_name, "3"), set(broker_name, "4"));
         let nothing = Configs::new();
-        let configs = |topic, broker, all_brokers| TopicConfigs { topic, broker, all_brokers };
-        assert_eq!(configs(&topic, &one, &all).value(name), "1");
-        assert_eq!(configs(&nothing, &one, &all).value(name), "2");
-        assert_eq!(configs(&nothing, &nothing, &all).value(name), "3");
-        assert_eq!(configs(&nothing, &nothing, &nothing).value(name), "604800000");
-        let layers = configs(&topic, &one, &all).layers(definition(name).unwrap());
+        let mut configs = TopicConfigs {
+            topic: &topic,
+            broker: &broker,
+            all_brokers: &all_brokers,
+            started_with: &started_with,
+        };
+        let layers = configs.layers(definition(name).unwrap());
         let seen: Vec<_> =
             layers.iter().map(|layer| (layer.name, &*layer.value, layer.source.code())).collect();
-        assert_eq!(seen, [(name, "1", 1), (broker, "2", 2), (broker, "3", 3), (broker, "604800000", 5)]);
+        let of_brokers = [("2", 2), ("3", 3), ("4", 4), ("604800000", 5)];
+        let of_brokers = of_brokers.map(|(value, source)| (broker_name, value, source));
+        assert_eq!(seen, [&[(name, "1", 1)][..], &of_brokers].concat());
+        assert_eq!(configs.value(name), "1");
+        configs.topic = &nothing;
+        assert_eq!(configs.value(name), "2");
+        configs.broker = &nothing;
+        assert_eq!(configs.value(name), "3");
+        configs.all_brokers = &nothing;
+        assert_eq!(configs.value(name), "4");
+        configs.started_with = &nothing;
+        assert_eq!(configs.value(name), "604800000");
     }
 }

@@ -8,6 +8,7 @@ use ottla_protocol::messages::metadata_records::{
 };
 use uuid::Uuid;
 
+use super::configs::Configs;
 use super::image::{ClusterImage, ResourceType, TopicImage};
 use super::records::MetadataRecord;
 use super::{METADATA_TOPIC, OFFSETS_TOPIC, topic_configs};
@@ -26,6 +27,8 @@ pub struct TopicRules {
     pub default_partitions: i32,
     /// The log dir's id, stored with each replica (KIP-858).
     pub directory_id: Uuid,
+    /// What the broker was started with about the configs of topics, by the names that brokers have for them.
+    pub topic_defaults: Configs,
 }
 
 /// A topic that somebody wants.
@@ -296,7 +299,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules() -> TopicRules {
-        TopicRules { node_id: NodeId(1), default_partitions: 3, directory_id: Uuid::from_u128(5) }
+        TopicRules {
+            node_id: NodeId(1),
+            default_partitions: 3,
+            directory_id: Uuid::from_u128(5),
+            topic_defaults: Configs::new(),
+        }
     }
 
     fn wanted(name: &str) -> CreateTopic {

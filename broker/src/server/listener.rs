@@ -1,8 +1,9 @@
 //! Accepting connections.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -40,14 +41,23 @@ impl Listener {
     /// Accepts until `stop` becomes true, then closes what is open.
     pub async fn run(self, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
+        let by_address = ByAddress::default();
         loop {
             tokio::select! {
-                accepted = self.socket.accept() => match accepted {
+                accepted = self.socket.accept(), if connections.len() < context.config.connections_max => match accepted {
                     Ok((stream, address)) => {
+                        let Some(counted) = by_address.count(address.ip(), context.config.connections_per_ip_max) else {
+                            tracing::info!(%address, "closed: its host has max.connections.per.ip connections");
+                            continue;
+                        };
                         // Replies are whole frames, so waiting for more to send only delays them.
                         let _ = stream.set_nodelay(true);
                         let peer = Peer::new(&address.ip().to_string(), address.port());
-                        connections.spawn(serve(stream, peer, context.clone()));
+                        let serving = serve(stream, peer, context.clone());
+                        connections.spawn(async move {
+                            serving.await;
+                            drop(counted);
+                        });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -68,4 +78,46 @@ impl Listener {
 /// Waits until `stop` becomes true or its sender is gone.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Open connections by the host that opened them.
+#[derive(Debug, Clone, Default)]
+struct ByAddress {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One connection of a host, for as long as the value lives.
+#[derive(Debug)]
+struct Counted {
+    host: IpAddr,
+    by_address: ByAddress,
+}
+
+impl ByAddress {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more connection of a host, unless it has `max`.
+    fn count(&self, host: IpAddr, max: usize) -> Option<Counted> {
+        let mut counts = self.counts();
+        let count = counts.entry(host).or_default();
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { host, by_address: self.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.by_address.counts();
+        if let Some(count) = counts.get_mut(&self.host) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.host);
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! fixes the order (a produce request's batches enter their partitions' queues), and the future it gives does the
 //! rest (waits for the disk, for data, for a coordinator) and makes the reply.
 
+mod config;
 mod connection;
 mod context;
 mod dispatch;
@@ -17,11 +18,14 @@ mod in_process;
 mod listener;
 mod reply;
 mod send;
+mod settings;
 
+pub use config::BrokerConfig;
 pub(crate) use connection::RequestMemory;
-pub use context::{BrokerConfig, Context};
+pub use context::Context;
 pub(crate) use fetch_sessions::FetchSessions;
 pub use in_process::InProcess;
 pub(crate) use listener::Listener;
+pub use settings::SettingError;
 
 pub use dispatch::SERVED;

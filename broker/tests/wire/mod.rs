@@ -50,6 +50,13 @@ impl Wire {
         self.stream.write_all(bytes).await.expect("the connection is open");
     }
 
+    /// Fails when something came, or the connection was closed, before so many milliseconds had passed.
+    #[allow(dead_code, reason = "each test binary uses its own part")]
+    pub async fn receive_nothing_within_ms(&mut self, ms: u64) -> Result<(), ()> {
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(ms), self.stream.readable());
+        if waiting.await.is_err() { Ok(()) } else { Err(()) }
+    }
+
     /// A frame without its length; `None` when the connection was closed.
     pub async fn receive_raw(&mut self) -> Option<Bytes> {
         let length = self.stream.read_i32().await.ok()?;

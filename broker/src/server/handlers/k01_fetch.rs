@@ -28,8 +28,6 @@ use crate::partition::{Partition, now_ms};
 
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 const DIVERGING_EPOCH_VERSION_MIN: i16 = 12;
-/// What one answer may hold at most, whatever the client allows (Kafka's `fetch.max.bytes`).
-const RESPONSE_BYTES_MAX: usize = 55 << 20;
 
 /// What the request says for all partitions.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +62,7 @@ pub(in super::super) async fn handle(
             return (FetchResponse { error_code: code.code(), ..FetchResponse::default() }, Vec::new());
         }
     };
-    let bytes_max = (request.max_bytes.max(0) as usize).min(RESPONSE_BYTES_MAX);
+    let bytes_max = (request.max_bytes.max(0) as usize).min(context.config.fetch_bytes_max);
     let limits = Limits {
         version,
         bytes_max,

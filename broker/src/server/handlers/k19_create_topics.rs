@@ -74,7 +74,7 @@ fn granted(context: &Context, name: Str, created: CreatedTopic) -> CreatableTopi
     let all = context.image().topic_configs(&created.configs, context.node_id()).all();
     let configs = all.into_iter().map(|config| CreatableTopicConfigs {
         name: config.name.into(),
-        value: Some(config.value().into()),
+        value: config.value().map(Str::from),
         read_only: false,
         config_source: config.source().code(),
         is_sensitive: false,

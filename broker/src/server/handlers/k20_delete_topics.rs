@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k20_delete_topics::{
     DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse,
 };
@@ -19,6 +20,16 @@ pub(in super::super) async fn handle(
     let by_name = request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil()));
     let by_state = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
     let asked: Vec<(Option<Str>, Uuid)> = by_name.chain(by_state).collect();
+    if !context.config.delete_topics {
+        let disabled = |(name, topic_id)| DeletableTopicResult {
+            name,
+            topic_id,
+            error_code: ErrorCode::TopicDeletionDisabled.code(),
+            error_message: Some("Topic deletion is disabled.".into()),
+        };
+        let responses = asked.into_iter().map(disabled).collect();
+        return DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() };
+    }
     let topics = asked.iter().map(|(name, id)| match name {
         Some(name) => TopicRef::Name(name.to_string()),
         None => TopicRef::Id(*id),

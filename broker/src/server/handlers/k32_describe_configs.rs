@@ -9,11 +9,12 @@ use ottla_protocol::messages::k32_describe_configs::{
     DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::super::context::{BrokerConfig, Context};
+use ottla_protocol::wire::Str;
+
+use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{
-    ConfigLayer, ConfigSource, ConfigType, ConfigValue, ResourceType, client_metrics_configs,
-    dynamic_broker_configs,
+    ConfigLayer, ConfigType, ConfigValue, ResourceType, client_metrics_configs, dynamic_broker_configs,
 };
 
 pub(in super::super) async fn handle(
@@ -61,12 +62,7 @@ fn find(
                 Err((ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."))
             }
         },
-        Some(ResourceType::Broker) if *name == *node_id.to_string() => {
-            let mut all = static_configs(&context.config);
-            all.extend(dynamic_broker_configs(&image, Some(node_id)));
-            all.sort_by_key(|config| config.name);
-            Ok(all)
-        }
+        Some(ResourceType::Broker) if *name == *node_id.to_string() => Ok(context.config.described(&image)),
         // The broker without a name stands for all of them.
         Some(ResourceType::Broker) if name.is_empty() => Ok(dynamic_broker_configs(&image, None)),
         Some(ResourceType::Broker) => Err((ErrorCode::InvalidRequest, "Unexpected broker id.")),
@@ -88,46 +84,12 @@ fn described(config: ConfigValue, synonyms: bool) -> DescribeConfigsResourceResu
     };
     DescribeConfigsResourceResult {
         name: config.name.into(),
-        value: Some(config.value().into()),
-        // What a broker was started with stays so until it is started again.
-        read_only: config.layers.iter().any(|layer| layer.source == ConfigSource::StaticBroker),
+        value: config.value().map(Str::from),
+        read_only: config.read_only,
         config_source: config.source().code(),
-        is_sensitive: false,
+        is_sensitive: config.config_type == ConfigType::Password,
         synonyms: if synonyms { config.layers.iter().map(synonym).collect() } else { Vec::new() },
         config_type: config.config_type.code(),
         documentation: None,
     }
-}
-
-/// What the broker was started with.
-fn static_configs(config: &BrokerConfig) -> Vec<ConfigValue> {
-    let house = &config.housekeeping;
-    let millis = |duration: std::time::Duration| duration.as_millis().to_string();
-    let values = [
-        ("auto.create.topics.enable", config.auto_create_topics.to_string(), ConfigType::Boolean),
-        ("connections.max.idle.ms", config.connection_idle_ms_max.to_string(), ConfigType::Long),
-        ("default.replication.factor", "1".to_owned(), ConfigType::Int),
-        (
-            "group.initial.rebalance.delay.ms",
-            config.group_initial_rebalance_delay_ms.to_string(),
-            ConfigType::Int,
-        ),
-        ("log.cleaner.backoff.ms", millis(house.cleaner_backoff), ConfigType::Long),
-        ("log.dirs", config.data_dir.display().to_string(), ConfigType::List),
-        ("log.retention.check.interval.ms", millis(house.retention_check_interval), ConfigType::Long),
-        ("max.incremental.fetch.session.cache.slots", config.fetch_sessions_max.to_string(), ConfigType::Int),
-        ("node.id", config.node_id.to_string(), ConfigType::Int),
-        ("num.partitions", config.num_partitions.to_string(), ConfigType::Int),
-        ("offsets.topic.num.partitions", config.offsets_topic_partitions.to_string(), ConfigType::Int),
-        ("process.roles", "broker,controller".to_owned(), ConfigType::List),
-        ("producer.id.expiration.ms", millis(house.producer_expiration), ConfigType::Int),
-        ("queued.max.request.bytes", config.queued_request_bytes_max.to_string(), ConfigType::Long),
-        ("socket.request.max.bytes", config.request_bytes_max.to_string(), ConfigType::Int),
-    ];
-    let config = |(name, value, config_type)| ConfigValue {
-        name,
-        config_type,
-        layers: vec![ConfigLayer { name, value, source: ConfigSource::StaticBroker }],
-    };
-    values.into_iter().map(config).collect()
 }

@@ -1,0 +1,96 @@
+//! How a broker runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::controller::{Configs, topic_defaults};
+use crate::ids::NodeId;
+use crate::partition::HousekeepingConfig;
+
+/// How a broker runs. Names are Kafka's, with dots as underscores.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// `node.id`.
+    pub node_id: NodeId,
+    /// `log.dirs`.
+    pub data_dir: PathBuf,
+    /// `listeners`: where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// `advertised.listeners`: the host that clients are told, the listener's address by default.
+    pub advertised_host: Option<String>,
+    /// `advertised.listeners`: the port that clients are told, the listener's by default.
+    pub advertised_port: Option<u16>,
+    /// `num.partitions`: of topics that are made without a number.
+    pub num_partitions: i32,
+    /// `auto.create.topics.enable`: a topic is made on first use.
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`.
+    pub delete_topics: bool,
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_partitions: i32,
+    /// `group.initial.rebalance.delay.ms`.
+    pub group_initial_rebalance_delay_ms: i32,
+    /// `group.min.session.timeout.ms`.
+    pub group_session_timeout_ms_min: u64,
+    /// `group.max.session.timeout.ms`.
+    pub group_session_timeout_ms_max: u64,
+    /// `group.max.size`.
+    pub group_size_max: usize,
+    /// `offset.metadata.max.bytes`.
+    pub offset_metadata_bytes_max: usize,
+    /// `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// `queued.max.request.bytes`: of all connections together.
+    pub queued_request_bytes_max: usize,
+    /// `fetch.max.bytes`: of one answer.
+    pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
+    /// `connections.max.idle.ms`.
+    pub connection_idle_ms_max: u64,
+    /// `max.connections`: further ones wait to be accepted.
+    pub connections_max: usize,
+    /// `max.connections.per.ip`: further ones are closed.
+    pub connections_per_ip_max: usize,
+    /// Retention, compaction and what is forgotten.
+    pub housekeeping: HousekeepingConfig,
+    /// What was [set](BrokerConfig::set) by name, as text.
+    pub set: Configs,
+}
+
+impl BrokerConfig {
+    /// The defaults, with the data in `data_dir`, listening on a free port of the loopback address.
+    pub fn new(data_dir: impl Into<PathBuf>) -> BrokerConfig {
+        BrokerConfig {
+            node_id: NodeId(1),
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            advertised_host: None,
+            advertised_port: None,
+            num_partitions: 1,
+            auto_create_topics: true,
+            delete_topics: true,
+            offsets_topic_partitions: 50,
+            // The reason for the difference to Kafka's three seconds is at `GroupConfig::initial_rebalance_delay`.
+            group_initial_rebalance_delay_ms: 100,
+            group_session_timeout_ms_min: 6_000,
+            group_session_timeout_ms_max: 1_800_000,
+            group_size_max: i32::MAX as usize,
+            offset_metadata_bytes_max: 4096,
+            request_bytes_max: 100 << 20,
+            queued_request_bytes_max: 512 << 20,
+            fetch_bytes_max: 55 << 20,
+            fetch_sessions_max: 1000,
+            connection_idle_ms_max: 600_000,
+            connections_max: i32::MAX as usize,
+            connections_per_ip_max: i32::MAX as usize,
+            housekeeping: HousekeepingConfig::default(),
+            set: Configs::new(),
+        }
+    }
+
+    /// The defaults of topics that were set, by the names that brokers have for them.
+    pub fn topic_defaults(&self) -> Configs {
+        topic_defaults(&self.set)
+    }
+}

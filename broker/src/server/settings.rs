@@ -1,0 +1,475 @@
+//! A broker's configs under Kafka's names: which there are, what values they take, and setting them from text.
+//!
+//! There are four kinds: those of the broker itself, in [`SETTINGS`]; the defaults of topics, which the controller
+//! defines and which may change while the broker runs; those that say where a broker lives, which are given when it is
+//! started; and Kafka's others, which are told with Kafka's defaults and mean nothing here.
+
+use thiserror::Error;
+
+use super::config::BrokerConfig;
+use crate::controller::ConfigType::{Boolean, Int, List, Long, Short, String as Text};
+use crate::controller::{
+    COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Definition, Rule,
+    WITHOUT_MEANING, define, definition_of_broker, dynamic_broker_configs, why_without_meaning,
+};
+
+/// Why a config was not set. Each says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SettingError {
+    /// Kafka has no such config either.
+    #[error("is not known")]
+    Unknown,
+    /// Kafka has it, and nothing here would change with it.
+    #[error("is a config of Kafka that has no meaning here: {0}; leave it out")]
+    WithoutMeaning(&'static str),
+    /// It is told in another way.
+    #[error("is given by {0}")]
+    GivenBy(&'static str),
+    /// The value is not one that it takes.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// A config of the broker itself.
+struct Setting {
+    definition: Definition,
+    /// Takes a value that passed the definition's check.
+    apply: fn(&mut BrokerConfig, &str),
+    read: fn(&BrokerConfig) -> String,
+}
+
+const fn setting(
+    name: &'static str,
+    config_type: ConfigType,
+    default: &'static str,
+    rule: Rule,
+    apply: fn(&mut BrokerConfig, &str),
+    read: fn(&BrokerConfig) -> String,
+) -> Setting {
+    Setting { definition: define(name, config_type, default, rule, None), apply, read }
+}
+
+/// The value was checked.
+fn number<T: std::str::FromStr + Default>(value: &str) -> T {
+    value.trim().parse().unwrap_or_default()
+}
+
+fn millis(value: &str) -> std::time::Duration {
+    std::time::Duration::from_millis(number(value))
+}
+
+const fn from(min: i64) -> Rule {
+    Rule::Integer { min, max: i32::MAX as i64 }
+}
+
+const LONG_FROM_0: Rule = Rule::Integer { min: 0, max: i64::MAX };
+const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
+const INT_MAX: &str = "2147483647";
+
+/// By name. Two defaults differ from Kafka's: a new group waits 100 ms for more members, and requests in memory are
+/// bounded.
+const SETTINGS: &[Setting] = &[
+    setting(
+        "auto.create.topics.enable",
+        Boolean,
+        "true",
+        Rule::Boolean,
+        |config, value| config.auto_create_topics = value == "true",
+        |config| config.auto_create_topics.to_string(),
+    ),
+    setting(
+        "connections.max.idle.ms",
+        Long,
+        "600000",
+        LONG_FROM_1,
+        |config, value| config.connection_idle_ms_max = number(value),
+        |config| config.connection_idle_ms_max.to_string(),
+    ),
+    setting(
+        "default.replication.factor",
+        Int,
+        "1",
+        // There is one node.
+        Rule::Integer { min: 1, max: 1 },
+        |_, _| {},
+        |_| "1".to_owned(),
+    ),
+    setting(
+        "delete.topic.enable",
+        Boolean,
+        "true",
+        Rule::Boolean,
+        |config, value| config.delete_topics = value == "true",
+        |config| config.delete_topics.to_string(),
+    ),
+    setting(
+        "fetch.max.bytes",
+        Int,
+        "57671680",
+        from(1024),
+        |config, value| config.fetch_bytes_max = number(value),
+        |config| config.fetch_bytes_max.to_string(),
+    ),
+    setting(
+        "group.initial.rebalance.delay.ms",
+        Int,
+        "100",
+        from(0),
+        |config, value| config.group_initial_rebalance_delay_ms = number(value),
+        |config| config.group_initial_rebalance_delay_ms.to_string(),
+    ),
+    setting(
+        "group.max.session.timeout.ms",
+        Int,
+        "1800000",
+        from(1),
+        |config, value| config.group_session_timeout_ms_max = number(value),
+        |config| config.group_session_timeout_ms_max.to_string(),
+    ),
+    setting(
+        "group.max.size",
+        Int,
+        INT_MAX,
+        from(1),
+        |config, value| config.group_size_max = number(value),
+        |config| config.group_size_max.to_string(),
+    ),
+    setting(
+        "group.min.session.timeout.ms",
+        Int,
+        "6000",
+        from(1),
+        |config, value| config.group_session_timeout_ms_min = number(value),
+        |config| config.group_session_timeout_ms_min.to_string(),
+    ),
+    setting(
+        "log.cleaner.backoff.ms",
+        Long,
+        "15000",
+        LONG_FROM_0,
+        |config, value| config.housekeeping.cleaner_backoff = millis(value),
+        |config| config.housekeeping.cleaner_backoff.as_millis().to_string(),
+    ),
+    setting(
+        "log.retention.check.interval.ms",
+        Long,
+        "300000",
+        LONG_FROM_1,
+        |config, value| config.housekeeping.retention_check_interval = millis(value),
+        |config| config.housekeeping.retention_check_interval.as_millis().to_string(),
+    ),
+    setting(
+        "max.connections",
+        Int,
+        INT_MAX,
+        from(1),
+        |config, value| config.connections_max = number(value),
+        |config| config.connections_max.to_string(),
+    ),
+    setting(
+        "max.connections.per.ip",
+        Int,
+        INT_MAX,
+        from(1),
+        |config, value| config.connections_per_ip_max = number(value),
+        |config| config.connections_per_ip_max.to_string(),
+    ),
+    setting(
+        "max.incremental.fetch.session.cache.slots",
+        Int,
+        "1000",
+        from(0),
+        |config, value| config.fetch_sessions_max = number(value),
+        |config| config.fetch_sessions_max.to_string(),
+    ),
+    setting(
+        "num.partitions",
+        Int,
+        "1",
+        from(1),
+        |config, value| config.num_partitions = number(value),
+        |config| config.num_partitions.to_string(),
+    ),
+    setting(
+        "offset.metadata.max.bytes",
+        Int,
+        "4096",
+        from(0),
+        |config, value| config.offset_metadata_bytes_max = number(value),
+        |config| config.offset_metadata_bytes_max.to_string(),
+    ),
+    setting(
+        "offsets.topic.num.partitions",
+        Int,
+        "50",
+        from(1),
+        |config, value| config.offsets_topic_partitions = number(value),
+        |config| config.offsets_topic_partitions.to_string(),
+    ),
+    setting(
+        "offsets.topic.replication.factor",
+        Short,
+        "1",
+        // There is one node.
+        Rule::Integer { min: 1, max: 1 },
+        |_, _| {},
+        |_| "1".to_owned(),
+    ),
+    setting(
+        "producer.id.expiration.ms",
+        Int,
+        "86400000",
+        from(1),
+        |config, value| config.housekeeping.producer_expiration = millis(value),
+        |config| config.housekeeping.producer_expiration.as_millis().to_string(),
+    ),
+    setting(
+        "queued.max.request.bytes",
+        Long,
+        "536870912",
+        Rule::Integer { min: 1, max: i64::MAX },
+        |config, value| config.queued_request_bytes_max = number(value),
+        |config| config.queued_request_bytes_max.to_string(),
+    ),
+    setting(
+        "socket.request.max.bytes",
+        Int,
+        "104857600",
+        from(1),
+        |config, value| config.request_bytes_max = number(value),
+        |config| config.request_bytes_max.to_string(),
+    ),
+];
+
+/// Where a broker lives, and how that is told.
+struct Given {
+    name: &'static str,
+    config_type: ConfigType,
+    by: &'static str,
+    read: fn(&BrokerConfig) -> String,
+}
+
+const GIVEN: &[Given] = &[
+    Given {
+        name: "listeners",
+        config_type: Text,
+        by: "--listen, or listen in the file",
+        read: |config| format!("PLAINTEXT://{}", config.listen),
+    },
+    Given {
+        name: "log.dirs",
+        config_type: List,
+        by: "--data-dir, or data-dir in the file",
+        read: |config| config.data_dir.display().to_string(),
+    },
+    Given {
+        name: "node.id",
+        config_type: Int,
+        by: "--node-id, or node-id in the file",
+        read: |config| config.node_id.to_string(),
+    },
+    Given {
+        name: "process.roles",
+        config_type: List,
+        by: "--roles, or roles in the file",
+        read: |_| "broker,controller".to_owned(),
+    },
+];
+
+const ADVERTISED_LISTENERS: &str = "advertised.listeners";
+const HOURS_A_WEEK: &str = "168";
+
+/// Defaults of configs that say the same as another in a coarser unit.
+fn coarser_default(name: &str) -> Option<&'static str> {
+    match name {
+        "log.retention.hours" | "log.roll.hours" => Some(HOURS_A_WEEK),
+        "log.roll.jitter.hours" => Some("0"),
+        _ => None,
+    }
+}
+
+impl BrokerConfig {
+    /// Sets a config by Kafka's name, as a file of settings does.
+    ///
+    /// # Errors
+    /// What is wrong with name or value; then nothing is changed.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        let value = value.trim();
+        if name == ADVERTISED_LISTENERS {
+            (self.advertised_host, self.advertised_port) = advertised(value)?;
+        } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.definition.name == name) {
+            setting.definition.check(name, value).map_err(SettingError::Invalid)?;
+            (setting.apply)(self, value);
+        } else if let Some(definition) = definition_of_broker(name) {
+            definition.check(name, value).map_err(SettingError::Invalid)?;
+        } else if COARSER.iter().any(|(coarser, ..)| *coarser == name) {
+            let rule = Rule::Integer { min: -1, max: i64::from(i32::MAX) };
+            define("", Int, "", rule, None).check(name, value).map_err(SettingError::Invalid)?;
+        } else if let Some(given) = GIVEN.iter().find(|given| given.name == name) {
+            return Err(SettingError::GivenBy(given.by));
+        } else if WITHOUT_MEANING.iter().any(|(known, ..)| *known == name) {
+            return Err(SettingError::WithoutMeaning(why_without_meaning(name)));
+        } else {
+            return Err(SettingError::Unknown);
+        }
+        self.set.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// The names that [`set`](BrokerConfig::set) takes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let own = SETTINGS.iter().map(|setting| setting.definition.name);
+        let of_topics = crate::controller::broker_names_of_topic_configs();
+        own.chain(of_topics).chain(COARSER.iter().map(|(name, ..)| *name)).chain([ADVERTISED_LISTENERS])
+    }
+
+    /// Every config that Kafka's brokers have, by name, with its value here and where that comes from.
+    pub(super) fn described(&self, image: &ClusterImage) -> Vec<ConfigValue> {
+        let mut all = dynamic_broker_configs(image, Some(self.node_id));
+        for Setting { definition, read, .. } in SETTINGS {
+            let now = (definition.name, Some(read(self)));
+            all.push(self.read_only(now, definition.config_type, Some(definition.default)));
+        }
+        for Given { name, config_type, read, .. } in GIVEN {
+            let layer = ConfigLayer { name, value: read(self), source: ConfigSource::StaticBroker };
+            all.push(ConfigValue { name, config_type: *config_type, read_only: true, layers: vec![layer] });
+        }
+        for (name, ..) in COARSER {
+            all.push(self.read_only((name, self.set.get(*name).cloned()), Int, coarser_default(name)));
+        }
+        let advertised = self.set.get(ADVERTISED_LISTENERS).cloned();
+        all.push(self.read_only((ADVERTISED_LISTENERS, advertised), Text, None));
+        for (name, config_type, default) in WITHOUT_MEANING {
+            all.push(self.read_only((name, None), *config_type, *default));
+        }
+        all.sort_by_key(|config| config.name);
+        all
+    }
+
+    fn read_only(
+        &self,
+        (name, now): (&'static str, Option<String>),
+        config_type: ConfigType,
+        default: Option<&'static str>,
+    ) -> ConfigValue {
+        // A value that differs without having been set was put there by a program that embeds the broker.
+        let was_set = self.set.contains_key(name) || now.as_deref().is_some_and(|now| Some(now) != default);
+        let now = now.filter(|_| was_set);
+        let now = now.map(|value| ConfigLayer { name, value, source: ConfigSource::StaticBroker });
+        let default =
+            default.map(|value| ConfigLayer { name, value: value.to_owned(), source: ConfigSource::Default });
+        ConfigValue { name, config_type, read_only: true, layers: now.into_iter().chain(default).collect() }
+    }
+}
+
+/// `PLAINTEXT://HOST:PORT`, where protocol and port may be left out.
+fn advertised(value: &str) -> Result<(Option<String>, Option<u16>), SettingError> {
+    let wrong = || {
+        let why = "should be one listener, PLAINTEXT://HOST:PORT";
+        SettingError::Invalid(format!(
+            "Invalid value {value} for configuration {ADVERTISED_LISTENERS}: {why}"
+        ))
+    };
+    let address = match value.split_once("://") {
+        Some(("PLAINTEXT", address)) => address,
+        Some(_) => return Err(wrong()),
+        None => value,
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        // The colons of an IPv6 address are inside its brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().map_err(|_| wrong())?)),
+        _ => (address, None),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || host.contains([',', '/']) {
+        return Err(wrong());
+    }
+    Ok((Some(host.to_owned()), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_default_is_the_one_a_broker_starts_with_and_passes_its_own_check() {
+        let config = BrokerConfig::new("data");
+        for Setting { definition, read, apply } in SETTINGS {
+            let Definition { name, default, .. } = *definition;
+            assert_eq!(read(&config), default, "{name}");
+            assert_eq!(definition.check(name, default), Ok(()), "{name}");
+            let mut again = BrokerConfig::new("data");
+            apply(&mut again, default);
+            assert_eq!(read(&again), default, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_config_is_of_two_kinds() {
+        let mut seen = BTreeSet::new();
+        let given = GIVEN.iter().map(|given| given.name);
+        let without_meaning = WITHOUT_MEANING.iter().map(|(name, ..)| *name);
+        for name in BrokerConfig::names().chain(given).chain(without_meaning) {
+            assert!(seen.insert(name), "{name}");
+        }
+        let described = BrokerConfig::new("data").described(&ClusterImage::default());
+        assert_eq!(described.iter().map(|config| config.name).collect::<BTreeSet<_>>(), seen);
+    }
+
+    #[test]
+    fn what_was_set_is_told_with_its_source() {
+        let mut config = BrokerConfig::new("data");
+        config.set("num.partitions", " 3 ").unwrap();
+        config.set("log.retention.hours", "1").unwrap();
+        config.set("message.max.bytes", "77").unwrap();
+        let described = config.described(&ClusterImage::starting_with(config.topic_defaults()));
+        let found = |name: &str| {
+            let config = described.iter().find(|config| config.name == name).unwrap();
+            (config.value().map(str::to_owned), config.source(), config.read_only)
+        };
+        let value = |value: &str| Some(value.to_owned());
+        assert_eq!(found("num.partitions"), (value("3"), ConfigSource::StaticBroker, true));
+        assert_eq!(found("message.max.bytes"), (value("77"), ConfigSource::StaticBroker, false));
+        assert_eq!(found("log.retention.hours"), (value("1"), ConfigSource::StaticBroker, true));
+        assert_eq!(found("log.retention.ms"), (value("3600000"), ConfigSource::StaticBroker, false));
+        assert_eq!(found("log.retention.minutes"), (None, ConfigSource::Default, true));
+        assert_eq!(found("node.id"), (value("1"), ConfigSource::StaticBroker, true));
+        assert_eq!(found("num.io.threads"), (value("8"), ConfigSource::Default, true));
+        assert_eq!(found("ssl.keystore.location"), (None, ConfigSource::Default, true));
+    }
+
+    #[test]
+    fn wrong_names_and_values_are_refused_with_the_reason() {
+        let mut config = BrokerConfig::new("data");
+        for (name, value, expected) in [
+            ("num.partition", "3", "is not known"),
+            ("num.partitions", "0", "Value must be at least 1"),
+            ("num.partitions", "many", "Not a number of type INT"),
+            ("log.segment.bytes", "5", "Value must be at least 1048576"),
+            ("default.replication.factor", "3", "Value must be no more than 1"),
+            ("num.io.threads", "8", "no meaning here: nothing here works by it; leave it out"),
+            ("ssl.keystore.location", "x", "no meaning here: this release has no TLS"),
+            ("node.id", "4", "is given by --node-id"),
+            ("advertised.listeners", "SSL://a:1", "should be one listener"),
+            ("advertised.listeners", "PLAINTEXT://a:1,PLAINTEXT://b:2", "should be one listener"),
+        ] {
+            let error = config.set(name, value).unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}={value}: {error}");
+        }
+        assert!(config.set.is_empty());
+    }
+
+    #[test]
+    fn clients_are_told_the_advertised_listener() {
+        for (value, host, port) in [
+            ("PLAINTEXT://kafka.example:19092", "kafka.example", Some(19092)),
+            ("kafka.example", "kafka.example", None),
+            ("[::1]:9", "::1", Some(9)),
+            ("[::1]", "::1", None),
+        ] {
+            assert_eq!(advertised(value), Ok((Some(host.to_owned()), port)), "{value}");
+        }
+    }
+}
