@@ -182,7 +182,7 @@ fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDir>, 
     let log_config =
         LogConfig { max_message_bytes: i32::MAX as usize, deleted: false, ..LogConfig::default() };
     let name = TopicPartition::new(METADATA_TOPIC, 0);
-    let metadata = log_dir.open_partition(name, log_config, LeaderEpoch(0))?;
+    let metadata = log_dir.open_partition(name, Arc::new(log_config), LeaderEpoch(0))?;
     Ok((Arc::new(log_dir), metadata))
 }
 

@@ -90,8 +90,7 @@ impl Monitor {
         let mut count = 0;
         for topic in image.topics() {
             for number in (0..topic.partitions.len()).filter_map(|number| i32::try_from(number).ok()) {
-                let open = self.context.partitions.get(&topic.name, number);
-                if open.is_some_and(|open| !open.partition.is_closed()) {
+                if self.context.partitions.is_served(&topic.name, number) {
                     continue;
                 }
                 count += 1;

@@ -325,3 +325,90 @@ async fn a_long_poll_ends_when_its_topic_is_deleted() {
     assert_eq!(ErrorCode::from_code(code), ErrorCode::UnknownTopicOrPartition);
     broker.shutdown().await.unwrap();
 }
+
+fn open_logs(dir: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    targets
+        .filter(|target| target.starts_with(dir) && target.extension().is_some_and(|end| end == "log"))
+        .count()
+}
+
+/// After a clean stop nothing of a partition is opened before somebody asks for it.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_sleep_after_a_clean_stop_until_they_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = broker(dir.path()).await;
+    let mut wire = Wire::connect(first.address()).await;
+    for topic in ["read", "written", "deleted", "lost", "left"] {
+        wire.call(7, &create(topic)).await;
+        produced(&mut wire, topic, "x").await;
+    }
+    let sizes = first.context().partitions.states();
+    first.shutdown().await.unwrap();
+    fs::remove_dir_all(dir.path().join("lost-0")).unwrap();
+
+    let second = broker(dir.path()).await;
+    let mut wire = Wire::connect(second.address()).await;
+    assert_eq!(open_logs(dir.path()), 1, "the metadata log");
+    let asleep = second.context().partitions.states();
+    let known = |states: &[ottla_broker::partition::PartitionState]| -> Vec<_> {
+        states.iter().filter(|state| state.name.topic != "lost").cloned().collect()
+    };
+    assert_eq!(known(&asleep), known(&sizes), "what is told of them does not need them open");
+    assert_eq!(open_logs(dir.path()), 1);
+
+    assert_eq!(all_values(&mut wire, "read").await, ["x"]);
+    assert_eq!(produced(&mut wire, "written", "y").await, (ErrorCode::None, 1));
+    delete(&mut wire, "deleted").await;
+    assert!(!dir.path().join("deleted-0").exists());
+    assert_eq!(
+        produced(&mut wire, "lost", "y").await.0,
+        ErrorCode::KafkaStorageError,
+        "an empty log would lie"
+    );
+    assert_eq!(open_logs(dir.path()), 3);
+    wire.call(7, &create("deleted")).await;
+    assert_eq!(all_values(&mut wire, "deleted").await, Vec::<String>::new());
+    second.shutdown().await.unwrap();
+
+    // The third stop was not clean, since a partition is offline: everything is opened and checked.
+    let third = broker(dir.path()).await;
+    let mut wire = Wire::connect(third.address()).await;
+    assert_eq!(all_values(&mut wire, "left").await, ["x"]);
+    assert_eq!(all_values(&mut wire, "written").await, ["x", "y"]);
+    third.shutdown().await.unwrap();
+}
+
+/// Retention wakes those for which something is due, and only those.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn old_records_of_a_sleeping_partition_go_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = broker(dir.path()).await;
+    let mut wire = Wire::connect(first.address()).await;
+    for topic in ["old", "empty", "young"] {
+        wire.call(7, &create(topic)).await;
+    }
+    // The batches of these tests are from the first seconds of 1970.
+    produced(&mut wire, "old", "x").await;
+    let mut young = ottla_protocol::records::BatchBuilder::default();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    young.push(now.as_millis() as i64, None, Some(b"y"), &[]);
+    let young = young.build(ottla_protocol::records::BatchOptions::default());
+    wire.call(9, &produce("young", young, -1)).await;
+    first.shutdown().await.unwrap();
+
+    let mut config = BrokerConfig::new(dir.path());
+    config.housekeeping.retention_check_interval = Duration::from_millis(20);
+    let second = Broker::start(config).await.unwrap();
+    let start = || second.context().partitions.state("old", 0).unwrap().log_start.0;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while start() < 1 {
+        assert!(Instant::now() < deadline, "the old record is still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(open_logs(dir.path()), 2, "the metadata log and the one that was too old");
+    second.shutdown().await.unwrap();
+}

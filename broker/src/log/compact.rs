@@ -126,7 +126,7 @@ fn worthwhile(
 pub struct Compaction {
     dir: PathBuf,
     shared: Arc<Shared>,
-    config: LogConfig,
+    config: Arc<LogConfig>,
     /// Closed segments from the log start on.
     segments: Vec<Arc<Segment>>,
     cleaned_to: Offset,
@@ -321,6 +321,7 @@ impl Compaction {
             let segments = unpoison(self.shared.segments.read());
             segments.first().is_some_and(|segment| Arc::ptr_eq(segment, first))
         };
+        group.iter().try_for_each(|segment| segment.keep_open())?;
         // Where the log begins a segment stays although it is empty: its name says where that is.
         let successor = if bytes == 0 && !begins_log {
             let path = swap::cleaned_path(&self.dir, first.base_offset);
@@ -365,7 +366,7 @@ impl SegmentBatches<'_> {
             return Ok(None);
         }
         let corrupt = |reason: String| LogError::Corrupt {
-            path: self.segment.path.clone(),
+            path: self.segment.path().to_owned(),
             offset: self.segment.base_offset,
             reason,
         };

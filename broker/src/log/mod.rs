@@ -22,6 +22,7 @@ mod compact;
 mod config;
 mod index;
 mod leader_epochs;
+mod open_files;
 mod partition_log;
 mod producer_state;
 mod range;
@@ -50,7 +51,7 @@ pub use partition_log::{AppendInfo, DirtySegment, PartitionLog};
 pub use producer_state::{ActiveProducer, ProducerStates, ProducerUndo, SequenceCheck, SequenceError};
 pub use range::FileRange;
 pub use read::{LogReader, ReadError, TimestampOffset};
-pub use recover::Known;
+pub use recover::{Known, file_extent};
 pub use retain::Removed;
 pub use segment::DiskWait;
 

@@ -1,6 +1,6 @@
 //! The writer of one partition's log: checks batches, places them, rolls segments. Exactly one exists per log.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,12 +43,12 @@ pub struct AppendInfo {
 #[derive(Debug)]
 pub struct PartitionLog {
     pub(super) dir: PathBuf,
-    pub(super) config: LogConfig,
+    pub(super) config: Arc<LogConfig>,
     pub(super) shared: Arc<Shared>,
     pub(super) producers: ProducerStates,
     pub(super) leader_epochs: LeaderEpochs,
     /// Segments with bytes that were not synced since they were last taken.
-    pub(super) dirty: Vec<Arc<Segment>>,
+    pub(super) dirty: Vec<DirtySegment>,
     /// Folders whose new entries were not synced yet: a new file is only as durable as its folder.
     pub(super) dirty_dirs: Vec<PathBuf>,
     /// The files do not hold what a clean start expects: a close has something to do.
@@ -99,6 +99,8 @@ pub(crate) fn path_aside(dir: &Path, why: &str) -> PathBuf {
 #[derive(Debug, Clone)]
 pub struct DirtySegment {
     segment: Arc<Segment>,
+    /// Held since the first write, see `open_files.rs`.
+    file: Arc<File>,
     dirs: Vec<PathBuf>,
 }
 
@@ -116,12 +118,16 @@ impl DirtySegment {
 
     /// Only the file.
     pub fn sync_file(&self) -> Result<(), LogError> {
-        self.segment.sync()
+        self.file.sync_data().map_err(LogError::io("sync", self.segment.path()))
+    }
+
+    pub(super) fn is_of(&self, segment: &Arc<Segment>) -> bool {
+        Arc::ptr_eq(&self.segment, segment)
     }
 
     /// Whether both are the same file.
     pub fn is_same_file(&self, other: &DirtySegment) -> bool {
-        Arc::ptr_eq(&self.segment, &other.segment)
+        self.is_of(&other.segment)
     }
 }
 
@@ -152,12 +158,13 @@ impl PartitionLog {
     }
 
     /// What the topic's config says.
-    pub fn config(&self) -> &LogConfig {
+    pub fn config(&self) -> &Arc<LogConfig> {
         &self.config
     }
 
     /// Replaces the config; it holds from the next append.
-    pub fn set_config(&mut self, config: LogConfig) {
+    pub fn set_config(&mut self, config: impl Into<Arc<LogConfig>>) {
+        let config = config.into();
         self.jitter_ms = drawn_jitter(&config);
         self.config = config;
     }
@@ -312,6 +319,7 @@ impl PartitionLog {
         let epoch = LeaderEpoch(first.header.leader_epoch);
         self.leader_epochs.begin(&self.dir, epoch, Offset(first.header.base_offset))?;
         let active = self.active();
+        let file = active.file()?;
         let mut position = active.size();
         for chunk in pending.placed.chunks(BATCHES_PER_WRITE) {
             let mut slices: Vec<IoSlice<'_>> = chunk
@@ -330,25 +338,26 @@ impl PartitionLog {
         }
         active.set_size(position);
         self.shared.log_end.store(last.header.next_offset(), Ordering::Release);
-        self.mark_dirty(active);
+        self.mark_dirty(active, file);
         pending.placed.clear();
         pending.bytes = 0;
         Ok(())
     }
 
-    fn mark_dirty(&mut self, segment: Arc<Segment>) {
+    fn mark_dirty(&mut self, segment: Arc<Segment>, file: Arc<File>) {
         self.changed = true;
-        if !self.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, &segment)) {
-            self.dirty.push(segment);
+        if !self.dirty.iter().any(|dirty| dirty.is_of(&segment)) {
+            self.dirty.push(DirtySegment { segment, file, dirs: Vec::new() });
         }
     }
 
     /// Closes the active segment and opens the next at `base_offset`.
     pub(super) fn roll(&mut self, base_offset: Offset) -> Result<(), LogError> {
         let active = self.active();
+        let file = active.file()?;
         active.cut(active.size())?;
         // The cut must be durable before a record of the next segment is: a crash must not find room between them.
-        self.mark_dirty(active.clone());
+        self.mark_dirty(active.clone(), file);
         {
             let mut index = unpoison(active.index.write());
             index.note_time();
@@ -374,14 +383,11 @@ impl PartitionLog {
 
     /// What must be synced for everything appended so far to be durable.
     pub fn take_dirty(&mut self) -> Vec<DirtySegment> {
-        let mut dirs = match self.dirty.is_empty() {
-            true => Vec::new(),
-            false => std::mem::take(&mut self.dirty_dirs),
-        };
-        std::mem::take(&mut self.dirty)
-            .into_iter()
-            .map(|segment| DirtySegment { segment, dirs: std::mem::take(&mut dirs) })
-            .collect()
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if let Some(first) = dirty.first_mut() {
+            first.dirs = std::mem::take(&mut self.dirty_dirs);
+        }
+        dirty
     }
 
     /// Saves what makes recovery short: the producers' state at the log end and the active segment's index. The
@@ -417,11 +423,12 @@ impl PartitionLog {
             return Ok(());
         }
         let active = self.active();
+        let file = active.file()?;
         active.cut(active.size())?;
+        self.mark_dirty(active.clone(), file);
         for segment in self.take_dirty() {
             segment.sync()?;
         }
-        active.sync()?;
         let end = self.log_end();
         {
             let mut index = unpoison(active.index.write());
@@ -433,12 +440,17 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Removes the log's folder: it is renamed first, so that a crash in between leaves something that the next start
-    /// recognises and removes.
+    /// Removes the log's folder.
     pub fn delete(self) -> Result<(), LogError> {
-        let aside = path_aside(&self.dir, "delete");
-        fs::rename(&self.dir, &aside).map_err(LogError::io("rename", &self.dir))?;
-        if let Some(parent) = self.dir.parent() {
+        PartitionLog::delete_dir(&self.dir)
+    }
+
+    /// Removes the folder of a log that is not open: it is renamed first, so that a crash in between leaves something
+    /// that the next start recognises and removes.
+    pub fn delete_dir(dir: &Path) -> Result<(), LogError> {
+        let aside = path_aside(dir, "delete");
+        fs::rename(dir, &aside).map_err(LogError::io("rename", dir))?;
+        if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
         }
         fs::remove_dir_all(&aside).map_err(LogError::io("remove", &aside))

@@ -15,18 +15,20 @@ const PREFETCH_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub struct FileRange {
     segment: Arc<Segment>,
+    file: Arc<File>,
     position: u32,
     length: u32,
 }
 
 impl FileRange {
-    pub(super) fn new(segment: Arc<Segment>, position: u32, length: u32) -> FileRange {
-        FileRange { segment, position, length }
+    pub(super) fn new(segment: Arc<Segment>, position: u32, length: u32) -> Result<FileRange, LogError> {
+        let file = segment.file()?;
+        Ok(FileRange { segment, file, position, length })
     }
 
     /// The file that holds the bytes.
     pub fn file(&self) -> &File {
-        &self.segment.file
+        &self.file
     }
 
     /// The byte of the file at which they begin.

@@ -230,7 +230,7 @@ fn place_of(segment: &Arc<Segment>, offset: Offset, wait: DiskWait) -> Result<Op
     while position < end {
         let Some(header) = segment.header(position, end, wait)? else {
             return Err(LogError::Corrupt {
-                path: segment.path.clone(),
+                path: segment.path().to_owned(),
                 offset,
                 reason: format!("no batch at byte {position}"),
             });
@@ -260,7 +260,7 @@ fn range_from(
     let Place { segment, position: start, header } = place;
     let first = header.size();
     if first > bytes_max {
-        let range = FileRange::new(segment, start, first as u32);
+        let range = FileRange::new(segment, start, first as u32)?;
         return Ok(at_least_one.then_some(range));
     }
     let size = segment.size();
@@ -273,5 +273,5 @@ fn range_from(
         }
         end += header.size() as u32;
     }
-    Ok(Some(FileRange::new(segment, start, end - start)))
+    Ok(Some(FileRange::new(segment, start, end - start)?))
 }

@@ -12,7 +12,7 @@ use ottla_protocol::records::BatchHeader;
 use super::LogError;
 use super::checkpoint::sync_dir;
 use super::config::LogConfig;
-use super::index::SegmentIndex;
+use super::index::{SegmentIndex, log_path};
 use super::leader_epochs::LeaderEpochs;
 use super::partition_log::{PartitionLog, drawn_jitter};
 use super::producer_state::ProducerStates;
@@ -47,8 +47,12 @@ impl PartitionLog {
     /// cut. Only compaction leaves gaps between batches, and only in what is trusted.
     ///
     /// What the files hold must be on disk already, see `LogDir::open`.
-    pub fn open(dir: &Path, config: LogConfig, known: impl Into<Known>) -> Result<PartitionLog, LogError> {
-        let known = known.into();
+    pub fn open(
+        dir: &Path,
+        config: impl Into<Arc<LogConfig>>,
+        known: impl Into<Known>,
+    ) -> Result<PartitionLog, LogError> {
+        let (config, known) = (config.into(), known.into());
         let trusted_to = known.trusted_to;
         let mut dirty_dirs = Vec::new();
         if !dir.exists() {
@@ -160,7 +164,7 @@ impl Recovery<'_> {
         }
         if self.trusted_to.is_some() {
             // After a failed sync the page cache may hold what the disk never got: read the disk.
-            let _ = rustix::fs::fadvise(&segment.file, 0, None, rustix::fs::Advice::DontNeed);
+            let _ = rustix::fs::fadvise(&*segment.file()?, 0, None, rustix::fs::Advice::DontNeed);
         }
         let from = self.jump(segment, loaded)?;
         let end = self.walk(segment, from)?;
@@ -176,7 +180,7 @@ impl Recovery<'_> {
         }
         if self.next < whole_to || (self.trusted_to.is_none() && !preallocated) {
             return Err(LogError::Corrupt {
-                path: segment.path.clone(),
+                path: segment.path().to_owned(),
                 offset: self.next,
                 reason: format!(
                     "no whole batch at byte {end}, although the log was durable up to {whole_to}"
@@ -185,9 +189,9 @@ impl Recovery<'_> {
         }
         if rest > 0 {
             if preallocated {
-                tracing::debug!(path = %segment.path.display(), "gave preallocated room back");
+                tracing::debug!(path = %segment.path().display(), "gave preallocated room back");
             } else {
-                tracing::warn!(path = %segment.path.display(), bytes = rest, end_offset = %self.next, "cut a torn tail");
+                tracing::warn!(path = %segment.path().display(), bytes = rest, end_offset = %self.next, "cut a torn tail");
             }
             segment.cut(end)?;
         }
@@ -255,7 +259,10 @@ fn crc_holds(
     buffer: &mut Vec<u8>,
 ) -> Result<bool, LogError> {
     buffer.resize(header.size(), 0);
-    segment.file.read_exact_at(buffer, u64::from(position)).map_err(LogError::io("read", &segment.path))?;
+    segment
+        .file()?
+        .read_exact_at(buffer, u64::from(position))
+        .map_err(LogError::io("read", segment.path()))?;
     Ok(crc32c::crc32c(buffer.get(21..).unwrap_or_default()) == header.crc)
 }
 
@@ -277,6 +284,17 @@ fn base_offsets(dir: &Path) -> Result<Vec<Offset>, LogError> {
     let mut offsets = offsets_of_files(dir, "log")?;
     offsets.sort();
     Ok(offsets)
+}
+
+/// Bytes of all segments in a folder, and the offset at which the first of them begins.
+pub fn file_extent(dir: &Path) -> Result<(u64, Offset), LogError> {
+    let bases = base_offsets(dir)?;
+    let mut bytes = 0;
+    for base in &bases {
+        let path = log_path(dir, *base);
+        bytes += fs::metadata(&path).map_err(LogError::io("stat", &path))?.len();
+    }
+    Ok((bytes, bases.first().copied().unwrap_or_default()))
 }
 
 /// The offsets of the producer snapshots in a folder, in no order.

@@ -76,6 +76,7 @@ impl Removed {
         for segment in &self.segments {
             let base = segment.base_offset;
             let log = log_path(&self.dir, base);
+            segment.keep_open()?;
             fs::remove_file(&log).map_err(LogError::io("remove", log))?;
             for path in [
                 index_path(&self.dir, base),
@@ -105,18 +106,30 @@ impl PartitionLog {
             self.roll(self.log_end())?;
         }
         let segments = unpoison(self.shared.segments.read()).clone();
-        let extents: Vec<Extent> = segments
-            .windows(2)
-            .map(|pair| Extent {
-                end: pair[1].base_offset,
-                bytes: u64::from(pair[0].size()),
-                newest_ms: newest_ms(&pair[0]),
-            })
-            .take_while(|extent| extent.end <= committed)
-            .collect();
-        let open_bytes = segments.last().map_or(0, |segment| u64::from(segment.size()));
+        let (extents, open_bytes) = extents(&segments, committed);
         let count = expired(&extents, open_bytes, self.log_start(), &self.config, now_ms);
         self.remove_oldest(count)
+    }
+
+    /// The earliest time at which retention or compaction may have something to do, if nothing is appended; milliseconds
+    /// since the epoch.
+    pub fn quiet_until_ms(&self, committed: Offset, now_ms: i64) -> i64 {
+        if self.config.compacted {
+            return now_ms;
+        }
+        let segments = unpoison(self.shared.segments.read()).clone();
+        let Some(first) = segments.first() else { return i64::MAX };
+        let (extents, open_bytes) = extents(&segments, committed);
+        if expired(&extents, open_bytes, self.log_start(), &self.config, now_ms) > 0 {
+            return now_ms;
+        }
+        match self.config.retention_ms {
+            // The oldest segment is the first to go, be it the one that is written.
+            Some(retention) if first.size() > 0 => {
+                newest_ms(first).saturating_add(retention).saturating_add(1)
+            }
+            _ => i64::MAX,
+        }
     }
 
     /// Deletes the records below `offset` (DeleteRecords). Their files go with the next [`retain`](PartitionLog::retain).
@@ -134,13 +147,27 @@ impl PartitionLog {
             let removed: Vec<Arc<Segment>> = segments.drain(..count).collect();
             (removed, segments.first().map(|segment| segment.base_offset))
         };
-        self.dirty.retain(|dirty| !removed.iter().any(|segment| Arc::ptr_eq(segment, dirty)));
+        self.dirty.retain(|dirty| !removed.iter().any(|segment| dirty.is_of(segment)));
         self.shared.log_start.fetch_max(first.unwrap_or_default().0, Ordering::AcqRel);
         self.leader_epochs.begin_at(self.log_start());
         self.leader_epochs.save(&self.dir)?;
         tracing::info!(dir = %self.dir.display(), segments = count, log_start = %self.log_start(), "retention");
         Ok(Removed { dir: self.dir.clone(), segments: removed })
     }
+}
+
+/// The closed segments below `committed`, and the bytes of the one that is written.
+fn extents(segments: &[Arc<Segment>], committed: Offset) -> (Vec<Extent>, u64) {
+    let closed = segments
+        .windows(2)
+        .map(|pair| Extent {
+            end: pair[1].base_offset,
+            bytes: u64::from(pair[0].size()),
+            newest_ms: newest_ms(&pair[0]),
+        })
+        .take_while(|extent| extent.end <= committed)
+        .collect();
+    (closed, segments.last().map_or(0, |segment| u64::from(segment.size())))
 }
 
 fn newest_ms(segment: &Segment) -> i64 {
@@ -154,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    fn extents(sizes: &[(u64, i64)]) -> Vec<Extent> {
+    fn of_sizes(sizes: &[(u64, i64)]) -> Vec<Extent> {
         let extent = |(i, (bytes, newest_ms)): (usize, &(u64, i64))| Extent {
             end: Offset((i as i64 + 1) * 10),
             bytes: *bytes,
@@ -169,7 +196,7 @@ mod tests {
 
     #[test]
     fn old_segments_go_up_to_the_first_that_is_young() {
-        let segments = extents(&[(1, 100), (1, 300), (1, 200), (1, 900)]);
+        let segments = of_sizes(&[(1, 100), (1, 300), (1, 200), (1, 900)]);
         let count = |retention| expired(&segments, 1, Offset(0), &config(retention, None), 1000);
         assert_eq!(count(Some(650)), 3);
         assert_eq!(count(Some(750)), 1, "a younger one shields what follows it");
@@ -178,7 +205,7 @@ mod tests {
 
     #[test]
     fn at_least_retention_bytes_stay() {
-        let segments = extents(&[(40, 0), (40, 0), (40, 0)]);
+        let segments = of_sizes(&[(40, 0), (40, 0), (40, 0)]);
         let count = |retention| expired(&segments, 10, Offset(0), &config(None, Some(retention)), 0);
         assert_eq!(count(130), 0);
         assert_eq!(count(90), 1);
@@ -188,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_compacted_log_loses_only_what_was_deleted_by_offset() {
-        let segments = extents(&[(40, 0), (40, 0)]);
+        let segments = of_sizes(&[(40, 0), (40, 0)]);
         let compacted = LogConfig { deleted: false, ..config(Some(1), Some(1)) };
         assert_eq!(expired(&segments, 10, Offset(15), &compacted, i64::MAX), 1);
     }
@@ -199,7 +226,7 @@ mod tests {
             sizes in proptest::collection::vec((0u64..100, 0i64..1000), 0..9),
             now in 0i64..2000, later in 0i64..2000, retention in 0i64..1000,
         ) {
-            let segments = extents(&sizes);
+            let segments = of_sizes(&sizes);
             let config = config(Some(retention), Some(120));
             let count = |now| expired(&segments, 5, Offset(0), &config, now);
             prop_assert!(count(now) <= count(now + later));

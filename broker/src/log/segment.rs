@@ -1,12 +1,12 @@
 //! One segment: a `.log` file, how far it is written and its indexes. Shared by the writer and by readers.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::io::IoSlice;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::RwLock;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::UNIX_EPOCH;
 
 use bytes::{Bytes, BytesMut};
@@ -14,11 +14,12 @@ use ottla_protocol::records::{BatchHeader, HEADER_LEN};
 
 use super::LogError;
 use super::index::{Noted, SegmentIndex, log_path};
+use super::open_files::SegmentFile;
 use crate::ids::Offset;
 
 /// A segment is preallocated in steps that double with its size between these two: appends to unallocated files cost
-/// many times more, and a topic with little data must not take much disk.
-const PREALLOCATE_BYTES_MIN: u64 = 1 << 20;
+/// many times more, and thousands of partitions with little data must not take much disk.
+const PREALLOCATE_BYTES_MIN: u64 = 16 << 10;
 const PREALLOCATE_BYTES_MAX: u64 = 64 << 20;
 
 /// Whether a read may wait for the disk. Async threads may not.
@@ -33,8 +34,7 @@ pub enum DiskWait {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub base_offset: Offset,
-    pub path: PathBuf,
-    pub file: File,
+    file: Arc<SegmentFile>,
     /// Bytes written; what lies past it in the file is preallocated zeros.
     size: AtomicU32,
     allocated: AtomicU64,
@@ -54,28 +54,35 @@ impl Segment {
 
     /// As [`open`](Segment::open), of a file by any name.
     pub fn at(path: &Path, base_offset: Offset, create: bool) -> Result<Segment, LogError> {
-        let path = path.to_owned();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .open(&path)
-            .map_err(LogError::io("open", &path))?;
-        let len = file.metadata().map_err(LogError::io("stat", &path))?.len();
+        let file = SegmentFile::new(path.to_owned(), create)?;
+        let len = file.get()?.metadata().map_err(LogError::io("stat", path))?.len();
         let size = u32::try_from(len).map_err(|_| LogError::Corrupt {
-            path: path.clone(),
+            path: path.to_owned(),
             offset: base_offset,
             reason: format!("{len} bytes are more than a segment can have"),
         })?;
         Ok(Segment {
             base_offset,
-            path,
             file,
             size: AtomicU32::new(size),
             allocated: AtomicU64::new(len),
             index: RwLock::new(SegmentIndex::default()),
         })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The file, opened if it is not.
+    pub fn file(&self) -> Result<Arc<File>, LogError> {
+        self.file.get()
+    }
+
+    /// Keeps the file open for readers that may still come when its path is gone.
+    pub fn keep_open(&self) -> Result<(), LogError> {
+        self.file.keep_open()
     }
 
     pub fn size(&self) -> u32 {
@@ -93,13 +100,14 @@ impl Segment {
     pub fn write_at(&self, mut slices: &mut [IoSlice<'_>], position: u32) -> Result<u64, LogError> {
         let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         let mut at = u64::from(position);
-        self.preallocate(at + length)?;
+        let file = self.file()?;
+        self.preallocate(&file, at + length)?;
         while !slices.is_empty() {
-            let written = match rustix::io::pwritev(&self.file, slices, at) {
-                Ok(0) => return Err(LogError::io("write", &self.path)(io::ErrorKind::WriteZero.into())),
+            let written = match rustix::io::pwritev(&*file, slices, at) {
+                Ok(0) => return Err(LogError::io("write", self.path())(io::ErrorKind::WriteZero.into())),
                 Ok(written) => written,
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err(LogError::io("write", &self.path)(errno.into())),
+                Err(errno) => return Err(LogError::io("write", self.path())(errno.into())),
             };
             at += written as u64;
             IoSlice::advance_slices(&mut slices, written);
@@ -107,7 +115,7 @@ impl Segment {
         Ok(length)
     }
 
-    fn preallocate(&self, needed: u64) -> Result<(), LogError> {
+    fn preallocate(&self, file: &File, needed: u64) -> Result<(), LogError> {
         let allocated = self.allocated.load(Ordering::Relaxed);
         if needed <= allocated {
             return Ok(());
@@ -115,20 +123,20 @@ impl Segment {
         let step = allocated.clamp(PREALLOCATE_BYTES_MIN, PREALLOCATE_BYTES_MAX);
         let target = needed.max(allocated + step);
         let flags = rustix::fs::FallocateFlags::empty();
-        match rustix::fs::fallocate(&self.file, flags, allocated, target - allocated) {
+        match rustix::fs::fallocate(file, flags, allocated, target - allocated) {
             Ok(()) => self.allocated.store(target, Ordering::Relaxed),
             // A file system without fallocate only loses speed.
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             // Close to a full disk the step may not fit where the batch still does.
             Err(rustix::io::Errno::NOSPC) if target > needed => {}
-            Err(errno) => return Err(LogError::io("allocate", &self.path)(errno.into())),
+            Err(errno) => return Err(LogError::io("allocate", self.path())(errno.into())),
         }
         Ok(())
     }
 
     /// Cuts the file at `size`, giving preallocated room back.
     pub fn cut(&self, size: u32) -> Result<(), LogError> {
-        self.file.set_len(u64::from(size)).map_err(LogError::io("truncate", &self.path))?;
+        self.file()?.set_len(u64::from(size)).map_err(LogError::io("truncate", self.path()))?;
         self.allocated.store(u64::from(size), Ordering::Relaxed);
         self.set_size(size);
         Ok(())
@@ -136,14 +144,9 @@ impl Segment {
 
     /// When the file was last written, milliseconds since the epoch.
     pub fn modified_ms(&self) -> i64 {
-        let modified = self.file.metadata().and_then(|metadata| metadata.modified()).ok();
+        let modified = self.file().ok().and_then(|file| file.metadata().ok()?.modified().ok());
         let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
         since.map_or(i64::MAX, |since| since.as_millis() as i64)
-    }
-
-    /// Makes everything written so far durable.
-    pub fn sync(&self) -> Result<(), LogError> {
-        self.file.sync_data().map_err(LogError::io("sync", &self.path))
     }
 
     /// The batch header at `position`, or `None` where no whole header fits before `end`.
@@ -158,46 +161,26 @@ impl Segment {
             return Ok(None);
         }
         let mut bytes = [0u8; HEADER_LEN];
+        let file = self.file()?;
         match wait {
-            DiskWait::Allowed => self.file.read_exact_at(&mut bytes, u64::from(position)),
-            DiskWait::Refused => self.read_cached(&mut bytes, u64::from(position)),
+            DiskWait::Allowed => file.read_exact_at(&mut bytes, u64::from(position)),
+            DiskWait::Refused => read_cached(&file, &mut bytes, u64::from(position)),
         }
-        .map_err(LogError::io("read", &self.path))?;
+        .map_err(|error| LogError::io("read", self.path())(error))?;
         Ok(BatchHeader::parse(&bytes).ok().filter(|header| header.size() <= (end - position) as usize))
-    }
-
-    /// Reads from the page cache, or fails with `WouldBlock`.
-    #[cfg(target_os = "linux")]
-    fn read_cached(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        let length = bytes.len();
-        let mut slices = [io::IoSliceMut::new(bytes)];
-        let read = rustix::io::preadv2(&self.file, &mut slices, position, rustix::io::ReadWriteFlags::NOWAIT);
-        match read {
-            Ok(read) if read == length => Ok(()),
-            // A part is cached, as at the border of two pages.
-            Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
-            // A file system that cannot tell is asked as if waiting were allowed.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
-                self.file.read_exact_at(bytes, position)
-            }
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn read_cached(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
-        self.file.read_exact_at(bytes, position)
     }
 
     /// Whether a byte is in the page cache.
     pub fn is_cached(&self, position: u32) -> bool {
-        self.read_cached(&mut [0], u64::from(position)).is_ok()
+        self.file().is_ok_and(|file| read_cached(&file, &mut [0], u64::from(position)).is_ok())
     }
 
     /// `length` bytes from `position`.
     pub fn read(&self, position: u32, length: usize) -> Result<Bytes, LogError> {
         let mut bytes = BytesMut::zeroed(length);
-        self.file.read_exact_at(&mut bytes, u64::from(position)).map_err(LogError::io("read", &self.path))?;
+        self.file()?
+            .read_exact_at(&mut bytes, u64::from(position))
+            .map_err(LogError::io("read", self.path()))?;
         Ok(bytes.freeze())
     }
 
@@ -220,4 +203,27 @@ impl Segment {
             u32::MAX
         })
     }
+}
+
+/// Reads from the page cache, or fails with `WouldBlock`.
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, bytes: &mut [u8], position: u64) -> io::Result<()> {
+    let length = bytes.len();
+    let mut slices = [io::IoSliceMut::new(bytes)];
+    let read = rustix::io::preadv2(file, &mut slices, position, rustix::io::ReadWriteFlags::NOWAIT);
+    match read {
+        Ok(read) if read == length => Ok(()),
+        // A part is cached, as at the border of two pages.
+        Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+        // A file system that cannot tell is asked as if waiting were allowed.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+            file.read_exact_at(bytes, position)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(file: &File, bytes: &mut [u8], position: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, position)
 }

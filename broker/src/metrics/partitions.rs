@@ -12,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::controller::{ClusterImage, Controller};
-use crate::partition::{Partition, Partitions, space_of};
+use crate::partition::{PartitionState, Partitions, space_of};
 
 /// Partitions, and topics, that have series of their own unless somebody asks for all or none.
 const SERIES_MAX: usize = 2000;
@@ -71,18 +71,17 @@ struct Figures {
 }
 
 impl Figures {
-    fn of(partition: &Partition, image: &ClusterImage) -> Figures {
-        let name = partition.name();
+    fn of(partition: &PartitionState, image: &ClusterImage) -> Figures {
+        let name = &partition.name;
         let number = usize::try_from(name.partition).unwrap_or(usize::MAX);
         let topic = image.topic(&name.topic);
         let known = topic.and_then(|topic| topic.partitions.get(number));
-        let log = partition.log();
         Figures {
             partitions: 1,
-            size_bytes: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),
-            log_start: log.log_start().0,
-            log_end: log.log_end().0,
-            high_watermark: partition.high_watermark().0,
+            size_bytes: i64::try_from(partition.size_bytes).unwrap_or(i64::MAX),
+            log_start: partition.log_start.0,
+            log_end: partition.log_end.0,
+            high_watermark: partition.high_watermark.0,
             replicas: known.map_or(0, |known| count(known.replicas.len())),
             in_sync_replicas: known.map_or(0, |known| count(known.isr.len())),
         }
@@ -137,7 +136,7 @@ fn count(value: usize) -> i64 {
 impl PartitionCollector {
     pub fn read(source: &PartitionSource, series: PartitionSeries) -> PartitionCollector {
         let image = source.controller.image();
-        let open = source.partitions.all();
+        let open = source.partitions.states();
         let mut partitions: Vec<(PartitionLabels, Figures)> = Vec::with_capacity(open.len());
         let mut topics: Vec<(TopicLabels, Figures)> = Vec::new();
         let mut total = Figures::default();
@@ -145,14 +144,14 @@ impl PartitionCollector {
         for partition in &open {
             let figures = Figures::of(partition, &image);
             total.add(&figures);
-            let topic = partition.name().topic.clone();
+            let topic = partition.name.topic.clone();
             match topics.last_mut().filter(|(labels, _)| labels.topic == topic) {
                 Some((_, sum)) => sum.add(&figures),
                 None => topics.push((TopicLabels { topic: topic.clone() }, figures)),
             }
-            partitions.push((PartitionLabels { topic, partition: partition.name().partition }, figures));
+            partitions.push((PartitionLabels { topic, partition: partition.name.partition }, figures));
         }
-        let closed = open.iter().filter(|partition| partition.is_closed()).count();
+        let closed = open.iter().filter(|partition| partition.is_closed).count();
         let offline = image.partition_count().saturating_sub(open.len()) + closed;
         let few = |count: usize| match series {
             PartitionSeries::Auto => count <= SERIES_MAX,

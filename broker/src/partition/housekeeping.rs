@@ -52,7 +52,11 @@ pub async fn keep_houses(partitions: Arc<Partitions>, config: HousekeepingConfig
             _ = retention.tick() => false,
             _ = cleaner.tick() => true,
         };
-        partitions.keep_houses(clock.now_ms(now_ms(), Instant::now()), only_compacted);
+        let (partitions, now_ms) = (partitions.clone(), clock.now_ms(now_ms(), Instant::now()));
+        let keeping = move || partitions.keep_houses(now_ms, only_compacted);
+        if tokio::task::spawn_blocking(keeping).await.is_err() {
+            tracing::error!("looking after partitions failed");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A log dir: the folder that holds partitions' folders, its identity, lock and checkpoints, and what it takes to
 //! open all of them after a clean or an unclean stop.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use super::committer::Committer;
 use super::housekeeping::HousekeepingConfig;
 use super::owner::Partition;
 use super::points::{Checkpoints, Points};
-use crate::ids::{LeaderEpoch, NodeId, TopicPartition};
+use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::log::{
     Known, LogConfig, LogError, PartitionLog, create_dir_durably, sync_dir, write_file_durably,
 };
@@ -76,6 +77,8 @@ pub struct LogDir {
     pub directory_id: Uuid,
     committer: Committer,
     was_clean: bool,
+    /// Partitions that had a folder when the directory was opened.
+    found: HashSet<TopicPartition>,
     checkpoints: Arc<Checkpoints>,
     housekeeping: HousekeepingConfig,
     next_key: AtomicU64,
@@ -119,6 +122,7 @@ impl LogDir {
             directory_id,
             committer: Committer::start(sync_seconds).map_err(unusable)?,
             was_clean,
+            found: partition_folders(path)?.into_iter().collect(),
             checkpoints: Arc::new(Checkpoints::load(path)),
             housekeeping,
             next_key: AtomicU64::new(0),
@@ -135,32 +139,48 @@ impl LogDir {
     pub fn open_partition(
         &self,
         name: TopicPartition,
-        config: LogConfig,
+        config: Arc<LogConfig>,
         leader_epoch: LeaderEpoch,
     ) -> Result<Partition, LogError> {
+        let log = self.open_log(&name, config)?;
         let points = Points::new(name.clone(), self.checkpoints.clone());
-        let known =
-            Known { trusted_to: points.known().trusted_to.filter(|_| !self.was_clean), ..points.known() };
-        let log = PartitionLog::open(&self.path.join(name.to_string()), config, known)?;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let (committer, housekeeping) = (self.committer.clone(), self.housekeeping.clone());
         Ok(Partition::start(name, key, log, leader_epoch, committer, points, housekeeping))
     }
 
+    /// Opens the log of a partition; nothing may write to it.
+    pub(super) fn open_log(
+        &self,
+        name: &TopicPartition,
+        config: Arc<LogConfig>,
+    ) -> Result<PartitionLog, LogError> {
+        let known = self.known(name);
+        let trusted_to = known.trusted_to.filter(|_| !self.was_clean);
+        let dir = self.path.join(name.to_string());
+        if let Some(end) = known.trusted_to.filter(|end| *end > Offset::ZERO)
+            && !dir.exists()
+        {
+            let reason = format!("the folder is missing, although it held records up to {end}");
+            return Err(LogError::Corrupt { path: dir, offset: end, reason });
+        }
+        PartitionLog::open(&dir, config, Known { trusted_to, ..known })
+    }
+
+    /// What is remembered of a partition's log; the end of it after a clean stop.
+    pub(super) fn known(&self, name: &TopicPartition) -> Known {
+        Points::new(name.clone(), self.checkpoints.clone()).known()
+    }
+
+    /// Whether a partition was closed by a clean stop and not touched since, so that it need not be opened to know
+    /// that it is whole.
+    pub(super) fn was_closed_clean(&self, name: &TopicPartition) -> bool {
+        self.was_clean && self.found.contains(name) && self.checkpoints.has_recovery_point(name)
+    }
+
     /// Partitions that have a folder here.
     pub fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, LogError> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(LogError::io("list", &self.path))? {
-            let entry = entry.map_err(LogError::io("list", &self.path))?;
-            let name = entry.file_name();
-            if entry.path().is_dir()
-                && let Some(partition) = name.to_str().and_then(TopicPartition::parse)
-            {
-                found.push(partition);
-            }
-        }
-        found.sort();
-        Ok(found)
+        partition_folders(&self.path)
     }
 
     /// Removes folders of deleted partitions that a crash left behind.
@@ -202,6 +222,21 @@ pub fn space_of(dir: &Path) -> Option<(i64, i64)> {
     let found = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(found.f_frsize)).unwrap_or(i64::MAX);
     Some((bytes(found.f_blocks), bytes(found.f_bavail)))
+}
+
+fn partition_folders(path: &Path) -> Result<Vec<TopicPartition>, LogError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(LogError::io("list", path))? {
+        let entry = entry.map_err(LogError::io("list", path))?;
+        // Without a look at each: the folder says what its entries are.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Some(partition) = entry.file_name().to_str().and_then(TopicPartition::parse)
+        {
+            found.push(partition);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Makes everything durable that was written to the file system of a file.

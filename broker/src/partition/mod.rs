@@ -10,11 +10,13 @@ mod log_dir;
 mod owner;
 mod points;
 mod registry;
+mod slot;
 
 pub use committer::Committer;
 pub use housekeeping::{HousekeepingConfig, keep_houses};
 pub use log_dir::{LogDir, LogDirError, space_of};
 pub use owner::{AppendError, Appended, OutOfRange, Partition};
-pub use registry::{OpenPartition, Partitions};
+pub use registry::{OpenPartition, Partitions, RemovedPartition};
+pub use slot::PartitionState;
 
 pub(crate) use owner::now_ms;

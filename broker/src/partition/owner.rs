@@ -13,7 +13,9 @@ use super::committer::{Committer, SyncRequest};
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::points::Points;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::log::{ActiveProducer, AppendInfo, Checked, LogConfig, LogError, LogReader, PartitionLog};
+use crate::log::{
+    ActiveProducer, AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, LogReader, PartitionLog,
+};
 use crate::replica::{AckId, Effect, Event, Leader};
 
 /// Batches taken from the queue for one write.
@@ -63,18 +65,22 @@ pub enum AppendError {
     Closed,
 }
 
+/// A batch and who waits for its place.
+pub(super) struct Append {
+    batch: Checked,
+    durable: bool,
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+/// Kept small: a queue has room for many from the start, in every idle partition.
 pub(super) enum Command {
-    Append {
-        batch: Checked,
-        durable: bool,
-        reply: oneshot::Sender<Result<Appended, AppendError>>,
-    },
+    Append(Box<Append>),
     Synced {
         end: Offset,
     },
     /// Time to sync what nobody waits for.
     Sync,
-    Configure(LogConfig),
+    Configure(Arc<LogConfig>),
     /// Look for what is due, by this time in milliseconds since the epoch.
     KeepHouse {
         now_ms: i64,
@@ -103,7 +109,7 @@ pub struct Partition {
     reader: LogReader,
     config: Arc<ArcSwap<LogConfig>>,
     high_watermark: watch::Receiver<Offset>,
-    leader_epochs: watch::Receiver<crate::log::LeaderEpochs>,
+    leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
 }
 
 impl Partition {
@@ -120,9 +126,9 @@ impl Partition {
     ) -> Partition {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (high_watermark_tx, high_watermark) = watch::channel(log.log_end());
-        let (leader_epochs_tx, leader_epochs) = watch::channel(log.leader_epochs().clone());
+        let leader_epochs = Arc::new(ArcSwap::from_pointee(log.leader_epochs().clone()));
         let reader = log.reader();
-        let config = Arc::new(ArcSwap::from_pointee(log.config().clone()));
+        let config = Arc::new(ArcSwap::new(log.config().clone()));
         let owner = Owner {
             leader: Leader::new(log.log_end()),
             key,
@@ -137,7 +143,7 @@ impl Partition {
             // A weak sender: an owner that nobody else can reach ends.
             own_commands: commands.downgrade(),
             high_watermark: high_watermark_tx,
-            leader_epochs: leader_epochs_tx,
+            leader_epochs: leader_epochs.clone(),
             parked: HashMap::new(),
             next_ack: 0,
             bytes_unsynced: 0,
@@ -146,7 +152,8 @@ impl Partition {
             point: Offset::ZERO,
             saved_point: None,
         };
-        tokio::spawn(owner.run(inbox));
+        // In a box, since a future holds what it is given twice.
+        tokio::spawn(Box::new(owner).run(inbox));
         Partition { name: Arc::new(name), commands, reader, config, high_watermark, leader_epochs }
     }
 
@@ -177,7 +184,7 @@ impl Partition {
 
     /// Where `epoch` ended (KIP-320): the largest epoch at or before it and the offset after its last record.
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        self.leader_epochs.borrow().end_offset(epoch, self.high_watermark())
+        self.leader_epochs.load().end_offset(epoch, self.high_watermark())
     }
 
     /// Queues a batch; the order of calls is the order in the log. The answer comes when the batch is in the page
@@ -186,7 +193,10 @@ impl Partition {
         let (reply, answer) = oneshot::channel();
         // A closed partition drops the sender, which the receiver sees.
         match self.config.load().check(&batch, now_ms()) {
-            Ok(batch) => drop(self.commands.send(Command::Append { batch, durable, reply })),
+            Ok(batch) => {
+                let append = Box::new(Append { batch, durable, reply });
+                drop(self.commands.send(Command::Append(append)));
+            }
             Err(error) => drop(reply.send(Err(error.into()))),
         }
         answer
@@ -212,8 +222,8 @@ impl Partition {
     }
 
     /// Replaces what the topic's config says about the log.
-    pub fn configure(&self, config: LogConfig) {
-        self.config.store(Arc::new(config.clone()));
+    pub fn configure(&self, config: Arc<LogConfig>) {
+        self.config.store(config.clone());
         let _ = self.commands.send(Command::Configure(config));
     }
 
@@ -252,7 +262,7 @@ pub(super) struct Owner {
     pub(super) cleaned_to: Offset,
     pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
     high_watermark: watch::Sender<Offset>,
-    leader_epochs: watch::Sender<crate::log::LeaderEpochs>,
+    leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
     parked: HashMap<AckId, Parked>,
     next_ack: u64,
     /// Appended since a sync was last asked for.
@@ -272,13 +282,14 @@ struct Waiting {
 }
 
 impl Owner {
-    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
-        let mut commands = Vec::with_capacity(16);
+    async fn run(mut self: Box<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, BATCHES_PER_APPEND_MAX).await > 0 {
             let mut batches = Vec::new();
             let mut waiting = Vec::new();
             for command in commands.drain(..) {
-                if let Command::Append { batch, durable, reply } = command {
+                if let Command::Append(append) = command {
+                    let Append { batch, durable, reply } = *append;
                     batches.push(batch);
                     waiting.push(Waiting { durable, reply });
                     continue;
@@ -299,7 +310,7 @@ impl Owner {
             Command::Close { .. } | Command::Delete { .. } if self.house_is_kept => {
                 self.after_housekeeping = Some(command);
             }
-            Command::Append { .. } => unreachable!("appends are gathered"),
+            Command::Append(_) => unreachable!("appends are gathered"),
             Command::Synced { end } => self.on_synced(end),
             Command::Sync => {
                 self.sync_is_due = false;
@@ -350,8 +361,8 @@ impl Owner {
         self.bytes_since_checkpoint += bytes;
         self.bytes_unsynced += bytes;
         batches.clear();
-        if log.leader_epochs().latest() != self.leader_epochs.borrow().latest() {
-            self.leader_epochs.send_replace(log.leader_epochs().clone());
+        if log.leader_epochs().latest() != self.leader_epochs.load().latest() {
+            self.leader_epochs.store(Arc::new(log.leader_epochs().clone()));
         }
         let parked_before = self.next_ack;
         let mut replies = Vec::with_capacity(answers.len());
@@ -501,7 +512,7 @@ mod tests {
         append(&mut log);
         append(&mut log);
         let points = Points::of_test(dir.path(), TopicPartition::new("t", 0));
-        let (commands, _inbox) = mpsc::unbounded_channel();
+        let (commands, mut inbox) = mpsc::unbounded_channel();
         let mut owner = Owner {
             leader: Leader::new(log.log_end()),
             key: 0,
@@ -515,7 +526,7 @@ mod tests {
             cleaned_to: Offset::ZERO,
             own_commands: commands.downgrade(),
             high_watermark: watch::channel(Offset::ZERO).0,
-            leader_epochs: watch::channel(crate::log::LeaderEpochs::default()).0,
+            leader_epochs: Arc::default(),
             parked: HashMap::new(),
             next_ack: 0,
             bytes_unsynced: 0,
@@ -530,5 +541,7 @@ mod tests {
         append(owner.log.as_mut().unwrap());
         owner.on_synced(Offset(2));
         assert_eq!(recovery_point(), Some(Offset(2)));
+        // The folder must not go before the committer has synced it.
+        assert!(matches!(inbox.blocking_recv(), Some(Command::Synced { .. })));
     }
 }

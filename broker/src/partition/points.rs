@@ -62,6 +62,11 @@ impl Checkpoints {
         [&self.recovery, &self.log_start, &self.cleaner]
     }
 
+    /// Whether the last stop left word of a partition.
+    pub fn has_recovery_point(&self, name: &TopicPartition) -> bool {
+        self.recovery.offsets().contains_key(name)
+    }
+
     /// Writes those that changed. Blocking.
     pub fn save(&self) -> Result<(), LogError> {
         self.all().into_iter().try_for_each(Checkpoint::save)

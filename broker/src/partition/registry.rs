@@ -1,28 +1,30 @@
 //! The partitions that are open on this node, kept in line with the cluster's image.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use futures::future::join_all;
 use uuid::Uuid;
 
-use super::log_dir::{LogDir, kafka_uuid};
+use super::log_dir::LogDir;
 use super::owner::Partition;
+use super::slot::{PartitionState, Slot};
 use crate::controller::{ClusterImage, METADATA_TOPIC, ResourceType, TopicImage};
-use crate::ids::{LeaderEpoch, NodeId, TopicPartition};
-use crate::log::{LogConfig, LogError, path_aside, write_file_durably};
-
-/// The file in a partition's folder that says which topic it belongs to (KIP-516).
-const PARTITION_METADATA: &str = "partition.metadata";
+use crate::ids::{NodeId, TopicPartition};
+use crate::log::{LogConfig, LogError};
 
 struct OpenTopic {
     id: Uuid,
     acks_all_is_durable: bool,
-    compacted: bool,
-    partitions: Vec<Option<Partition>>,
+    config: Arc<LogConfig>,
+    slots: Vec<Arc<Slot>>,
+}
+
+/// A partition that went with its topic and whose files must go.
+pub struct RemovedPartition {
+    name: TopicPartition,
+    slot: Arc<Slot>,
 }
 
 /// A partition with what its topic's config says about answering producers.
@@ -37,7 +39,7 @@ pub struct OpenPartition {
 /// Partitions that are opened at the same time: most of an opening is waiting for the disk.
 const PARALLEL_OPENS_MAX: usize = 8;
 
-/// All open partitions.
+/// All partitions of this node; most of them may be asleep.
 pub struct Partitions {
     log_dir: Arc<LogDir>,
     node_id: NodeId,
@@ -70,30 +72,91 @@ impl Partitions {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An open partition.
+    /// A partition that can be served. One that is asleep is opened, which may wait for the disk.
     pub fn get(&self, topic: &str, partition: i32) -> Option<OpenPartition> {
-        let topics = self.topics();
-        let topic = topics.by_name.get(topic)?;
-        let partition = topic.partitions.get(usize::try_from(partition).ok()?)?.clone()?;
-        Some(OpenPartition { partition, acks_all_is_durable: topic.acks_all_is_durable })
+        let (slot, acks_all_is_durable) = {
+            let topics = self.topics();
+            let topic = topics.by_name.get(topic)?;
+            let slot = topic.slots.get(usize::try_from(partition).ok()?)?;
+            if let Some(open) = slot.open() {
+                let acks_all_is_durable = topic.acks_all_is_durable;
+                return Some(OpenPartition { partition: open.clone(), acks_all_is_durable });
+            }
+            (slot.clone(), topic.acks_all_is_durable)
+        };
+        if slot.is_offline() {
+            return None;
+        }
+        let partition = off_the_runtime(|| self.wake(&slot, TopicPartition::new(topic, partition)))?;
+        Some(OpenPartition { partition, acks_all_is_durable })
     }
 
-    /// Every open partition, by name.
-    pub fn all(&self) -> Vec<Partition> {
+    /// Whether a partition is open, or asleep and not known to be beyond service.
+    pub fn is_served(&self, topic: &str, partition: i32) -> bool {
         let topics = self.topics();
-        let mut open: Vec<Partition> =
-            topics.by_name.values().flat_map(|topic| topic.partitions.iter().flatten().cloned()).collect();
+        let slots = topics.by_name.get(topic).map(|topic| &topic.slots);
+        let slot = slots.and_then(|slots| slots.get(usize::try_from(partition).ok()?));
+        slot.is_some_and(|slot| slot.is_asleep() || slot.open().is_some_and(|open| !open.is_closed()))
+    }
+
+    /// Opens a partition that is asleep. `None` when it cannot be served.
+    fn wake(&self, slot: &Slot, name: TopicPartition) -> Option<Partition> {
+        let config = self.topics().by_name.get(&name.topic)?.config.clone();
+        let woken = slot.wake(name.clone(), &config).unwrap_or_else(|error| {
+            tracing::error!(partition = %name, %error, "a partition is offline");
+            None
+        })?;
+        // The config may have changed while the partition was not yet there to be told.
+        if let Some(topic) = self.topics().by_name.get(&name.topic)
+            && !Arc::ptr_eq(&topic.config, &config)
+        {
+            woken.configure(topic.config.clone());
+        }
+        Some(woken)
+    }
+
+    fn slots(&self) -> Vec<(TopicPartition, Arc<LogConfig>, Arc<Slot>)> {
+        let topics = self.topics();
+        let of_topic = |(name, topic): (&String, &OpenTopic)| {
+            let (name, config) = (name.clone(), topic.config.clone());
+            let slots = topic.slots.clone().into_iter().enumerate();
+            slots.map(move |(number, slot)| {
+                (TopicPartition::new(name.clone(), number as i32), config.clone(), slot)
+            })
+        };
+        let mut slots: Vec<_> = topics.by_name.iter().flat_map(of_topic).collect();
         drop(topics);
-        open.sort_by(|a, b| a.name().cmp(b.name()));
-        open
+        slots.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        slots
+    }
+
+    /// Every partition that can be served, by name, without waking any. Blocking.
+    pub fn states(&self) -> Vec<PartitionState> {
+        self.slots().into_iter().filter_map(|(name, _, slot)| slot.state(|| name)).collect()
+    }
+
+    /// As [`states`](Partitions::states), of one.
+    pub fn state(&self, topic: &str, partition: i32) -> Option<PartitionState> {
+        let number = usize::try_from(partition).ok()?;
+        let slot = self.topics().by_name.get(topic)?.slots.get(number)?.clone();
+        slot.state(|| TopicPartition::new(topic, partition))
     }
 
     /// Has every owner look for what retention and compaction have to do, by a clock in milliseconds since the epoch.
+    /// Blocking: of sleeping partitions those are woken for which something is due.
     pub fn keep_houses(&self, now_ms: i64, only_compacted: bool) {
-        let topics = self.topics();
-        let due = topics.by_name.values().filter(|topic| topic.compacted || !only_compacted);
-        due.flat_map(|topic| topic.partitions.iter().flatten())
-            .for_each(|partition| partition.keep_house(now_ms));
+        for (name, config, slot) in self.slots() {
+            if only_compacted && !config.compacted {
+                continue;
+            }
+            if slot.is_asleep() && !slot.is_due(|| name.clone(), &config, now_ms) {
+                continue;
+            }
+            let open = slot.open().cloned().or_else(|| self.wake(&slot, name));
+            if let Some(partition) = open {
+                partition.keep_house(now_ms);
+            }
+        }
     }
 
     /// Closes every partition for good. False when one was offline: its files are as a crash left them.
@@ -103,12 +166,11 @@ impl Partitions {
             topics.closed = true;
             std::mem::take(&mut topics.by_name)
         };
-        let partitions: Vec<Option<Partition>> =
-            topics.into_values().flat_map(|topic| topic.partitions).collect();
-        let all_open = partitions.iter().all(Option::is_some);
+        let slots: Vec<Arc<Slot>> = topics.into_values().flat_map(|topic| topic.slots).collect();
+        let none_offline = !slots.iter().any(|slot| slot.is_offline());
         // One that fails must not keep the others from being closed.
-        let closed = join_all(partitions.iter().flatten().map(Partition::close)).await;
-        closed.into_iter().collect::<Result<Vec<()>, LogError>>().map(|_| all_open)
+        let closed = join_all(slots.iter().filter_map(|slot| slot.open()).map(Partition::close)).await;
+        closed.into_iter().collect::<Result<Vec<()>, LogError>>().map(|_| none_offline)
     }
 
     /// Opens everything that the image names; blocking. A partition whose files are beyond recovery stays offline
@@ -130,13 +192,21 @@ impl Partitions {
     }
 
     /// Opens what came and gives what went from one image to the next; blocking.
-    pub fn follow(&self, before: &ClusterImage, after: &ClusterImage) -> Result<Vec<Partition>, LogError> {
+    pub fn follow(
+        &self,
+        before: &ClusterImage,
+        after: &ClusterImage,
+    ) -> Result<Vec<RemovedPartition>, LogError> {
         let mut removed = Vec::new();
         for topic in before.topics() {
             if after.topic(&topic.name).is_none_or(|now| now.id != topic.id)
                 && let Some(closed) = self.topics_mut().by_name.remove(&topic.name)
             {
-                removed.extend(closed.partitions.into_iter().flatten());
+                let slots = closed.slots.into_iter().enumerate();
+                removed.extend(slots.map(|(number, slot)| RemovedPartition {
+                    name: TopicPartition::new(topic.name.clone(), number as i32),
+                    slot,
+                }));
             }
         }
         let of_brokers = |image: &ClusterImage| {
@@ -162,15 +232,14 @@ impl Partitions {
 
     /// Removes the files of partitions that [`follow`](Partitions::follow) gave, and what recovery would remember of
     /// them. No topic of the same name may be made before this returns.
-    pub async fn delete(&self, removed: Vec<Partition>) {
-        for partition in &removed {
-            if let Err(error) = partition.delete().await {
-                tracing::warn!(partition = %partition.name(), %error, "files of a deleted partition stay behind");
+    pub async fn delete(&self, removed: Vec<RemovedPartition>) {
+        for RemovedPartition { name, slot } in &removed {
+            if let Err(error) = slot.clone().delete(name.clone()).await {
+                tracing::warn!(partition = %name, %error, "files of a deleted partition stay behind");
             }
         }
         // The owners have ended, so none can move a recovery point any more.
-        let names: HashSet<TopicPartition> =
-            removed.iter().map(|partition| partition.name().clone()).collect();
+        let names: HashSet<TopicPartition> = removed.into_iter().map(|removed| removed.name).collect();
         let log_dir = self.log_dir.clone();
         let forgetting = move || log_dir.keep_checkpoints(|name| !names.contains(name));
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forgetting).await {
@@ -180,17 +249,13 @@ impl Partitions {
 
     fn bring_up(&self, topic: &TopicImage, image: &ClusterImage) -> Result<(), LogError> {
         let configs = image.topic_configs(&topic.configs, self.node_id);
-        let log_config = configs.log_config();
+        let log_config = Arc::new(configs.log_config());
         let have = {
             let topics = self.topics();
             let open = topics.by_name.get(&topic.name).filter(|open| open.id == topic.id);
-            open.map_or(0, |open| open.partitions.len())
+            open.map_or(0, |open| open.slots.len())
         };
-        let mut opened = self.open_many(topic, have, &log_config);
-        let result = opened.iter_mut().find_map(|opened| match opened {
-            Err(_) => std::mem::replace(opened, Err(LogError::Abandoned)).err(),
-            Ok(_) => None,
-        });
+        let (slots, first_error) = self.open_many(topic, have, &log_config);
         let mut topics = self.topics_mut();
         if topics.closed {
             return Err(LogError::Abandoned);
@@ -198,87 +263,74 @@ impl Partitions {
         let open = topics.by_name.entry(topic.name.clone()).or_insert_with(|| OpenTopic {
             id: topic.id,
             acks_all_is_durable: true,
-            compacted: false,
-            partitions: Vec::new(),
+            config: log_config.clone(),
+            slots: Vec::new(),
         });
-        open.compacted = log_config.compacted;
+        open.config = log_config;
         open.acks_all_is_durable = configs.acks_all_is_durable();
-        for partition in open.partitions.iter().flatten() {
-            partition.configure(log_config.clone());
+        for slot in &open.slots {
+            slot.forget_quiet();
+            if let Some(partition) = slot.open() {
+                partition.configure(open.config.clone());
+            }
         }
-        open.partitions.extend(opened.into_iter().map(Result::ok));
-        result.map_or(Ok(()), Err)
+        open.slots.extend(slots);
+        first_error.map_or(Ok(()), Err)
     }
 
-    /// Opens a topic's partitions from number `from` on, several at a time, in order.
+    /// Makes room for a topic's partitions from number `from` on. What must be opened now, because it is new or was
+    /// not closed, is opened several at a time; gives the first error.
     fn open_many(
         &self,
         topic: &TopicImage,
         from: usize,
-        config: &LogConfig,
-    ) -> Vec<Result<Partition, LogError>> {
-        let wanted: Vec<(usize, LeaderEpoch)> =
-            topic.partitions.iter().map(|partition| partition.leader_epoch).enumerate().skip(from).collect();
-        let open = |(number, epoch): &(usize, LeaderEpoch)| {
-            let name = TopicPartition::new(topic.name.clone(), *number as i32);
-            self.open(name, topic.id, config.clone(), *epoch)
-        };
+        config: &Arc<LogConfig>,
+    ) -> (Vec<Arc<Slot>>, Option<LogError>) {
+        let name = |number: usize| TopicPartition::new(topic.name.clone(), number as i32);
+        let slots: Vec<Arc<Slot>> = topic
+            .partitions
+            .iter()
+            .skip(from)
+            .map(|partition| Slot::asleep(self.log_dir.clone(), topic.id, partition.leader_epoch))
+            .map(Arc::new)
+            .collect();
+        let wanted: Vec<(TopicPartition, &Arc<Slot>)> = slots
+            .iter()
+            .enumerate()
+            .map(|(number, slot)| (name(from + number), slot))
+            .filter(|(name, slot)| !slot.dir().was_closed_clean(name))
+            .collect();
+        let open = |(name, slot): &(TopicPartition, &Arc<Slot>)| slot.wake(name.clone(), config).map(drop);
         if wanted.len() <= 1 {
-            return wanted.iter().map(open).collect();
+            let first_error = wanted.iter().find_map(|wanted| open(wanted).err());
+            return (slots, first_error);
         }
         let runtime = tokio::runtime::Handle::current();
-        thread::scope(|scope| {
+        let first_error = thread::scope(|scope| {
             let shares: Vec<_> = wanted
                 .chunks(wanted.len().div_ceil(PARALLEL_OPENS_MAX))
                 .map(|share| {
                     let (runtime, open) = (&runtime, &open);
-                    let opening = move || {
+                    scope.spawn(move || {
                         let _entered = runtime.enter();
-                        share.iter().map(open).collect::<Vec<_>>()
-                    };
-                    (share.len(), scope.spawn(opening))
+                        // All of them, though one fails.
+                        share.iter().filter_map(|wanted| open(wanted).err()).reduce(|first, _| first)
+                    })
                 })
                 .collect();
-            let opened = shares.into_iter().flat_map(|(count, share)| {
-                share.join().unwrap_or_else(|_| (0..count).map(|_| Err(LogError::Abandoned)).collect())
-            });
-            opened.collect()
-        })
-    }
-
-    fn open(
-        &self,
-        name: TopicPartition,
-        topic_id: Uuid,
-        config: LogConfig,
-        leader_epoch: LeaderEpoch,
-    ) -> Result<Partition, LogError> {
-        let dir = self.log_dir.path().join(name.to_string());
-        let file = dir.join(PARTITION_METADATA);
-        let stored_id = stored_topic_id(&file);
-        if stored_id.as_ref().is_some_and(|id| *id != kafka_uuid(topic_id)) {
-            set_aside(&dir)?;
-        }
-        let partition = self.log_dir.open_partition(name, config, leader_epoch)?;
-        if stored_id.is_none_or(|id| id != kafka_uuid(topic_id)) {
-            // Durable: a folder that does not say whose it is could be served as a later topic's.
-            let text = format!("version: 0\ntopic_id: {}", kafka_uuid(topic_id));
-            write_file_durably(&file, text.as_bytes())?;
-        }
-        Ok(partition)
+            let mut errors =
+                shares.into_iter().filter_map(|share| share.join().unwrap_or(Some(LogError::Abandoned)));
+            errors.by_ref().reduce(|first, _| first)
+        });
+        (slots, first_error)
     }
 }
 
-fn stored_topic_id(file: &Path) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim();
-    (!id.is_empty()).then(|| id.to_owned())
-}
-
-/// Moves a folder away that belongs to an earlier topic of the same name: its records must not be served as the new
-/// topic's, and they are not ours to destroy.
-fn set_aside(dir: &Path) -> Result<(), LogError> {
-    let aside = path_aside(dir, "stray");
-    tracing::warn!(from = %dir.display(), to = %aside.display(), "a folder of an earlier topic is set aside");
-    fs::rename(dir, &aside).map_err(LogError::io("rename", dir))
+/// Does what may wait for the disk so that other tasks of an async thread do not wait with it.
+fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }

@@ -12,7 +12,7 @@ use ottla_protocol::wire::Str;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use crate::partition::{Partition, space_of};
+use crate::partition::{PartitionState, space_of};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -26,25 +26,24 @@ pub(in super::super) async fn handle(
 }
 
 fn describe(context: &Context, request: &DescribeLogDirsRequest) -> DescribeLogDirsResult {
-    let wanted: Vec<Partition> = match &request.topics {
-        None => context.partitions.all(),
+    let wanted: Vec<PartitionState> = match &request.topics {
+        None => context.partitions.states(),
         Some(topics) => topics
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(|partition| (&topic.topic, *partition)))
-            .filter_map(|(topic, partition)| context.partitions.get(topic, partition))
-            .map(|open| open.partition)
+            .filter_map(|(topic, partition)| context.partitions.state(topic, partition))
             .collect(),
     };
     let mut topics: BTreeMap<Str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for partition in wanted {
         let described = DescribeLogDirsPartition {
-            partition_index: partition.name().partition,
-            partition_size: i64::try_from(partition.log().size_bytes()).unwrap_or(i64::MAX),
+            partition_index: partition.name.partition,
+            partition_size: i64::try_from(partition.size_bytes).unwrap_or(i64::MAX),
             // This broker leads it, so nobody is ahead.
             offset_lag: 0,
             is_future_key: false,
         };
-        topics.entry(partition.name().topic.as_str().into()).or_default().push(described);
+        topics.entry(partition.name.topic.as_str().into()).or_default().push(described);
     }
     let dir = context.partitions.log_dir().path();
     let (total_bytes, usable_bytes) = space_of(dir).unwrap_or((-1, -1));

@@ -1,0 +1,210 @@
+//! The place of one partition on this node: open, offline, or asleep.
+//!
+//! After a clean stop a partition sleeps until somebody asks for it: nothing of its folder was looked at, no task and no
+//! file is open for it. That is safe because what would be learnt by opening is known: the stop made every log durable
+//! and left its end in the checkpoint, the marker of the clean stop says that nothing happened since, and the folder is
+//! there. It is opened, and its files are checked as at any start, before the first byte of it is served.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use uuid::Uuid;
+
+use super::log_dir::{LogDir, kafka_uuid};
+use super::owner::Partition;
+use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::log::{LogConfig, LogError, PartitionLog, file_extent, path_aside, write_file_durably};
+
+/// The file in a partition's folder that says which topic it belongs to (KIP-516).
+const PARTITION_METADATA: &str = "partition.metadata";
+
+/// What can be told of a partition without waking it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    /// Which.
+    pub name: TopicPartition,
+    /// Bytes of its log.
+    pub size_bytes: u64,
+    /// Its first offset.
+    pub log_start: Offset,
+    /// The offset of its next record.
+    pub log_end: Offset,
+    /// Records below this may be read.
+    pub high_watermark: Offset,
+    /// Its owner has ended, so it is not served any more.
+    pub is_closed: bool,
+}
+
+pub(super) struct Slot {
+    dir: Arc<LogDir>,
+    topic_id: Uuid,
+    leader_epoch: LeaderEpoch,
+    /// Unset while it sleeps; `None` when it cannot be served.
+    partition: OnceLock<Option<Partition>>,
+    /// Held by whoever works with the files of a sleeping partition.
+    waking: Mutex<()>,
+    /// Of a sleeping one, by its files.
+    state: OnceLock<Box<PartitionState>>,
+    /// Before this nothing is due for a sleeping one, milliseconds since the epoch.
+    quiet_until_ms: AtomicI64,
+}
+
+impl Slot {
+    /// A partition that sleeps.
+    pub fn asleep(dir: Arc<LogDir>, topic_id: Uuid, leader_epoch: LeaderEpoch) -> Slot {
+        Slot {
+            dir,
+            topic_id,
+            leader_epoch,
+            partition: OnceLock::new(),
+            waking: Mutex::default(),
+            state: OnceLock::new(),
+            quiet_until_ms: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// The partition, when it is open.
+    pub fn open(&self) -> Option<&Partition> {
+        self.partition.get().and_then(Option::as_ref)
+    }
+
+    /// Whether it is neither open nor offline.
+    pub fn is_asleep(&self) -> bool {
+        self.partition.get().is_none()
+    }
+
+    /// Whether it was tried and cannot be served.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.partition.get(), Some(None))
+    }
+
+    fn waking(&self) -> MutexGuard<'_, ()> {
+        self.waking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the partition unless that was done. Blocking. The error comes once, to whoever was first.
+    pub fn wake(&self, name: TopicPartition, config: &Arc<LogConfig>) -> Result<Option<Partition>, LogError> {
+        let _turn = self.waking();
+        if let Some(known) = self.partition.get() {
+            return Ok(known.clone());
+        }
+        let opened = self.open_files(name, config);
+        let _ = self.partition.set(opened.as_ref().ok().cloned());
+        opened.map(Some)
+    }
+
+    fn open_files(&self, name: TopicPartition, config: &Arc<LogConfig>) -> Result<Partition, LogError> {
+        let dir = self.dir.path().join(name.to_string());
+        let file = dir.join(PARTITION_METADATA);
+        let id = kafka_uuid(self.topic_id);
+        let stored_id = stored_topic_id(&file);
+        if stored_id.as_ref().is_some_and(|stored| *stored != id) {
+            set_aside(&dir)?;
+        }
+        let partition = self.dir.open_partition(name, config.clone(), self.leader_epoch)?;
+        if stored_id.is_none_or(|stored| stored != id) {
+            // Durable: a folder that does not say whose it is could be served as a later topic's.
+            let text = format!("version: 0\ntopic_id: {id}");
+            write_file_durably(&file, text.as_bytes())?;
+        }
+        Ok(partition)
+    }
+
+    /// What there is to tell. Blocking: the files of a sleeping partition are looked at the first time.
+    pub fn state(&self, name: impl FnOnce() -> TopicPartition) -> Option<PartitionState> {
+        if let Some(known) = self.partition.get() {
+            return known.as_ref().map(|partition| PartitionState {
+                name: partition.name().clone(),
+                size_bytes: partition.log().size_bytes(),
+                log_start: partition.log().log_start(),
+                log_end: partition.log().log_end(),
+                high_watermark: partition.high_watermark(),
+                is_closed: partition.is_closed(),
+            });
+        }
+        if let Some(state) = self.state.get() {
+            return Some(PartitionState::clone(state));
+        }
+        let name = name();
+        let (size_bytes, first) = file_extent(&self.dir.path().join(name.to_string())).ok()?;
+        let known = self.dir.known(&name);
+        let log_end = known.trusted_to.unwrap_or_default();
+        let state = PartitionState {
+            name,
+            size_bytes,
+            log_start: first.max(known.log_start),
+            log_end,
+            high_watermark: log_end,
+            is_closed: false,
+        };
+        let _ = self.state.set(Box::new(state.clone()));
+        Some(state)
+    }
+
+    /// Whether retention or compaction may have something to do for a sleeping partition. Blocking.
+    pub fn is_due(&self, name: impl Fn() -> TopicPartition, config: &Arc<LogConfig>, now_ms: i64) -> bool {
+        if self.quiet_until_ms.load(Ordering::Relaxed) > now_ms || self.is_offline() {
+            return false;
+        }
+        let is_empty = self.state(&name).is_some_and(|state| state.size_bytes == 0);
+        let _turn = self.waking();
+        if !self.is_asleep() {
+            return true;
+        }
+        let quiet_until_ms = match is_empty {
+            true => i64::MAX,
+            // One that cannot be opened is woken, which tells why.
+            false => self
+                .dir
+                .open_log(&name(), config.clone())
+                .map_or(now_ms, |log| log.quiet_until_ms(log.log_end(), now_ms)),
+        };
+        self.quiet_until_ms.store(quiet_until_ms, Ordering::Relaxed);
+        quiet_until_ms <= now_ms
+    }
+
+    /// The config has changed, so something may be due.
+    pub fn forget_quiet(&self) {
+        self.quiet_until_ms.store(i64::MIN, Ordering::Relaxed);
+    }
+
+    /// Removes the partition's files for good; nobody can wake it any more.
+    pub async fn delete(self: Arc<Self>, name: TopicPartition) -> Result<(), LogError> {
+        let slot = self.clone();
+        let path = self.dir.path().join(name.to_string());
+        let sleeping = tokio::task::spawn_blocking(move || {
+            let _turn = slot.waking();
+            if !slot.is_asleep() {
+                return Ok(());
+            }
+            let _ = slot.partition.set(None);
+            PartitionLog::delete_dir(&path)
+        });
+        sleeping.await.unwrap_or(Err(LogError::Abandoned))?;
+        match self.open() {
+            Some(partition) => partition.delete().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The log dir that it lies in.
+    pub fn dir(&self) -> &Arc<LogDir> {
+        &self.dir
+    }
+}
+
+fn stored_topic_id(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim();
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
+/// Moves a folder away that belongs to an earlier topic of the same name: its records must not be served as the new
+/// topic's, and they are not ours to destroy.
+fn set_aside(dir: &Path) -> Result<(), LogError> {
+    let aside = path_aside(dir, "stray");
+    tracing::warn!(from = %dir.display(), to = %aside.display(), "a folder of an earlier topic is set aside");
+    fs::rename(dir, &aside).map_err(LogError::io("rename", dir))
+}
