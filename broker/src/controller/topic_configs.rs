@@ -241,6 +241,7 @@ impl TopicConfigs<'_> {
             },
             segment_ms: self.number("segment.ms"),
             segment_jitter_ms: self.number("segment.jitter.ms"),
+            min_insync_replicas: self.number("min.insync.replicas") as usize,
             max_message_bytes: self.number("max.message.bytes") as usize,
             log_append_time: self.value("message.timestamp.type") == "LogAppendTime",
             timestamp_before_max_ms: self.number("message.timestamp.before.max.ms"),

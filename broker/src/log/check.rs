@@ -49,11 +49,7 @@ impl LogConfig {
         header.compression()?;
         self.check_timestamps(&batch, now_ms)?;
         if self.compacted {
-            for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
-                if record?.key.is_none() {
-                    return Err(LogError::Invalid("a compacted topic takes no record without a key"));
-                }
-            }
+            self.check_keys(&batch)?;
         }
         if let Some(codec) = self.compression.filter(|codec| batch.header.compression() != Ok(*codec)) {
             let bytes = batch.recompress(codec, DECOMPRESSED_BYTES_MAX)?;
@@ -68,6 +64,18 @@ impl LogConfig {
             batch = Batch::parse(&stamped.freeze())?;
         }
         Ok(Checked(batch))
+    }
+
+    /// What is compacted is kept by key. Producers hear which records lack one (KIP-467).
+    fn check_keys(&self, batch: &Batch) -> Result<(), LogError> {
+        let mut indexes = Vec::new();
+        for (record, index) in batch.records(DECOMPRESSED_BYTES_MAX)?.zip(0..) {
+            if record?.key.is_none() {
+                indexes.push(index);
+            }
+        }
+        let reason = "a compacted topic takes no record without a key";
+        if indexes.is_empty() { Ok(()) } else { Err(LogError::Records { indexes, reason }) }
     }
 
     /// A producer's clock may differ from ours only so far. The newest timestamp stands in the header; for the oldest

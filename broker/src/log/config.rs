@@ -11,6 +11,8 @@ pub struct LogConfig {
     pub segment_ms: i64,
     /// `segment.jitter.ms`: at most so much earlier, so that not all partitions roll at once.
     pub segment_jitter_ms: i64,
+    /// `min.insync.replicas`: with fewer, `acks=all` is refused.
+    pub min_insync_replicas: usize,
     /// `max.message.bytes`: the largest batch taken.
     pub max_message_bytes: usize,
     /// `message.timestamp.type=LogAppendTime`.
@@ -45,6 +47,7 @@ impl Default for LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 604_800_000,
             segment_jitter_ms: 0,
+            min_insync_replicas: 1,
             max_message_bytes: 1_048_588,
             log_append_time: false,
             timestamp_before_max_ms: i64::MAX,

@@ -92,6 +92,14 @@ pub enum LogError {
         /// The topic's bound.
         max: usize,
     },
+    /// Some records of a producer's batch break a rule of the topic; the others are well.
+    #[error("records have been rejected: {reason}")]
+    Records {
+        /// Which, counted within the batch.
+        indexes: Vec<i32>,
+        /// The rule.
+        reason: &'static str,
+    },
     /// A producer's batch breaks a rule that only the broker knows.
     #[error("invalid batch: {0}")]
     Invalid(&'static str),

@@ -162,6 +162,11 @@ impl Partition {
         &self.name
     }
 
+    /// What the topic's config says about the log now.
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.config.load_full()
+    }
+
     /// Whether the owner has ended: closed, deleted, or by a fault of ours.
     pub fn is_closed(&self) -> bool {
         self.commands.is_closed()

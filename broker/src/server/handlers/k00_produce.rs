@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k00_produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
 };
 use ottla_protocol::records::{BatchHeader, Compression};
 use ottla_protocol::wire::{Str, Uuid};
@@ -20,6 +21,7 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::{append_error_code, open_partition, topic_name};
 use crate::controller::is_internal;
+use crate::log::LogError;
 use crate::metrics::Waits;
 use crate::partition::{AppendError, Appended};
 
@@ -86,6 +88,10 @@ fn start(context: &Context, topic: &str, data: PartitionProduceData, acks: i16, 
     let records = data.records.unwrap_or_default();
     check_codec(&records, version).map_err(|code| (code, None))?;
     let open = open_partition(context, topic, data.index).map_err(|code| (code, None))?;
+    // The only replica is the one that asks.
+    if acks == -1 && open.partition.config().min_insync_replicas > 1 {
+        return Err((ErrorCode::NotEnoughReplicas, None));
+    }
     Ok(open.partition.append(records, acks == -1 && open.acks_all_is_durable))
 }
 
@@ -122,7 +128,10 @@ async fn finish_partition(index: i32, started: Started, waits: &Waits) -> Partit
         waits.note_fsync(*time);
     }
     match answer {
-        Err(error) => refused(append_error_code(&error), Some(error.to_string())),
+        Err(error) => PartitionProduceResponse {
+            record_errors: record_errors(&error),
+            ..refused(append_error_code(&error), Some(error.to_string()))
+        },
         Ok(appended) => PartitionProduceResponse {
             index,
             base_offset: appended.base_offset.0,
@@ -131,4 +140,14 @@ async fn finish_partition(index: i32, started: Started, waits: &Waits) -> Partit
             ..PartitionProduceResponse::default()
         },
     }
+}
+
+/// Which records of the batch are to blame (KIP-467); the message is the partition's.
+fn record_errors(error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
+    let AppendError::Log(LogError::Records { indexes, .. }) = error else { return Vec::new() };
+    let blamed = |index: &i32| BatchIndexAndErrorMessage {
+        batch_index: *index,
+        ..BatchIndexAndErrorMessage::default()
+    };
+    indexes.iter().map(blamed).collect()
 }

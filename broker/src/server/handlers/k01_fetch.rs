@@ -12,6 +12,7 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
+use ottla_protocol::records::Compression;
 use ottla_protocol::wire::Records;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,6 +28,7 @@ use crate::metrics::Waits;
 use crate::partition::{Partition, now_ms};
 
 const TOPIC_ID_VERSION_MIN: i16 = 13;
+const ZSTD_VERSION_MIN: i16 = 10;
 const DIVERGING_EPOCH_VERSION_MIN: i16 = 12;
 
 /// What the request says for all partitions.
@@ -201,6 +203,10 @@ fn find(
         let open = open_partition(context, &topic, key.partition)?;
         let epoch = leader_epoch(image.topic(&topic).map(|topic| &**topic), key.partition);
         check_epoch(claimed_epoch, epoch)?;
+        // Older clients cannot read it (KIP-110).
+        if version < ZSTD_VERSION_MIN && open.partition.config().compression == Some(Compression::Zstd) {
+            return Err(ErrorCode::UnsupportedCompressionType);
+        }
         Ok(open.partition)
     });
     found.map_err(Problem::Code)

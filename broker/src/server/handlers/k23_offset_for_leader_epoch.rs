@@ -35,6 +35,8 @@ fn answer(context: &Context, topic: &str, asked: &OffsetForLeaderPartition) -> E
             response.leader_epoch = current.0;
             response.end_offset = open.partition.high_watermark().0;
         }
+        // An epoch that never was has no end; the response says so by default.
+        Ok(_) if asked.leader_epoch > current.0 => {}
         Ok(open) => {
             if let Some((epoch, end)) = open.partition.end_of_epoch(LeaderEpoch(asked.leader_epoch)) {
                 response.leader_epoch = epoch.0;

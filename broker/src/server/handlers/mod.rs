@@ -90,7 +90,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
         LogError::Io { .. } | LogError::Corrupt { .. } | LogError::Abandoned => ErrorCode::KafkaStorageError,
         LogError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
         LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-        LogError::Invalid(_) => ErrorCode::InvalidRecord,
+        LogError::Invalid(_) | LogError::Records { .. } => ErrorCode::InvalidRecord,
         LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
         LogError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
         LogError::Batch(BatchError::BadMagic(_)) => ErrorCode::UnsupportedForMessageFormat,
