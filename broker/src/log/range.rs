@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::LogError;
-use super::segment::Segment;
+use super::segment::{DiskWait, Segment};
 
 /// Read ahead of a send, so that the send itself finds the pages cached.
 const PREFETCH_BYTES: usize = 256 << 10;
@@ -63,5 +63,10 @@ impl FileRange {
     /// The bytes. Blocking.
     pub fn read(&self) -> Result<Bytes, LogError> {
         self.segment.read(self.position, self.len())
+    }
+
+    /// The bytes; where waiting is not allowed and they are not cached, the error is of the kind `WouldBlock`.
+    pub fn read_within(&self, wait: DiskWait) -> Result<Bytes, LogError> {
+        self.segment.read_within(self.position, self.len(), wait)
     }
 }

@@ -161,12 +161,8 @@ impl Segment {
             return Ok(None);
         }
         let mut bytes = [0u8; HEADER_LEN];
-        let file = self.file()?;
-        match wait {
-            DiskWait::Allowed => file.read_exact_at(&mut bytes, u64::from(position)),
-            DiskWait::Refused => read_cached(&file, &mut bytes, u64::from(position)),
-        }
-        .map_err(|error| LogError::io("read", self.path())(error))?;
+        read_exact(&*self.file()?, &mut bytes, position, wait)
+            .map_err(|error| LogError::io("read", self.path())(error))?;
         Ok(BatchHeader::parse(&bytes).ok().filter(|header| header.size() <= (end - position) as usize))
     }
 
@@ -175,12 +171,17 @@ impl Segment {
         self.file().is_ok_and(|file| read_cached(&file, &mut [0], u64::from(position)).is_ok())
     }
 
-    /// `length` bytes from `position`.
+    /// `length` bytes from `position`. Blocking.
     pub fn read(&self, position: u32, length: usize) -> Result<Bytes, LogError> {
+        self.read_within(position, length, DiskWait::Allowed)
+    }
+
+    /// As [`read`](Segment::read); where waiting is not allowed and the pages are not cached, the error is of the kind
+    /// `WouldBlock`.
+    pub fn read_within(&self, position: u32, length: usize, wait: DiskWait) -> Result<Bytes, LogError> {
         let mut bytes = BytesMut::zeroed(length);
-        self.file()?
-            .read_exact_at(&mut bytes, u64::from(position))
-            .map_err(LogError::io("read", self.path()))?;
+        read_exact(&*self.file()?, &mut bytes, position, wait)
+            .map_err(|error| LogError::io("read", self.path())(error))?;
         Ok(bytes.freeze())
     }
 
@@ -202,6 +203,13 @@ impl Segment {
         } else {
             u32::MAX
         })
+    }
+}
+
+fn read_exact(file: &File, bytes: &mut [u8], position: u32, wait: DiskWait) -> io::Result<()> {
+    match wait {
+        DiskWait::Allowed => file.read_exact_at(bytes, u64::from(position)),
+        DiskWait::Refused => read_cached(file, bytes, u64::from(position)),
     }
 }
 

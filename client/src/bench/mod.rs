@@ -8,6 +8,7 @@
 
 mod consume;
 mod end_to_end;
+mod floor;
 mod latency;
 mod produce;
 mod socket;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 pub use consume::{ConsumeLoad, consume};
 pub use end_to_end::{EndToEndLoad, end_to_end};
+pub use floor::sendfile_floor;
 pub use latency::Latencies;
 pub use produce::{ProduceLoad, produce};
 

@@ -1,12 +1,13 @@
 //! Fetch (1): reads record batches, waiting for more when there are few. Versions 4 to 18.
 //!
-//! Records are only located here; the connection sends them straight out of their files. Sessions (7) are KIP-227,
+//! Records are only located here; the connection sends them straight out of their files, unless they are few. Sessions (7) are KIP-227,
 //! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. There are no transactions
 //! yet, so read_committed reads the same and the last stable offset is the high watermark.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::select_all;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
@@ -30,6 +31,16 @@ use crate::partition::{Partition, now_ms};
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 const ZSTD_VERSION_MIN: i16 = 10;
 const DIVERGING_EPOCH_VERSION_MIN: i16 = 12;
+
+/// Up to so many bytes of a partition are copied: the calls that send from a file cost more.
+const COPIED_BYTES_MAX: usize = 32 << 10;
+
+/// Records of one partition.
+enum Found {
+    None,
+    Copied(Bytes),
+    InFile(FileRange),
+}
 
 /// What the request says for all partitions.
 #[derive(Debug, Clone, Copy)]
@@ -139,13 +150,12 @@ fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> P
         let mut data = PartitionData {
             partition_index: key.partition,
             high_watermark: -1,
-            records: Some(Records::default()),
             aborted_transactions: limits.read_committed.then(Vec::new),
             ..PartitionData::default()
         };
         let left = limits.bytes_max.saturating_sub(pass.bytes);
         let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
-        let range =
+        let found =
             find(context, &image, key, asked.current_leader_epoch, limits.version).and_then(|partition| {
                 let high_watermark = partition.high_watermark();
                 data.high_watermark = high_watermark.0;
@@ -156,13 +166,13 @@ fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> P
                     && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
                 {
                     data.diverging_epoch = diverging;
-                    return Ok(None);
+                    return Ok(Found::None);
                 }
                 // The very first batch is given even when it is larger than all bounds: a consumer could never get
                 // past it otherwise (KIP-74).
                 locate(&partition, from, high_watermark, bytes_max, pass.bytes == 0, wait)
             });
-        let range = range.unwrap_or_else(|problem| {
+        let found = found.unwrap_or_else(|problem| {
             match problem {
                 Problem::WouldWait => pass.would_wait = true,
                 Problem::Code(code) => {
@@ -170,15 +180,18 @@ fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> P
                     pass.failed = true;
                 }
             }
-            None
+            Found::None
         });
         if pass.would_wait {
             return pass;
         }
-        if let Some(range) = &range {
-            data.records = Some(Records::Elsewhere { length: range.len() });
-            pass.bytes += range.len();
-        }
+        let (records, range) = match found {
+            Found::None => (Records::default(), None),
+            Found::Copied(bytes) => (Records::Held(bytes), None),
+            Found::InFile(range) => (Records::Elsewhere { length: range.len() }, Some(range)),
+        };
+        pass.bytes += records.len();
+        data.records = Some(records);
         // News that must not wait for records.
         pass.failed |= data.diverging_epoch.epoch >= 0;
         pass.answers.push((key.clone(), data, range));
@@ -229,20 +242,22 @@ fn locate(
     bytes_max: usize,
     at_least_one: bool,
     wait: DiskWait,
-) -> Result<Option<FileRange>, Problem> {
+) -> Result<Found, Problem> {
     let located = partition.log().locate(from, up_to, bytes_max, at_least_one, wait);
-    let located = located.and_then(|range| match (range, wait) {
+    let found = located.and_then(|range| match (range, wait) {
+        (None, _) => Ok(Found::None),
+        (Some(range), wait) if range.len() <= COPIED_BYTES_MAX => Ok(Found::Copied(range.read_within(wait)?)),
         (Some(range), DiskWait::Refused) if !range.is_cached() => Err(ReadError::WouldWait),
+        (Some(range), DiskWait::Refused) => Ok(Found::InFile(range)),
         (Some(range), DiskWait::Allowed) => {
             // Here rather than in the send, which runs on a thread that serves others.
             if !range.is_cached() {
                 range.prefetch()?;
             }
-            Ok(Some(range))
+            Ok(Found::InFile(range))
         }
-        (range, _) => Ok(range),
     });
-    located.map_err(|error| match error {
+    found.map_err(|error| match error {
         ReadError::WouldWait => Problem::WouldWait,
         ReadError::OutOfRange { .. } => Problem::Code(ErrorCode::OffsetOutOfRange),
         ReadError::Log(error) => {
