@@ -48,6 +48,23 @@ pub(super) struct Noted {
     pub max_timestamp_ms: i64,
 }
 
+/// A place that the index names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub position: u32,
+    /// The first offset of the batch there, relative to the segment's base; where no batch was taken out before it.
+    pub first: Option<u32>,
+    /// Its last offset, or that of a later one: Kafka's followers noted several batches at once.
+    pub last: Option<u32>,
+}
+
+impl Start {
+    /// Whether a batch with these first and last relative offsets may be the one that was noted.
+    pub fn fits(&self, first: u32, last: u32) -> bool {
+        self.first.is_none_or(|noted| noted == first) && self.last.is_none_or(|noted| noted >= last)
+    }
+}
+
 impl SegmentIndex {
     /// Notes a batch that was written. The first batch of a segment needs no entry.
     pub fn note(&mut self, batch: Noted) {
@@ -77,14 +94,19 @@ impl SegmentIndex {
         }
     }
 
-    /// The byte position of a batch at or before the relative offset.
-    pub fn position_before(&self, relative_offset: u32) -> u32 {
+    /// Where to begin to look for a relative offset, and what is known of the batch there.
+    pub fn start_before(&self, relative_offset: u32) -> Start {
         let recent = self.recent.partition_point(|(offset, _)| *offset <= relative_offset);
-        if let Some((_, position)) = recent.checked_sub(1).and_then(|at| self.recent.get(at)) {
-            return *position;
+        if let Some((first, position)) = recent.checked_sub(1).and_then(|at| self.recent.get(at)) {
+            return Start { position: *position, first: Some(*first), last: None };
         }
         let after = self.offsets.partition_point(|(offset, _)| *offset <= relative_offset);
-        after.checked_sub(1).and_then(|at| self.offsets.get(at)).map_or(0, |(_, position)| *position)
+        let entry = after.checked_sub(1).and_then(|at| self.offsets.get(at));
+        entry.map_or(Start { position: 0, first: Some(0), last: None }, |(last, position)| Start {
+            position: *position,
+            first: None,
+            last: Some(*last),
+        })
     }
 
     /// The byte position of a batch that begins below the relative offset and at or before `position_max`, as late as
@@ -204,8 +226,8 @@ mod tests {
         fn a_lookup_is_never_past_its_batch(sizes in proptest::collection::vec(61u32..9000, 1..60)) {
             let (index, placed) = filled(&sizes);
             for (offset, position) in placed {
-                prop_assert!(index.position_before(offset) <= position);
-                prop_assert!(index.position_before(offset + 2) <= position);
+                prop_assert!(index.start_before(offset).position <= position);
+                prop_assert!(index.start_before(offset + 2).position <= position);
             }
         }
 

@@ -20,8 +20,10 @@ mod check;
 mod checkpoint;
 mod compact;
 mod config;
+mod damage;
 mod index;
 mod leader_epochs;
+mod locate;
 mod open_files;
 mod partition_log;
 mod producer_state;
@@ -33,6 +35,7 @@ mod segment;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod verified;
 
 use std::io;
 use std::path::PathBuf;

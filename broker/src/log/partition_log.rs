@@ -165,6 +165,9 @@ impl PartitionLog {
     /// Replaces the config; it holds from the next append.
     pub fn set_config(&mut self, config: impl Into<Arc<LogConfig>>) {
         let config = config.into();
+        if config.compacted {
+            self.shared.may_have_gaps.store(true, Ordering::Release);
+        }
         self.jitter_ms = drawn_jitter(&config);
         self.config = config;
     }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::LogError;
+use super::damage::{Gaps, whole_batches};
 use super::segment::{DiskWait, Segment};
-
-/// Read ahead of a send, so that the send itself finds the pages cached.
-const PREFETCH_BYTES: usize = 256 << 10;
+use crate::ids::Offset;
 
 /// Whole batches of one segment. The file stays readable while the range lives, even when the segment is deleted.
 #[derive(Debug, Clone)]
@@ -42,22 +41,28 @@ impl FileRange {
         self.length as usize
     }
 
+    /// Whether all of it was found whole already.
+    pub(super) fn is_verified(&self) -> bool {
+        self.segment.verified.covers(self.position, self.position + self.length)
+    }
+
     /// Whether sending will hardly wait for the disk: both ends are in the page cache.
     pub fn is_cached(&self) -> bool {
         let last = self.position + self.length.saturating_sub(1);
         self.segment.is_cached(self.position) && self.segment.is_cached(last)
     }
 
-    /// Brings all bytes into the page cache. Blocking.
-    pub fn prefetch(&self) -> Result<(), LogError> {
-        let mut position = self.position;
-        let end = self.position + self.length;
-        while position < end {
-            let length = PREFETCH_BYTES.min((end - position) as usize);
-            self.segment.read(position, length)?;
-            position += length as u32;
+    /// Brings the batches into the page cache and checks them; those from the first damaged one on are left out. `None`
+    /// when that is the first. Blocking. The first batch holds the offset `from`, or follows it where there may be gaps.
+    pub(super) fn verify(self, from: Offset, gaps: Gaps) -> Result<Option<FileRange>, LogError> {
+        let (segment, begin) = (&self.segment, self.position);
+        if !self.is_cached() {
+            segment.verified.forget(segment.size());
         }
-        Ok(())
+        let bytes = (begin, begin + self.length);
+        let whole = whole_batches(segment, bytes, (from, Offset(i64::MAX)), gaps)?;
+        segment.verified.add(begin, whole.end);
+        Ok((whole.end > begin).then(|| FileRange { length: whole.end - begin, ..self.clone() }))
     }
 
     /// The bytes. Blocking.

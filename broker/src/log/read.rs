@@ -1,15 +1,15 @@
 //! Reading a log while it is written: by offset, by time. Readers share segments with the writer and take no lock
 //! for longer than a look-up.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use bytes::Bytes;
-use ottla_protocol::records::{Batch, BatchHeader};
+use ottla_protocol::records::Batch;
 use thiserror::Error;
 
 use super::LogError;
-use super::range::FileRange;
+use super::damage::{Gaps, corrupt};
+use super::locate::{Place, next_place, place_of};
 use super::segment::{DiskWait, Segment, unpoison};
 use crate::ids::{LeaderEpoch, Offset};
 
@@ -66,19 +66,14 @@ pub(super) struct Shared {
     pub segments: RwLock<Vec<Arc<Segment>>>,
     pub log_start: AtomicI64,
     pub log_end: AtomicI64,
+    /// Compaction has taken batches out, or may do so at any time.
+    pub may_have_gaps: AtomicBool,
 }
 
 /// A handle for reading a log; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LogReader {
     pub(super) shared: Arc<Shared>,
-}
-
-/// Where a batch lies.
-struct Place {
-    segment: Arc<Segment>,
-    position: u32,
-    header: BatchHeader,
 }
 
 impl LogReader {
@@ -97,53 +92,17 @@ impl LogReader {
         unpoison(self.shared.segments.read()).iter().map(|segment| u64::from(segment.size())).sum()
     }
 
-    fn segments_from(&self, offset: Offset) -> Vec<Arc<Segment>> {
+    pub(super) fn gaps(&self) -> Gaps {
+        match self.shared.may_have_gaps.load(Ordering::Acquire) {
+            true => Gaps::Allowed,
+            false => Gaps::None,
+        }
+    }
+
+    pub(super) fn segments_from(&self, offset: Offset) -> Vec<Arc<Segment>> {
         let segments = unpoison(self.shared.segments.read());
         let after = segments.partition_point(|segment| segment.base_offset <= offset);
         segments.get(after.saturating_sub(1)..).unwrap_or_default().to_vec()
-    }
-
-    /// Whole batches from the one that holds `from`, at most `bytes_max` of them but at least one where
-    /// `at_least_one`, none at or past `up_to`. Blocks on the disk when the pages are not cached.
-    ///
-    /// The first batch may begin before `from`: consumers skip its earlier records.
-    pub fn read(
-        &self,
-        from: Offset,
-        up_to: Offset,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<Bytes, ReadError> {
-        match self.locate(from, up_to, bytes_max, at_least_one, DiskWait::Allowed)? {
-            Some(range) => Ok(range.read()?),
-            None => Ok(Bytes::new()),
-        }
-    }
-
-    /// As [`read`](LogReader::read), but only finds where the batches lie.
-    pub fn locate(
-        &self,
-        from: Offset,
-        up_to: Offset,
-        bytes_max: usize,
-        at_least_one: bool,
-        wait: DiskWait,
-    ) -> Result<Option<FileRange>, ReadError> {
-        let (start, end) = (self.log_start(), self.log_end());
-        if from < start || from > end {
-            return Err(ReadError::OutOfRange { offset: from, start, end });
-        }
-        if from >= up_to || (bytes_max == 0 && !at_least_one) {
-            return Ok(None);
-        }
-        for segment in self.segments_from(from) {
-            let Some(place) = place_of(&segment, from, wait)? else { continue };
-            if place.header.base_offset >= up_to.0 {
-                break;
-            }
-            return Ok(range_from(place, up_to, bytes_max, at_least_one, wait)?);
-        }
-        Ok(None)
     }
 
     /// The first record, below `up_to`, whose timestamp is at least `timestamp_ms`.
@@ -161,7 +120,7 @@ impl LogReader {
                 continue;
             }
             let from = segment.base_offset.plus(i64::from(from));
-            let Some(mut place) = place_of(&segment, from, DiskWait::Allowed)? else { continue };
+            let Some(mut place) = place_of(&segment, from, self.gaps(), DiskWait::Allowed)? else { continue };
             loop {
                 if place.header.max_timestamp_ms >= timestamp_ms
                     && let Some(found) = self.first_in_batch(&place, |timestamp| timestamp >= timestamp_ms)?
@@ -181,7 +140,8 @@ impl LogReader {
     pub fn max_timestamp(&self, up_to: Offset) -> Result<Option<TimestampOffset>, LogError> {
         let mut newest: Option<Place> = None;
         for segment in self.segments_from(self.log_start()) {
-            let mut place = place_of(&segment, segment.base_offset.max(self.log_start()), DiskWait::Allowed)?;
+            let from = segment.base_offset.max(self.log_start());
+            let mut place = place_of(&segment, from, self.gaps(), DiskWait::Allowed)?;
             while let Some(here) = place {
                 if here.header.base_offset >= up_to.0 {
                     break;
@@ -208,6 +168,8 @@ impl LogReader {
     ) -> Result<Option<TimestampOffset>, LogError> {
         let bytes = place.segment.read(place.position, place.header.size())?;
         let batch = Batch::parse(&bytes)?;
+        let offset = Offset(place.header.base_offset);
+        batch.check_crc().map_err(|error| corrupt(&place.segment, offset, &error.to_string()))?;
         let start = self.log_start();
         for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
             let record = record?;
@@ -221,57 +183,4 @@ impl LogReader {
         }
         Ok(None)
     }
-}
-
-/// The first batch of the segment that ends at or after `offset`.
-fn place_of(segment: &Arc<Segment>, offset: Offset, wait: DiskWait) -> Result<Option<Place>, LogError> {
-    let mut position = unpoison(segment.index.read()).position_before(segment.relative(offset));
-    let end = segment.size();
-    while position < end {
-        let Some(header) = segment.header(position, end, wait)? else {
-            return Err(LogError::Corrupt {
-                path: segment.path().to_owned(),
-                offset,
-                reason: format!("no batch at byte {position}"),
-            });
-        };
-        if header.last_offset() >= offset.0 {
-            return Ok(Some(Place { segment: segment.clone(), position, header }));
-        }
-        position += header.size() as u32;
-    }
-    Ok(None)
-}
-
-fn next_place(place: &Place) -> Result<Option<Place>, LogError> {
-    let position = place.position + place.header.size() as u32;
-    let header = place.segment.header_at(position, place.segment.size())?;
-    Ok(header.map(|header| Place { segment: place.segment.clone(), position, header }))
-}
-
-/// The wanted amount from a place on, cut to whole batches below `up_to`.
-fn range_from(
-    place: Place,
-    up_to: Offset,
-    bytes_max: usize,
-    at_least_one: bool,
-    wait: DiskWait,
-) -> Result<Option<FileRange>, LogError> {
-    let Place { segment, position: start, header } = place;
-    let first = header.size();
-    if first > bytes_max {
-        let range = FileRange::new(segment, start, first as u32)?;
-        return Ok(at_least_one.then_some(range));
-    }
-    let size = segment.size();
-    let limit = u32::try_from(start as usize + bytes_max).map_or(size, |limit| limit.min(size));
-    let known = unpoison(segment.index.read()).last_batch_before(segment.relative(up_to), limit);
-    let mut end = known.max(start);
-    while let Some(header) = segment.header(end, limit, wait)? {
-        if header.base_offset >= up_to.0 {
-            break;
-        }
-        end += header.size() as u32;
-    }
-    Ok(Some(FileRange::new(segment, start, end - start)?))
 }

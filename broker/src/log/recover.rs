@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, RwLock};
 
 use ottla_protocol::records::BatchHeader;
@@ -12,6 +12,7 @@ use ottla_protocol::records::BatchHeader;
 use super::LogError;
 use super::checkpoint::sync_dir;
 use super::config::LogConfig;
+use super::damage::{next_whole_batch, whole_batch};
 use super::index::{SegmentIndex, log_path};
 use super::leader_epochs::LeaderEpochs;
 use super::partition_log::{PartitionLog, drawn_jitter};
@@ -77,6 +78,7 @@ impl PartitionLog {
             trusted_to,
             gaps_below: if config.compacted { Offset(i64::MAX) } else { known.cleaned_to },
         };
+        let may_have_gaps = recovery.gaps_below > first;
         recovery.load_snapshot();
         let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len());
         let mut torn = false;
@@ -100,6 +102,7 @@ impl PartitionLog {
         let shared = Shared {
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(recovery.next.0),
+            may_have_gaps: AtomicBool::new(may_have_gaps),
             segments: RwLock::new(segments),
         };
         let jitter_ms = drawn_jitter(&config);
@@ -167,14 +170,24 @@ impl Recovery<'_> {
             let _ = rustix::fs::fadvise(&*segment.file()?, 0, None, rustix::fs::Advice::DontNeed);
         }
         let from = self.jump(segment, loaded)?;
-        let end = self.walk(segment, from)?;
-        let rest = size - end;
-        let preallocated = is_preallocated(segment, end, rest as usize)?;
         let whole_to = match next_base {
             Some(next) => self.trusted_to.map_or(next, |point| next.min(point)),
             None => self.trusted_to.unwrap_or(self.producers_from),
         };
+        let chain_holds = self.chain_holds(segment, from, whole_to, next_base)?;
+        let end = self.walk(segment, from, !chain_holds)?;
+        let rest = size - end;
+        let preallocated = is_preallocated(segment, end, rest as usize)?;
         if let Some(next) = next_base.filter(|next| self.may_have_gap_before(*next) && rest == 0) {
+            self.next = next;
+            return Ok(false);
+        }
+        // A closed segment that was whole once: what it lacks is refused, and later segments stay.
+        if let Some(next) = next_base.filter(|next| self.next != *next && *next == whole_to) {
+            tracing::error!(
+                path = %segment.path().display(), from = %self.next, to = %next,
+                "records at the end of a segment are damaged on disk and are refused"
+            );
             self.next = next;
             return Ok(false);
         }
@@ -183,7 +196,12 @@ impl Recovery<'_> {
                 path: segment.path().to_owned(),
                 offset: self.next,
                 reason: format!(
-                    "no whole batch at byte {end}, although the log was durable up to {whole_to}"
+                    "no whole batch at byte {end}, although the log was durable up to {whole_to} by {}",
+                    if self.trusted_to.is_some() {
+                        "recovery-point-offset-checkpoint"
+                    } else {
+                        "its snapshot"
+                    }
                 ),
             });
         }
@@ -205,9 +223,10 @@ impl Recovery<'_> {
         self.next = segment.base_offset;
         let Some(mut index) = index else { return Ok(0) };
         let known = self.trusted_to.map_or(self.producers_from, |point| point.min(self.producers_from));
-        let position = index.position_before(segment.relative(known.max(segment.base_offset)));
+        let start = index.start_before(segment.relative(known.max(segment.base_offset)));
+        let position = start.position;
         if let Some(header) = segment.header_at(position, segment.size())?
-            && header.base_offset >= segment.base_offset.0
+            && segment.is_noted(&header, start)
             && header.base_offset <= known.0
         {
             self.next = Offset(header.base_offset);
@@ -223,21 +242,84 @@ impl Recovery<'_> {
         offset <= self.gaps_below && self.trusted_to.is_none_or(|point| offset <= point)
     }
 
-    /// Walks batches from `position`, noting each; gives the position after the last good one.
-    fn walk(&mut self, segment: &Segment, mut position: u32) -> Result<u32, LogError> {
+    /// Whether each header leads to the next, up to where the batches were durable once.
+    fn chain_holds(
+        &self,
+        segment: &Segment,
+        mut position: u32,
+        whole_to: Offset,
+        next_base: Option<Offset>,
+    ) -> Result<bool, LogError> {
+        let mut next = self.next;
+        while next < whole_to {
+            match segment.header_at(position, segment.size())? {
+                Some(header) if self.may_follow(segment, &header, next) => {
+                    next = Offset(header.next_offset());
+                    position += header.size() as u32;
+                }
+                _ => return Ok(false),
+            }
+        }
+        // The last of them may claim more than it has: then the next one contradicts it.
+        let after = segment.header_at(position, segment.size())?;
+        if after.is_some_and(|after| after.base_offset < next.0) {
+            return Ok(false);
+        }
+        // What was closed ends where it was closed. Past a recovery point everything is checked anyway.
+        let was_closed = self.trusted_to.is_none() || next_base == Some(whole_to);
+        Ok(next == whole_to || !was_closed || whole_to == segment.base_offset)
+    }
+
+    fn may_follow(&self, segment: &Segment, header: &BatchHeader, next: Offset) -> bool {
+        let follows = header.base_offset == next.0
+            || (header.base_offset > next.0 && self.may_have_gap_before(Offset(header.next_offset())));
+        follows && header.base_offset - segment.base_offset.0 <= i64::from(i32::MAX)
+    }
+
+    /// Where the next whole batch is and begins, when what lies at `position` was durable once: then it is damaged, no
+    /// torn tail, and what follows it must stay. Reads of the damaged records are refused.
+    fn around_damage(&self, segment: &Segment, position: u32) -> Result<Option<(u32, Offset)>, LogError> {
+        if self.trusted_to.is_some_and(|point| self.next >= point) {
+            return Ok(None);
+        }
+        let found = match whole_batch(segment, position)? {
+            // Its base offset is damaged, which no CRC is over; how many records it has is known.
+            Some(header) => {
+                let next = self.next.plus(i64::from(header.last_offset_delta) + 1);
+                Some((position + header.size() as u32, next))
+            }
+            None => next_whole_batch(segment, (position, segment.size()), self.next.0 + 1)?
+                .map(|(at, header)| (at, Offset(header.base_offset))),
+        };
+        if let Some((_, next)) = found {
+            tracing::error!(
+                path = %segment.path().display(), from = %self.next, to = %next,
+                "records are damaged on disk and are refused; those after them can be read"
+            );
+        }
+        Ok(found)
+    }
+
+    /// Walks batches from `position`, noting each; gives the position after the last good one. What is trusted is only
+    /// checked by its CRC where that is asked for.
+    fn walk(&mut self, segment: &Segment, mut position: u32, check_all: bool) -> Result<u32, LogError> {
         let size = segment.size();
         let mut buffer = Vec::new();
-        while let Some(header) = segment.header_at(position, size)? {
-            let follows = header.base_offset == self.next.0
-                || (header.base_offset > self.next.0
-                    && self.may_have_gap_before(Offset(header.next_offset())));
-            if !follows || header.base_offset - segment.base_offset.0 > i64::from(i32::MAX) {
-                break;
+        loop {
+            let mut header = segment.header_at(position, size)?;
+            header = header.filter(|header| self.may_follow(segment, header, self.next));
+            if let Some(found) = &header {
+                let must_check =
+                    check_all || self.trusted_to.is_some_and(|point| found.next_offset() > point.0);
+                if must_check && !crc_holds(segment, position, found, &mut buffer)? {
+                    header = None;
+                }
             }
-            let must_check = self.trusted_to.is_some_and(|point| header.next_offset() > point.0);
-            if must_check && !crc_holds(segment, position, &header, &mut buffer)? {
-                break;
-            }
+            let Some(header) = header else {
+                let Some((at, next)) = self.around_damage(segment, position)? else { break };
+                (position, self.next) = (at, next);
+                continue;
+            };
             let base = Offset(header.base_offset);
             let length = header.size() as u32;
             unpoison(segment.index.write()).note(segment.noted(&header, position));

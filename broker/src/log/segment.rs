@@ -13,8 +13,9 @@ use bytes::{Bytes, BytesMut};
 use ottla_protocol::records::{BatchHeader, HEADER_LEN};
 
 use super::LogError;
-use super::index::{Noted, SegmentIndex, log_path};
+use super::index::{Noted, SegmentIndex, Start, log_path};
 use super::open_files::SegmentFile;
+use super::verified::Verified;
 use crate::ids::Offset;
 
 /// A segment is preallocated in steps that double with its size between these two: appends to unallocated files cost
@@ -39,6 +40,8 @@ pub(super) struct Segment {
     size: AtomicU32,
     allocated: AtomicU64,
     pub index: RwLock<SegmentIndex>,
+    /// Which of its bytes were found whole since they came off the disk.
+    pub verified: Verified,
 }
 
 /// A lock whose holder panicked guards plain data that is still whole.
@@ -67,6 +70,7 @@ impl Segment {
             size: AtomicU32::new(size),
             allocated: AtomicU64::new(len),
             index: RwLock::new(SegmentIndex::default()),
+            verified: Verified::new(size),
         })
     }
 
@@ -138,6 +142,7 @@ impl Segment {
     pub fn cut(&self, size: u32) -> Result<(), LogError> {
         self.file()?.set_len(u64::from(size)).map_err(LogError::io("truncate", self.path()))?;
         self.allocated.store(u64::from(size), Ordering::Relaxed);
+        self.verified.cut(size);
         self.set_size(size);
         Ok(())
     }
@@ -194,6 +199,12 @@ impl Segment {
             size: u32::try_from(header.size()).unwrap_or(u32::MAX),
             max_timestamp_ms: header.max_timestamp_ms,
         }
+    }
+
+    /// Whether a batch at the place that the index names may be the one it means.
+    pub fn is_noted(&self, header: &BatchHeader, start: Start) -> bool {
+        let (first, last) = (Offset(header.base_offset), Offset(header.last_offset()));
+        first >= self.base_offset && start.fits(self.relative(first), self.relative(last))
     }
 
     /// An offset of this segment relative to its base, as the indexes hold it.

@@ -17,7 +17,7 @@ fn batch(timestamp_ms: i64, values: &[&[u8]]) -> Bytes {
     sequenced(timestamp_ms, values, -1, -1)
 }
 
-fn sequenced(timestamp_ms: i64, values: &[&[u8]], producer_id: i64, base_sequence: i32) -> Bytes {
+pub(super) fn sequenced(timestamp_ms: i64, values: &[&[u8]], producer_id: i64, base_sequence: i32) -> Bytes {
     let mut builder = BatchBuilder::default();
     for value in values {
         builder.push(timestamp_ms, Some(b"k"), Some(value), &[]);
@@ -26,11 +26,11 @@ fn sequenced(timestamp_ms: i64, values: &[&[u8]], producer_id: i64, base_sequenc
     builder.build(BatchOptions { producer_id, producer_epoch, base_sequence, ..BatchOptions::default() })
 }
 
-fn open(dir: &Path, trusted_to: Option<i64>) -> PartitionLog {
+pub(super) fn open(dir: &Path, trusted_to: Option<i64>) -> PartitionLog {
     PartitionLog::open(dir, small_segments(), trusted_to.map(Offset)).unwrap()
 }
 
-fn small_segments() -> LogConfig {
+pub(super) fn small_segments() -> LogConfig {
     LogConfig { segment_bytes: 4096, ..LogConfig::default() }
 }
 
@@ -42,7 +42,7 @@ fn append_all(log: &mut PartitionLog, batches: &[Bytes], now_ms: i64) -> Vec<Res
     checked.into_iter().map(|checked| checked.and_then(|_| appended.next().unwrap())).collect()
 }
 
-fn append(log: &mut PartitionLog, batch: Bytes) -> AppendInfo {
+pub(super) fn append(log: &mut PartitionLog, batch: Bytes) -> AppendInfo {
     append_all(log, &[batch], 0).remove(0).unwrap()
 }
 
@@ -69,7 +69,7 @@ fn values(log: &PartitionLog, from: i64) -> Vec<(i64, Bytes)> {
     values
 }
 
-fn filled(dir: &Path, batches: usize) -> PartitionLog {
+pub(super) fn filled(dir: &Path, batches: usize) -> PartitionLog {
     let mut log = open(dir, None);
     for i in 0..batches {
         let text = format!("value {i} {}", "x".repeat(i * 37 % 400));
@@ -315,7 +315,7 @@ fn a_sealed_segment_that_lost_its_last_batch_leaves_no_hole() {
 }
 
 #[test]
-fn damage_to_what_was_durable_is_an_error_and_cuts_nothing() {
+fn damage_to_what_was_durable_is_refused_alone_and_cuts_nothing() {
     for trusted_to in [None, Some(Offset(120)), Some(Offset(100))] {
         let dir = tempfile::tempdir().unwrap();
         let (bases, first, _) = crashed(dir.path());
@@ -328,9 +328,16 @@ fn damage_to_what_was_durable_is_an_error_and_cuts_nothing() {
         let at = Batches::new(bytes.split_off(0)).next().unwrap().unwrap().bytes.len() as u64 + 16;
         OpenOptions::new().write(true).open(first).unwrap().write_all_at(&[9], at).unwrap();
         let _ = fs::remove_file(super::index::index_path(dir.path(), Offset(0)));
-        let error = PartitionLog::open(dir.path(), small_segments(), trusted_to).unwrap_err();
-        assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
-        assert_eq!(sizes(dir.path()), before);
+        let log = PartitionLog::open(dir.path(), small_segments(), trusted_to).unwrap();
+        assert_eq!(log.log_end(), Offset(120));
+        for offset in [2, 3] {
+            let error = log.reader().read(Offset(offset), Offset(120), 1, true).unwrap_err();
+            let ReadError::Log(LogError::Corrupt { offset: at, .. }) = error else { panic!("{error}") };
+            assert_eq!(at, Offset(offset));
+        }
+        assert_eq!(values(&log, 4).len(), 116);
+        // The last one had room to spare.
+        assert_eq!(sizes(dir.path())[..4], before[..4]);
     }
 }
 

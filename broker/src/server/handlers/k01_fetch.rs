@@ -24,7 +24,7 @@ use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted};
 use super::{check_epoch, leader_epoch, open_partition, topic_name};
 use crate::controller::ClusterImage;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::log::{DiskWait, FileRange, ReadError};
+use crate::log::{DiskWait, FileRange, LogError, ReadError};
 use crate::metrics::Waits;
 use crate::partition::{Partition, now_ms};
 
@@ -248,18 +248,13 @@ fn locate(
         (None, _) => Ok(Found::None),
         (Some(range), wait) if range.len() <= COPIED_BYTES_MAX => Ok(Found::Copied(range.read_within(wait)?)),
         (Some(range), DiskWait::Refused) if !range.is_cached() => Err(ReadError::WouldWait),
-        (Some(range), DiskWait::Refused) => Ok(Found::InFile(range)),
-        (Some(range), DiskWait::Allowed) => {
-            // Here rather than in the send, which runs on a thread that serves others.
-            if !range.is_cached() {
-                range.prefetch()?;
-            }
-            Ok(Found::InFile(range))
-        }
+        (Some(range), _) => Ok(Found::InFile(range)),
     });
     found.map_err(|error| match error {
         ReadError::WouldWait => Problem::WouldWait,
         ReadError::OutOfRange { .. } => Problem::Code(ErrorCode::OffsetOutOfRange),
+        // The log has told of it already. Consumers stop at such a record; they can be moved past it.
+        ReadError::Log(LogError::Corrupt { .. }) => Problem::Code(ErrorCode::CorruptMessage),
         ReadError::Log(error) => {
             tracing::error!(partition = %partition.name(), %error, "read failed");
             Problem::Code(ErrorCode::KafkaStorageError)

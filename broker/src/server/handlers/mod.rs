@@ -87,7 +87,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
     use crate::log::SequenceError;
     use ottla_protocol::records::BatchError;
     match error {
-        LogError::Io { .. } | LogError::Corrupt { .. } | LogError::Abandoned => ErrorCode::KafkaStorageError,
+        LogError::Io { .. } | LogError::Abandoned => ErrorCode::KafkaStorageError,
         LogError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
         LogError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         LogError::Invalid(_) | LogError::Records { .. } => ErrorCode::InvalidRecord,
@@ -96,7 +96,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
         LogError::Batch(BatchError::BadMagic(_)) => ErrorCode::UnsupportedForMessageFormat,
         LogError::Batch(BatchError::BadRecord { .. } | BatchError::BadHeader(_)) => ErrorCode::InvalidRecord,
         LogError::Batch(BatchError::Compression(_)) => ErrorCode::UnsupportedCompressionType,
-        LogError::Batch(_) => ErrorCode::CorruptMessage,
+        LogError::Batch(_) | LogError::Corrupt { .. } => ErrorCode::CorruptMessage,
     }
 }
 
