@@ -27,6 +27,10 @@ release:
 conformance: release setup
     tests/conformance/run.sh
 
+# Apache Kafka's own command-line tools against the release binary (the first run fetches Kafka's jars)
+kafka-tools: release
+    tests/conformance/kafka_tools_check.sh
+
 # The example pipelines, the whole year and kills at random moments, with the release binary
 pipelines: release
     tests/end_to_end/pipelines.sh

@@ -153,10 +153,10 @@ async fn an_administrator_sees_and_changes_configs_and_sees_log_dirs_and_feature
     let admin = client.admin();
     admin.create_topics(&[NewTopic::new("t", 2)]).await.unwrap();
     produce(&client, "t", 0..10, Compression::None).await;
-    for (resource, name) in [
-        (ConfigResource::Topic("t".into()), "retention.ms"),
-        (ConfigResource::Broker(1), "log.retention.ms"),
-        (ConfigResource::AllBrokers, "log.retention.ms"),
+    for (resource, name, refused_by) in [
+        (ConfigResource::Topic("t".into()), "retention.ms", ErrorCode::InvalidConfig),
+        (ConfigResource::Broker(1), "log.retention.ms", ErrorCode::InvalidRequest),
+        (ConfigResource::AllBrokers, "log.retention.ms", ErrorCode::InvalidRequest),
     ] {
         let value = async || {
             let configs = admin.describe_configs(&resource).await.unwrap();
@@ -166,7 +166,7 @@ async fn an_administrator_sees_and_changes_configs_and_sees_log_dirs_and_feature
         admin.alter_configs(&resource, &[(name.into(), Some("1234567".into()))]).await.unwrap();
         assert_eq!(value().await.as_deref(), Some("1234567"), "{resource}");
         let wrong = admin.alter_configs(&resource, &[(name.into(), Some("x".into()))]).await.unwrap_err();
-        assert_eq!(wrong.code(), Some(ErrorCode::InvalidConfig), "{resource}: {wrong}");
+        assert_eq!(wrong.code(), Some(refused_by), "{resource}: {wrong}");
         admin.alter_configs(&resource, &[(name.into(), None)]).await.unwrap();
         assert_eq!(value().await, before, "{resource}");
     }

@@ -78,11 +78,15 @@ fn definition_for(resource_type: ResourceType, name: &str) -> Result<&'static De
             (client_metrics::definition(name), format!("Unknown client metrics configuration: {name}"))
         }
     };
-    let code = match resource_type {
+    found.ok_or(Refusal { code: wrong_value_code(resource_type), message: unknown })
+}
+
+/// Kafka's brokers call a wrong config of their own a wrong request.
+fn wrong_value_code(resource_type: ResourceType) -> ErrorCode {
+    match resource_type {
         ResourceType::Broker => ErrorCode::InvalidRequest,
-        _ => ErrorCode::InvalidConfig,
-    };
-    found.ok_or(Refusal { code, message: unknown })
+        ResourceType::Topic | ResourceType::ClientMetrics => ErrorCode::InvalidConfig,
+    }
 }
 
 /// Decides about a change.
@@ -112,9 +116,8 @@ pub(super) fn decide_alter(
             (None, _) => after.remove(config),
             (Some(_), Err(refusal)) => return Err(refusal),
             (Some(value), Ok(definition)) => {
-                definition
-                    .check(config, &value)
-                    .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
+                let code = wrong_value_code(resource_type);
+                definition.check(config, &value).map_err(|message| Refusal { code, message })?;
                 after.insert(config.clone(), value)
             }
         };

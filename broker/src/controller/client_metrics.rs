@@ -96,7 +96,7 @@ impl ClientSubscription {
 
 /// Every config of a subscription, set or not.
 pub fn client_metrics_configs(set: &Configs) -> Vec<ConfigValue> {
-    let layer = |name, value: &str, source| ConfigLayer { name, value: value.to_owned(), source };
+    let layer = |name, value: &str, source| ConfigLayer { name: Some(name), value: value.to_owned(), source };
     DEFINITIONS
         .iter()
         .map(|Definition { name, config_type, default, .. }| {

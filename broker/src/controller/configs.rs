@@ -95,8 +95,9 @@ impl ConfigSource {
 /// One place where a value is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigLayer {
-    /// What it is called there: a topic's `retention.ms` is a broker's `log.retention.ms`.
-    pub name: &'static str,
+    /// What it is called there: a topic's `retention.ms` is a broker's `log.retention.ms`. Nothing where the default is
+    /// that of no config by itself.
+    pub name: Option<&'static str>,
     /// As text.
     pub value: String,
     /// Where.

@@ -200,10 +200,18 @@ impl TopicConfigs<'_> {
             let started = started.map(|value| (name, value.as_str(), ConfigSource::StaticBroker));
             broker.into_iter().chain(all).chain(started)
         });
-        let default_name = definition.broker_name.unwrap_or(definition.name);
-        let default = (default_name, definition.default, ConfigSource::Default);
-        let layers = topic.into_iter().chain(of_brokers).chain([default]);
-        layers.map(|(name, value, source)| ConfigLayer { name, value: value.to_owned(), source }).collect()
+        let default = ConfigLayer {
+            name: definition.broker_name.filter(|name| !WITHOUT_DEFAULT.contains(name)),
+            value: definition.default.to_owned(),
+            source: ConfigSource::Default,
+        };
+        let set = topic.into_iter().chain(of_brokers);
+        let set = set.map(|(name, value, source)| ConfigLayer {
+            name: Some(name),
+            value: value.to_owned(),
+            source,
+        });
+        set.chain([default]).collect()
     }
 
     /// The value that counts.
@@ -241,6 +249,8 @@ impl TopicConfigs<'_> {
             },
             segment_ms: self.number("segment.ms"),
             segment_jitter_ms: self.number("segment.jitter.ms"),
+            flush_messages: self.number("flush.messages") as u64,
+            flush_ms: self.number("flush.ms") as u64,
             min_insync_replicas: self.number("min.insync.replicas") as usize,
             max_message_bytes: self.number("max.message.bytes") as usize,
             log_append_time: self.value("message.timestamp.type") == "LogAppendTime",
@@ -290,7 +300,8 @@ pub fn dynamic_broker_configs(image: &ClusterImage, node_id: Option<NodeId>) -> 
     let value = |definition: &'static Definition| {
         let name = definition.broker_name?;
         let layer = |configs: &Configs, source| {
-            configs.get(name).map(|value| ConfigLayer { name, value: value.clone(), source })
+            let value = configs.get(name)?.clone();
+            Some(ConfigLayer { name: Some(name), value, source })
         };
         let mut layers: Vec<ConfigLayer> = broker
             .and_then(|configs| layer(configs, ConfigSource::DynamicBroker))
@@ -300,15 +311,19 @@ pub fn dynamic_broker_configs(image: &ClusterImage, node_id: Option<NodeId>) -> 
         if broker.is_some() {
             layers.extend(layer(image.started_with(), ConfigSource::StaticBroker));
             let (value, source) = (definition.default.to_owned(), ConfigSource::Default);
-            layers.push(ConfigLayer { name, value, source });
-        }
-        if layers.is_empty() {
+            let default = ConfigLayer { name: Some(name), value, source };
+            layers.extend((!WITHOUT_DEFAULT.contains(&name)).then_some(default));
+        } else if layers.is_empty() {
             return None;
         }
         Some(ConfigValue { name, config_type: definition.config_type, read_only: false, layers })
     };
     DEFINITIONS.iter().filter_map(value).collect()
 }
+
+/// Broker configs that have no default, because others say the same in a coarser unit and have one.
+const WITHOUT_DEFAULT: &[&str] =
+    &["log.flush.interval.ms", "log.retention.ms", "log.roll.jitter.ms", "log.roll.ms"];
 
 /// Broker configs that say the same in a coarser unit, the finer first: the name, the one in milliseconds, and how many
 /// milliseconds its unit has.
@@ -411,9 +426,10 @@ mod tests {
         let layers = configs.layers(definition(name).unwrap());
         let seen: Vec<_> =
             layers.iter().map(|layer| (layer.name, &*layer.value, layer.source.code())).collect();
-        let of_brokers = [("2", 2), ("3", 3), ("4", 4), ("604800000", 5)];
-        let of_brokers = of_brokers.map(|(value, source)| (broker_name, value, source));
-        assert_eq!(seen, [&[(name, "1", 1)][..], &of_brokers].concat());
+        let of_brokers = [("2", 2), ("3", 3), ("4", 4)];
+        let of_brokers = of_brokers.map(|(value, source)| (Some(broker_name), value, source));
+        let default = (None, "604800000", 5);
+        assert_eq!(seen, [&[(Some(name), "1", 1)][..], &of_brokers, &[default]].concat());
         assert_eq!(configs.value(name), "1");
         configs.topic = &nothing;
         assert_eq!(configs.value(name), "2");

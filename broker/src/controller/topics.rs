@@ -104,7 +104,8 @@ fn check_name(image: &ClusterImage, name: &str) -> Result<(), Refusal> {
     if name.contains(['.', '_']) {
         let folded = name.replace('.', "_");
         if let Some(other) = image.topics().find(|topic| topic.name.replace('.', "_") == folded) {
-            return invalid(&format!("'{name}' collides with existing topic: {}", other.name));
+            let collides = format!("Topic '{name}' collides with existing topic: {}", other.name);
+            return refuse(ErrorCode::InvalidTopicException, collides);
         }
     }
     Ok(())

@@ -11,6 +11,11 @@ pub struct LogConfig {
     pub segment_ms: i64,
     /// `segment.jitter.ms`: at most so much earlier, so that not all partitions roll at once.
     pub segment_jitter_ms: i64,
+    /// `flush.messages`: so many records of weaker promises than `acks=all` are synced at once. 1, the default, leaves
+    /// them to a second's delay and makes `acks=all` wait for the disk.
+    pub flush_messages: u64,
+    /// `flush.ms`: records are synced within this time, milliseconds, and within a second anyway.
+    pub flush_ms: u64,
     /// `min.insync.replicas`: with fewer, `acks=all` is refused.
     pub min_insync_replicas: usize,
     /// `max.message.bytes`: the largest batch taken.
@@ -47,6 +52,8 @@ impl Default for LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 604_800_000,
             segment_jitter_ms: 0,
+            flush_messages: 1,
+            flush_ms: i64::MAX as u64,
             min_insync_replicas: 1,
             max_message_bytes: 1_048_588,
             log_append_time: false,

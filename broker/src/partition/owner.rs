@@ -147,6 +147,7 @@ impl Partition {
             parked: HashMap::new(),
             next_ack: 0,
             bytes_unsynced: 0,
+            records_unsynced: 0,
             sync_is_due: false,
             bytes_since_checkpoint: 0,
             point: Offset::ZERO,
@@ -272,6 +273,8 @@ pub(super) struct Owner {
     next_ack: u64,
     /// Appended since a sync was last asked for.
     bytes_unsynced: usize,
+    /// As many records.
+    records_unsynced: u64,
     /// A [`Command::Sync`] is on its way.
     sync_is_due: bool,
     bytes_since_checkpoint: usize,
@@ -363,8 +366,11 @@ impl Owner {
         let answers = log.append(batches, self.leader_epoch);
         let (log_end, log_start) = (log.log_end(), log.log_start());
         let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum::<usize>();
+        let records = batches.iter().map(|batch| batch.batch().header.record_count as u64).sum::<u64>();
+        let flush = Flush::of(log.config());
         self.bytes_since_checkpoint += bytes;
         self.bytes_unsynced += bytes;
+        self.records_unsynced += records;
         batches.clear();
         if log.leader_epochs().latest() != self.leader_epochs.load().latest() {
             self.leader_epochs.store(Arc::new(log.leader_epochs().clone()));
@@ -385,13 +391,13 @@ impl Owner {
             let _ = reply.send(answer);
         }
         let anybody_waits = self.next_ack > parked_before;
-        if anybody_waits || self.bytes_unsynced >= CHECKPOINT_BYTES {
+        if anybody_waits || flush.is_due(self.records_unsynced, self.bytes_unsynced) {
             self.request_sync();
         } else if !self.sync_is_due {
             self.sync_is_due = true;
             let own = self.own_commands.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(LAZY_SYNC_INTERVAL).await;
+                tokio::time::sleep(flush.within).await;
                 if let Some(own) = own.upgrade() {
                     let _ = own.send(Command::Sync);
                 }
@@ -403,7 +409,7 @@ impl Owner {
     fn request_sync(&mut self) {
         let Some(log) = &mut self.log else { return };
         let segments = log.take_dirty();
-        self.bytes_unsynced = 0;
+        (self.bytes_unsynced, self.records_unsynced) = (0, 0);
         if segments.is_empty() {
             return;
         }
@@ -467,7 +473,7 @@ impl Owner {
             // The recovery point stays where it is: a crash scans more, nothing is lost.
             Err(error) => tracing::warn!(%error, "checkpoint failed"),
         }
-        self.bytes_unsynced = 0;
+        (self.bytes_unsynced, self.records_unsynced) = (0, 0);
         self.request_sync();
     }
 
@@ -491,6 +497,25 @@ impl Owner {
     }
 }
 
+/// When records that nobody waits for are synced, by the topic's config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flush {
+    records: u64,
+    within: Duration,
+}
+
+impl Flush {
+    fn of(config: &LogConfig) -> Flush {
+        // After each record would be what `acks=all` is for; who asks for less gets no sync of his own.
+        let records = if config.flush_messages > 1 { config.flush_messages } else { u64::MAX };
+        Flush { records, within: LAZY_SYNC_INTERVAL.min(Duration::from_millis(config.flush_ms)) }
+    }
+
+    fn is_due(self, records: u64, bytes: usize) -> bool {
+        records >= self.records || bytes >= CHECKPOINT_BYTES
+    }
+}
+
 /// The wall clock, milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
@@ -508,6 +533,19 @@ mod tests {
         let batch = builder.build(BatchOptions::default());
         let batch = LogConfig::default().check(&batch, 0).unwrap();
         log.append(&[batch], LeaderEpoch(0)).remove(0).unwrap().end_offset
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_synced_after_so_many_records_or_so_long() {
+        let flush = |flush_messages, flush_ms| {
+            Flush::of(&LogConfig { flush_messages, flush_ms, ..LogConfig::default() })
+        };
+        let default = flush(1, i64::MAX as u64);
+        assert_eq!(default.within, LAZY_SYNC_INTERVAL);
+        assert!(!default.is_due(1_000_000, CHECKPOINT_BYTES - 1) && default.is_due(1, CHECKPOINT_BYTES));
+        let often = flush(10, 20);
+        assert_eq!(often.within, Duration::from_millis(20));
+        assert!(!often.is_due(9, 1) && often.is_due(10, 1));
     }
 
     #[test]
@@ -535,6 +573,7 @@ mod tests {
             parked: HashMap::new(),
             next_ack: 0,
             bytes_unsynced: 0,
+            records_unsynced: 0,
             sync_is_due: false,
             bytes_since_checkpoint: CHECKPOINT_BYTES,
             point: Offset::ZERO,

@@ -331,7 +331,8 @@ impl BrokerConfig {
             all.push(self.read_only(now, definition.config_type, Some(definition.default)));
         }
         for Given { name, config_type, read, .. } in GIVEN {
-            let layer = ConfigLayer { name, value: read(self), source: ConfigSource::StaticBroker };
+            let (value, source) = (read(self), ConfigSource::StaticBroker);
+            let layer = ConfigLayer { name: Some(name), value, source };
             all.push(ConfigValue { name, config_type: *config_type, read_only: true, layers: vec![layer] });
         }
         for (name, ..) in COARSER {
@@ -355,9 +356,13 @@ impl BrokerConfig {
         // A value that differs without having been set was put there by a program that embeds the broker.
         let was_set = self.set.contains_key(name) || now.as_deref().is_some_and(|now| Some(now) != default);
         let now = now.filter(|_| was_set);
-        let now = now.map(|value| ConfigLayer { name, value, source: ConfigSource::StaticBroker });
-        let default =
-            default.map(|value| ConfigLayer { name, value: value.to_owned(), source: ConfigSource::Default });
+        let source = ConfigSource::StaticBroker;
+        let now = now.map(|value| ConfigLayer { name: Some(name), value, source });
+        let default = default.map(|value| ConfigLayer {
+            name: Some(name),
+            value: value.to_owned(),
+            source: ConfigSource::Default,
+        });
         ConfigValue { name, config_type, read_only: true, layers: now.into_iter().chain(default).collect() }
     }
 }

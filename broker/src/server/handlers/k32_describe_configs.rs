@@ -77,10 +77,9 @@ fn find(
 }
 
 fn described(config: ConfigValue, synonyms: bool) -> DescribeConfigsResourceResult {
-    let synonym = |layer: &ConfigLayer| DescribeConfigsSynonym {
-        name: layer.name.into(),
-        value: Some(layer.value.as_str().into()),
-        source: layer.source.code(),
+    let synonym = |layer: &ConfigLayer| {
+        let (value, source) = (Some(layer.value.as_str().into()), layer.source.code());
+        Some(DescribeConfigsSynonym { name: layer.name?.into(), value, source })
     };
     DescribeConfigsResourceResult {
         name: config.name.into(),
@@ -88,7 +87,7 @@ fn described(config: ConfigValue, synonyms: bool) -> DescribeConfigsResourceResu
         read_only: config.read_only,
         config_source: config.source().code(),
         is_sensitive: config.config_type == ConfigType::Password,
-        synonyms: if synonyms { config.layers.iter().map(synonym).collect() } else { Vec::new() },
+        synonyms: if synonyms { config.layers.iter().filter_map(synonym).collect() } else { Vec::new() },
         config_type: config.config_type.code(),
         documentation: None,
     }

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Apache Kafka's command-line tools against a fresh `ottla server`: they must say what they say of Apache Kafka
+# (kafka_tools.expected). Usage: kafka_tools_check.sh [OTTLA_BINARY]. Needs scripts/kafka.sh to have run.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+ottla=${1:-${CARGO_TARGET_DIR:-$here/../../target}/release/ottla}
+libs=$("$here/../../scripts/kafka.sh")
+work=$(mktemp -d)
+server=
+cleanup() {
+    [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
+server=$!
+for _ in $(seq 200); do
+    grep -q '^ready ' "$work/out" && break
+    kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
+    sleep 0.05
+done
+address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
+"$here/kafka_tools.sh" "$address" "$libs" >"$work/said"
+diff "$here/kafka_tools.expected" "$work/said"
