@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn component(engine: &Engine) -> Component {
-        Component::new(engine, "(component)").unwrap()
+        Component::new(engine, wat::parse_str("(component)").unwrap()).unwrap()
     }
 
     #[test]
