@@ -87,3 +87,27 @@ async fn offline_partitions_are_named() {
     assert!(text.contains("ottla_offline_partitions 1\n"), "{text}");
     second.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_with_many_partitions_gives_sums_unless_all_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut wire) = broker(dir.path()).await;
+    let mut many = create("many");
+    many.topics[0].num_partitions = 2001;
+    assert_eq!(wire.call(7, &many).await.topics[0].error_code, 0);
+    let sums = broker.monitor().metrics(PartitionSeries::Auto).await;
+    for line in [
+        "ottla_partition_series_left_out 2001",
+        "ottla_topic_partitions{topic=\"many\"} 2001",
+        "ottla_partitions 2001",
+        "ottla_offline_partitions 0",
+    ] {
+        assert!(sums.lines().any(|found| found == line), "{line} is not in\n{sums}");
+    }
+    assert!(sums.len() < 50_000, "{} bytes", sums.len());
+    let all = broker.monitor().metrics(PartitionSeries::All).await;
+    let ends = all.lines().filter(|line| line.starts_with("ottla_log_end_offset{"));
+    assert_eq!(ends.count(), 2001);
+    assert_eq!(broker.monitor().problems().await, []);
+    broker.shutdown().await.unwrap();
+}
