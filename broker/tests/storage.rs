@@ -129,6 +129,84 @@ async fn a_full_disk_refuses_records_and_serves_again_once_there_is_room() {
     }
 }
 
+async fn committed(wire: &mut Wire, offset: i64) -> ErrorCode {
+    let request = OffsetCommitRequest {
+        group_id: "g".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![k08_offset_commit::OffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions: vec![k08_offset_commit::OffsetCommitRequestPartition {
+                committed_offset: offset,
+                // Large enough to find no room in what is allocated already.
+                committed_metadata: Some("m".repeat(4000).into()),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..OffsetCommitRequest::default()
+    };
+    ErrorCode::from_code(wire.call(8, &request).await.topics[0].partitions[0].error_code)
+}
+
+/// Tries until it succeeds; that it does so at all is what a test waits for.
+async fn until_it_succeeds(what: &str, mut attempt: impl AsyncFnMut() -> ErrorCode) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let code = attempt().await;
+        if code == ErrorCode::None {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} still fails with {code:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_wedges_neither_the_metadata_log_nor_groups() {
+    let Some(disk) = SmallDisk::mount("size=8m") else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let dir = disk.0.path();
+    let first = Broker::start(BrokerConfig { offsets_topic_partitions: 1, ..BrokerConfig::new(dir) });
+    let first = first.await.expect("the broker starts");
+    let mut wire = Wire::connect(first.address()).await;
+    assert_eq!(wire.call(7, &create("t")).await.topics[0].error_code, 0);
+    assert_eq!(produced(&mut wire, "t", "before").await, (ErrorCode::None, 0));
+    until_it_succeeds("a commit", async || committed(&mut wire, 1).await).await;
+    assert!(fs::write(dir.join("ballast"), vec![1; 16 << 20]).is_err(), "the disk is full now");
+    let mut refused = Vec::new();
+    for i in 0..40 {
+        if wire.call(7, &create(&format!("full-{i}"))).await.topics[0].error_code != 0 {
+            refused.push("topic");
+        }
+        if committed(&mut wire, 2 + i).await != ErrorCode::None {
+            refused.push("commit");
+        }
+        if produced(&mut wire, "t", &"x".repeat(20_000)).await.0 != ErrorCode::None {
+            refused.push("record");
+        }
+    }
+    for what in ["topic", "commit", "record"] {
+        assert!(refused.contains(&what), "no {what} was refused: {refused:?}");
+    }
+    assert_eq!(values(&wire.call(12, &fetch("t", 0, 0)).await)[0], "before", "reads go on");
+    fs::remove_file(dir.join("ballast")).unwrap();
+    until_it_succeeds("a topic", async || {
+        ErrorCode::from_code(wire.call(7, &create("after")).await.topics[0].error_code)
+    })
+    .await;
+    until_it_succeeds("a commit", async || committed(&mut wire, 99).await).await;
+    until_it_succeeds("a record", async || produced(&mut wire, "after", "x").await.0).await;
+    let kept = all_values(&mut wire, "t").await;
+    first.shutdown().await.unwrap();
+    let second = broker(dir).await;
+    let mut wire = Wire::connect(second.address()).await;
+    assert_eq!(all_values(&mut wire, "t").await, kept);
+    assert_eq!(all_values(&mut wire, "after").await, ["x"]);
+    second.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_crash_while_records_are_written_loses_and_reorders_none_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();

@@ -85,7 +85,7 @@ fn check_epoch(claimed: i32, current: LeaderEpoch) -> Result<(), ErrorCode> {
 
 fn log_error_code(error: &LogError) -> ErrorCode {
     use crate::log::SequenceError;
-    use ottla_protocol::records::BatchError;
+    use ottla_protocol::records::{BatchError, CompressionError};
     match error {
         LogError::Io { .. } | LogError::Abandoned => ErrorCode::KafkaStorageError,
         LogError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
@@ -95,7 +95,11 @@ fn log_error_code(error: &LogError) -> ErrorCode {
         LogError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
         LogError::Batch(BatchError::BadMagic(_)) => ErrorCode::UnsupportedForMessageFormat,
         LogError::Batch(BatchError::BadRecord { .. } | BatchError::BadHeader(_)) => ErrorCode::InvalidRecord,
-        LogError::Batch(BatchError::Compression(_)) => ErrorCode::UnsupportedCompressionType,
+        LogError::Batch(BatchError::Compression(CompressionError::UnknownCodec(_))) => {
+            ErrorCode::UnsupportedCompressionType
+        }
+        // Sent again it would be no better, so not the code that makes producers try.
+        LogError::Batch(BatchError::Compression(_)) => ErrorCode::InvalidRecord,
         LogError::Batch(_) | LogError::Corrupt { .. } => ErrorCode::CorruptMessage,
     }
 }
