@@ -35,10 +35,11 @@ kafka-tools: release
 pipelines: release
     tests/end_to_end/pipelines.sh
 
-# 200 kills and 50 power cuts (root, loop devices) of a broker under load
+# 200 kills, 50 power cuts (root, loop devices) and failing disks (strace) of a broker under load
 crashes:
     tests/crash/kill.sh 200
     tests/crash/power.sh 50
+    tests/crash/faults.sh 10
 
 # Time to the first answer and idle memory of the release binary
 startup: release

@@ -3,7 +3,7 @@
 //! - `tests/arrows.rs`: which crate may use which;
 //! - `conformance/`: client libraries of other languages against `ottla server`;
 //! - `end_to_end/`: the example pipelines against a batch query, also after kills;
-//! - `crash/`: kills and power cuts of a server under load;
+//! - `crash/`: kills, power cuts and failing disks of a server under load;
 //! - `bench/`: figures with their commands;
 //! - `fuzz/`: fuzz targets, a workspace of their own.
 //!

@@ -1,11 +1,15 @@
 //! Crashes a server under load, over and over, and holds what it promised against what is there afterwards:
 //! `cargo run --release -p ottla-broker --example crash -- [--cycles N] [--dir DIR] [--server COMMAND]
-//! [--power-off COMMAND --power-on COMMAND]`.
+//! [--power-off COMMAND --power-on COMMAND] [--faulty COMMAND]`.
 //!
 //! Idempotent producers on connections of their own send numbered records with `acks=all` and never stop; a reader
 //! follows. At a random moment the server is killed, or stopped, or loses its disk's power, and is started again on the
 //! same data. After every start each acknowledged record must be where it was said to be, once and in its producer's
 //! order; what was read once must read the same; topics that were made and offsets that were committed must be there.
+//!
+//! A faulty server is another command for the same server under which its disk fails; every other cycle is one of its
+//! own. It may end at any moment, or refuse records for as long as it lives; what it acknowledged all the same must be
+//! there for the next one.
 //!
 //! The server is any command: `{dir}` and `{listen}` in it are replaced, and it prints a line with `kafka=ADDRESS` when it
 //! serves. `tests/crash/` has the commands for whole runs. `OTTLA_SEED` repeats the moments of a run.
@@ -81,6 +85,7 @@ fn arguments() -> Result<Arguments> {
             "--dir" => arguments.commands.dir = PathBuf::from(value),
             "--server" => arguments.commands.server = value,
             "--power-off" => arguments.commands.power_off = Some(value),
+            "--faulty" => arguments.commands.faulty = Some(value),
             "--power-on" => arguments.commands.power_on = Some(value),
             _ => bail!("unknown argument {word}"),
         }
@@ -117,6 +122,8 @@ struct Run {
     topics_made: Vec<String>,
     offset_committed: i64,
     starts: Vec<Duration>,
+    /// Faulty servers that ended by themselves.
+    faults_fatal: u32,
 }
 
 impl Run {
@@ -132,11 +139,24 @@ impl Run {
         let load = Load::start(&address, PRODUCERS, ledger.clone()).await?;
         server.crash(&commands)?;
         let (topics_made, starts) = (Vec::new(), Vec::new());
-        Ok(Run { commands, random, client, ledger, load, topics_made, offset_committed: 0, starts })
+        Ok(Run {
+            commands,
+            random,
+            client,
+            ledger,
+            load,
+            topics_made,
+            offset_committed: 0,
+            starts,
+            faults_fatal: 0,
+        })
     }
 
     async fn cycle(&mut self, cycle: u32, end: End, after: Duration) -> Result<()> {
         self.load.check()?;
+        if self.commands.faulty.is_some() && cycle % 2 == 1 {
+            return self.faulty_cycle().await;
+        }
         let mut server = Server::start(&self.commands)?;
         if !matches!(end, End::KilledWhileStarting) {
             server.ready(PATIENCE).await?;
@@ -156,6 +176,18 @@ impl Run {
             End::Stopped => server.stop(&self.commands).await,
             _ => server.crash(&self.commands),
         }
+    }
+
+    /// Lets a server whose disk fails do what it can.
+    async fn faulty_cycle(&mut self) -> Result<()> {
+        let fails_at = self.random.random_range(1..20);
+        let mut server = Server::start_faulty(&self.commands, fails_at)?;
+        let deadline = Instant::now() + Duration::from_millis(self.random.random_range(400..1500));
+        while Instant::now() < deadline && !server.has_ended()? {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.faults_fatal += u32::from(server.has_ended()?);
+        server.crash(&self.commands)
     }
 
     /// Reads up to the end as it is now; everything must be as it was and was said to be.
@@ -205,8 +237,12 @@ impl Run {
         self.starts.sort();
         let slowest = self.starts.last().copied().unwrap_or_default();
         let median = self.starts.get(self.starts.len() / 2).copied().unwrap_or_default();
+        let faults = match self.commands.faulty {
+            Some(_) => format!("; {} servers ended by themselves", self.faults_fatal),
+            None => String::new(),
+        };
         format!(
-            "{}; ready after {:.0} ms (median), {:.0} ms (slowest)",
+            "{}; ready after {:.0} ms (median), {:.0} ms (slowest){faults}",
             self.ledger.lock().expect("nobody panics").report(),
             median.as_secs_f64() * 1e3,
             slowest.as_secs_f64() * 1e3

@@ -1,12 +1,13 @@
 //! The server under test as a process of its own, and how it is made to fail.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -19,6 +20,8 @@ pub struct Commands {
     pub server: String,
     pub dir: PathBuf,
     pub listen: String,
+    /// Starts it with a disk that fails; `{n}` is the count of the operation from which on it does.
+    pub faulty: Option<String>,
     /// Takes the power from the disk, while the server writes to it.
     pub power_off: Option<String>,
     /// Gives it back once the server is gone.
@@ -36,6 +39,7 @@ impl Commands {
             server: format!("{} {{dir}} {{listen}}", serve.display()),
             dir: temporary.path().join("data"),
             listen: "127.0.0.1:0".to_owned(),
+            faulty: None,
             power_off: None,
             power_on: None,
             _temporary: temporary,
@@ -59,14 +63,26 @@ pub struct Server {
 
 impl Server {
     pub fn start(commands: &Commands) -> Result<Server> {
+        Server::run(commands, &commands.server)
+    }
+
+    /// As [`start`](Server::start), where there is a command for a faulty one.
+    pub fn start_faulty(commands: &Commands, fails_at: u32) -> Result<Server> {
+        let faulty = commands.faulty.as_deref().context("there is no faulty server")?;
+        Server::run(commands, &faulty.replace("{n}", &fails_at.to_string()))
+    }
+
+    fn run(commands: &Commands, command: &str) -> Result<Server> {
         let dir = commands.dir.display().to_string();
-        let line = commands.server.replace("{dir}", &dir).replace("{listen}", &commands.listen);
+        let line = command.replace("{dir}", &dir).replace("{listen}", &commands.listen);
         let mut words = line.split_whitespace();
         let program = words.next().context("--server is empty")?;
         let child = Command::new(program)
             .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // A group of its own, to be killed with whatever it started.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("starting {line}"))?;
         Ok(Server { child, started: Instant::now(), age: Duration::ZERO })
@@ -97,6 +113,17 @@ impl Server {
         self.age
     }
 
+    fn kill(&mut self) {
+        // It may have ended already: without a disk it must.
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     pub fn check_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             Some(status) => bail!("the server ended by itself: {status}"),
@@ -107,9 +134,14 @@ impl Server {
     /// Kills it; where there is a switch, its disk loses power first.
     pub fn crash(mut self, commands: &Commands) -> Result<()> {
         Commands::run(&commands.power_off)?;
-        // It may have ended already: without a disk it must.
-        let _ = self.child.kill();
+        self.kill();
         self.child.wait()?;
+        // Where the child only traced the server, that may take a moment longer to go.
+        let deadline = Instant::now() + STOP_TIME_MAX;
+        while std::net::TcpStream::connect(&commands.listen).is_ok() {
+            ensure!(Instant::now() < deadline, "the server cannot be killed");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         Commands::run(&commands.power_on)
     }
 
@@ -135,7 +167,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // After a failure; where it has ended already this does nothing.
-        let _ = self.child.kill();
+        self.kill();
         let _ = self.child.wait();
     }
 }
