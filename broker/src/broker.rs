@@ -147,10 +147,13 @@ impl Broker {
         self.metadata.close().await?;
         let all_closed = partitions?;
         let log_dir = self.log_dir;
-        let marking = move || match all_closed {
-            true => log_dir.mark_clean(),
+        let marking = move || {
+            log_dir.save_checkpoints()?;
             // A partition that is offline was not recovered: the next start must try, and trust nothing.
-            false => log_dir.save_checkpoints(),
+            if all_closed {
+                log_dir.mark_clean()?;
+            }
+            log_dir.unlock()
         };
         let marked = tokio::task::spawn_blocking(marking).await;
         tracing::info!("broker stopped");

@@ -207,11 +207,13 @@ impl LogDir {
         self.checkpoints.save()
     }
 
-    /// Leaves word for the next start that every log was closed, and gives the lock back: tasks that still hold this
-    /// value have nothing left to write.
+    /// Leaves word for the next start that every log was closed.
     pub fn mark_clean(&self) -> Result<(), LogError> {
-        self.save_checkpoints()?;
-        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")?;
+        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")
+    }
+
+    /// Gives the lock back: tasks that still hold this value have nothing left to write.
+    pub fn unlock(&self) -> Result<(), LogError> {
         rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock)
             .map_err(|errno| LogError::io("unlock", self.path.join(LOCK))(errno.into()))
     }
