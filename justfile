@@ -41,6 +41,10 @@ crashes:
     tests/crash/power.sh 50
     tests/crash/faults.sh 10
 
+# Every fuzz target for a minute
+fuzz:
+    tests/fuzz/run.sh 60
+
 # Time to the first answer and idle memory of the release binary
 startup: release
     tests/bench/startup.sh

@@ -1,4 +1,4 @@
 //! Fuzzes the messages that internal topics and group members hold.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ottla_fuzz::data_message(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ottla_fuzz::parsers::data_message(bytes));

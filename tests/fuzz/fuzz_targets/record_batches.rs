@@ -1,4 +1,4 @@
 //! Fuzzes the record batches that producers send and logs hold.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ottla_fuzz::record_batches(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ottla_fuzz::parsers::record_batches(bytes));
