@@ -100,7 +100,7 @@ impl Slot {
         let file = dir.join(PARTITION_METADATA);
         let id = kafka_uuid(self.topic_id);
         let stored_id = stored_topic_id(&file);
-        if stored_id.as_ref().is_some_and(|stored| *stored != id) {
+        if stored_id.as_ref().is_some_and(|stored| is_of_another(stored, &id)) {
             set_aside(&dir)?;
         }
         let partition = self.dir.open_partition(name, config.clone(), self.leader_epoch)?;
@@ -195,6 +195,13 @@ impl Slot {
     }
 }
 
+/// Whether a stored id is that of another topic. Two topics' ids have hardly a character in common; one that is nearly
+/// ours, or no id at all, is ours as a disk has damaged it.
+fn is_of_another(stored: &str, id: &str) -> bool {
+    let differing = stored.bytes().zip(id.bytes()).filter(|(stored, ours)| stored != ours).count();
+    stored.len() == id.len() && differing > id.len() / 4
+}
+
 fn stored_topic_id(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim();
@@ -207,4 +214,18 @@ fn set_aside(dir: &Path) -> Result<(), LogError> {
     let aside = path_aside(dir, "stray");
     tracing::warn!(from = %dir.display(), to = %aside.display(), "a folder of an earlier topic is set aside");
     fs::rename(dir, &aside).map_err(LogError::io("rename", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_topic_id_is_not_taken_for_another_topics() {
+        let id = "7hQxW1yHRcqTnUfOj2a0Pg";
+        for damaged in [id, "", "7hQxW1yHRcq", "7hQxW1yHRcqTnUfOj2a0Pgg", "7hQxW1yHRcqTnUfOj2a0P\u{1}"] {
+            assert!(!is_of_another(damaged, id), "{damaged:?}");
+        }
+        assert!(is_of_another("k3o_zQe0T1-9xXbYVdLmaA", id));
+    }
 }
