@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs one node of Apache Kafka (KRaft, broker and controller in one, default heap) with its data in a folder, until it
-# is killed. Usage: scripts/kafka-server.sh FOLDER PORT [VERSION]. The controller takes the next port.
+# is killed. Usage: scripts/kafka-server.sh FOLDER PORT [VERSION]. The controller takes the next port. Lines of
+# KAFKA_PROPERTIES are added to its configuration.
 set -euo pipefail
 folder=$1 port=$2
 libs=$("$(dirname "$0")/kafka.sh" "${3:-4.1.0}")
@@ -17,7 +18,10 @@ log.dirs=$folder/data
 num.partitions=1
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+${KAFKA_PROPERTIES:-}
 PROPERTIES
 [ -e "$folder/data/meta.properties" ] || java -cp "$libs/*" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$folder/server.properties" >/dev/null
 # The heap of Kafka's own start script.

@@ -11,6 +11,9 @@ use super::records::MetadataRecord;
 use super::topic_configs::TopicConfigs;
 use crate::ids::{LeaderEpoch, NodeId};
 
+/// The leader in a change of a partition that keeps its own.
+const LEADER_STAYS: i32 = -2;
+
 /// What a config belongs to. The numbers are the protocol's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResourceType {
@@ -50,6 +53,8 @@ pub struct PartitionImage {
     pub replicas: Vec<NodeId>,
     /// Which of them are in sync.
     pub isr: Vec<NodeId>,
+    /// Which others have all that was committed, and may lead where nobody is in sync (KIP-966).
+    pub eligible_leader_replicas: Vec<NodeId>,
     /// Who leads, if anybody can.
     pub leader: Option<NodeId>,
     /// Grows with every change of leader.
@@ -161,8 +166,11 @@ impl ClusterImage {
             }
             MetadataRecord::Partition(record) => {
                 let image = PartitionImage {
-                    replicas: record.replicas.iter().copied().map(NodeId).collect(),
-                    isr: record.isr.iter().copied().map(NodeId).collect(),
+                    replicas: nodes(&record.replicas),
+                    isr: nodes(&record.isr),
+                    eligible_leader_replicas: nodes(
+                        record.eligible_leader_replicas.as_deref().unwrap_or_default(),
+                    ),
                     leader: (record.leader >= 0).then_some(NodeId(record.leader)),
                     leader_epoch: LeaderEpoch(record.leader_epoch),
                 };
@@ -173,6 +181,24 @@ impl ClusterImage {
                 } else if place == topic.partitions.len() {
                     topic.partitions.push(image);
                     self.partition_count += 1;
+                }
+            }
+            MetadataRecord::PartitionChange(record) => {
+                let Some(topic) = self.topic_mut(record.topic_id) else { return };
+                let place = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
+                let Some(partition) = topic.partitions.get_mut(place) else { return };
+                if let Some(isr) = &record.isr {
+                    partition.isr = nodes(isr);
+                }
+                if let Some(eligible) = &record.eligible_leader_replicas {
+                    partition.eligible_leader_replicas = nodes(eligible);
+                }
+                if let Some(replicas) = &record.replicas {
+                    partition.replicas = nodes(replicas);
+                }
+                if record.leader != LEADER_STAYS {
+                    partition.leader = (record.leader >= 0).then_some(NodeId(record.leader));
+                    partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0.saturating_add(1));
                 }
             }
             MetadataRecord::Config(record) => {
@@ -227,6 +253,10 @@ impl ClusterImage {
         }
         Ok(())
     }
+}
+
+fn nodes(ids: &[i32]) -> Vec<NodeId> {
+    ids.iter().copied().map(NodeId).collect()
 }
 
 fn set_config(configs: &mut Configs, record: &ConfigRecord) {

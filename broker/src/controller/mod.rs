@@ -6,7 +6,7 @@
 //! [`ClusterImage::apply`] is the only mutator; recovery is `apply` from the log. `runtime.rs` owns the log and the
 //! order of requests. The quorum has one voter today, so a record is committed when it is durable here.
 //!
-//! Architecture invariant: no file, socket, clock or task outside `runtime.rs`.
+//! Architecture invariant: no file, socket, clock or task outside `runtime.rs` and `replay.rs`.
 
 mod alter_configs;
 mod client_metrics;
@@ -15,7 +15,9 @@ mod image;
 mod kafka_broker_configs;
 mod producer_ids;
 mod records;
+mod replay;
 mod runtime;
+mod takeover;
 mod topic_configs;
 mod topics;
 
@@ -28,6 +30,7 @@ pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use producer_ids::ProducerIdBlock;
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};
+pub use takeover::OtherNodes;
 pub(crate) use topic_configs::{
     COARSER, broker_names_of_topic_configs, definition_of_broker, topic_defaults,
 };
@@ -40,3 +43,5 @@ pub const METADATA_TOPIC: &str = "__cluster_metadata";
 pub const CLIENT_METRICS_TOPIC: &str = "__client_metrics";
 /// The topic that holds groups and their committed offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The topic in which Kafka keeps the state of transactions; an adopted data directory may have it.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";

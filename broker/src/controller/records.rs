@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use ottla_protocol::messages::metadata_records::{
-    ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
+    ConfigRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
 };
 use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
@@ -17,6 +17,8 @@ pub enum MetadataRecord {
     Topic(TopicRecord),
     /// A partition exists, or is as described here from now on.
     Partition(PartitionRecord),
+    /// Some of a partition is different from now on.
+    PartitionChange(PartitionChangeRecord),
     /// A config value is set, or with a null value back at its default.
     Config(ConfigRecord),
     /// A topic, its partitions and its configs are gone.
@@ -31,6 +33,9 @@ pub enum RecordError {
     /// Its bytes are damaged.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// It is none of the changes of [`MetadataRecord`].
+    #[error("the metadata record changes nothing here")]
+    NoChange,
     /// It was written by a newer release.
     #[error("metadata record type {number} version {version} (frame {frame}) is unknown to this release")]
     Unknown {
@@ -50,27 +55,71 @@ impl MetadataRecord {
             MetadataRecord::Topic(message) => frame(2, 0, message),
             MetadataRecord::Partition(message) => frame(3, 1, message),
             MetadataRecord::Config(message) => frame(4, 0, message),
+            MetadataRecord::PartitionChange(message) => frame(5, 2, message),
             MetadataRecord::RemoveTopic(message) => frame(9, 0, message),
             MetadataRecord::ProducerIds(message) => frame(15, 0, message),
         }
     }
 
-    /// Reads a stored record.
+    /// Reads a stored change.
     pub fn decode(bytes: Bytes) -> Result<MetadataRecord, RecordError> {
+        match Stored::decode(bytes)? {
+            Stored::Change(change) => Ok(change),
+            _ => Err(RecordError::NoChange),
+        }
+    }
+}
+
+/// A record as whoever replays the log sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Stored {
+    /// It changes the image.
+    Change(MetadataRecord),
+    /// What follows counts once the transaction ends (KIP-868).
+    BeginTransaction,
+    /// It counts.
+    EndTransaction,
+    /// It does not.
+    AbortTransaction,
+    /// Kafka keeps it, and it changes nothing here.
+    LeftOut {
+        /// What it is about, where somebody may miss its effect.
+        kind: Option<&'static str>,
+    },
+}
+
+impl Stored {
+    /// Reads a stored record.
+    pub fn decode(bytes: Bytes) -> Result<Stored, RecordError> {
         let mut reader = Reader::new(bytes);
         let frame = reader.unsigned_varint()?;
         let number = reader.unsigned_varint()?;
         let version = reader.unsigned_varint()?;
         let unknown = RecordError::Unknown { frame, number, version };
         let version = i16::try_from(version).unwrap_or(i16::MAX);
-        Ok(match (frame, number) {
-            (FRAME_VERSION, 2) => MetadataRecord::Topic(body(&mut reader, version, unknown)?),
-            (FRAME_VERSION, 3) => MetadataRecord::Partition(body(&mut reader, version, unknown)?),
-            (FRAME_VERSION, 4) => MetadataRecord::Config(body(&mut reader, version, unknown)?),
-            (FRAME_VERSION, 9) => MetadataRecord::RemoveTopic(body(&mut reader, version, unknown)?),
-            (FRAME_VERSION, 15) => MetadataRecord::ProducerIds(body(&mut reader, version, unknown)?),
+        if frame != FRAME_VERSION {
+            return Err(unknown);
+        }
+        let left_out = |kind| Stored::LeftOut { kind };
+        Ok(Stored::Change(match number {
+            2 => MetadataRecord::Topic(body(&mut reader, version, unknown)?),
+            3 => MetadataRecord::Partition(body(&mut reader, version, unknown)?),
+            4 => MetadataRecord::Config(body(&mut reader, version, unknown)?),
+            5 => MetadataRecord::PartitionChange(body(&mut reader, version, unknown)?),
+            9 => MetadataRecord::RemoveTopic(body(&mut reader, version, unknown)?),
+            15 => MetadataRecord::ProducerIds(body(&mut reader, version, unknown)?),
+            23 => return Ok(Stored::BeginTransaction),
+            24 => return Ok(Stored::EndTransaction),
+            25 => return Ok(Stored::AbortTransaction),
+            10 | 26 => return Ok(left_out(Some("delegation tokens"))),
+            11 | 22 => return Ok(left_out(Some("SCRAM credentials"))),
+            14 => return Ok(left_out(Some("client quotas"))),
+            18 | 19 => return Ok(left_out(Some("access control entries"))),
+            // Brokers and controllers that registered or were fenced, levels of features, nothing at all, the end of
+            // a migration from ZooKeeper, and eligible leaders, of which a single replica has none.
+            0 | 1 | 7 | 8 | 12 | 17 | 20 | 21 | 27 | 28 => return Ok(left_out(None)),
             _ => return Err(unknown),
-        })
+        }))
     }
 }
 
@@ -107,6 +156,10 @@ mod tests {
                 MetadataRecord::Config(ConfigRecord {
                     resource_type: 2, resource_name: name.as_str().into(), name: "a".into(), value: None,
                 }),
+                MetadataRecord::PartitionChange(PartitionChangeRecord {
+                    partition_id: partition, topic_id, isr: Some(vec![1, 2]), leader: 2,
+                    eligible_leader_replicas: Some(vec![]), ..Default::default()
+                }),
                 MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id }),
                 MetadataRecord::ProducerIds(ProducerIdsRecord { next_producer_id: next, ..Default::default() }),
             ];
@@ -117,7 +170,7 @@ mod tests {
 
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = MetadataRecord::decode(Bytes::from(bytes));
+            let _ = Stored::decode(Bytes::from(bytes));
         }
     }
 }

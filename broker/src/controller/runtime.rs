@@ -1,11 +1,12 @@
 //! The controller's task: the one that writes the metadata log, and so the one that orders all changes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::records::{BatchBuilder, BatchError, BatchOptions, Batches};
+use ottla_protocol::records::{BatchBuilder, BatchError, BatchOptions};
 use ottla_protocol::wire::EncodeError;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +16,8 @@ use super::alter_configs::{self, AlterConfigs};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::records::{MetadataRecord, RecordError};
+use super::replay::replay;
+use super::takeover::{OtherNodes, decide_takeover};
 use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
 use crate::ids::{NodeId, Offset};
 use crate::log::{LogError, ReadError};
@@ -22,7 +25,6 @@ use crate::partition::{AppendError, Partition, Partitions, now_ms};
 
 /// Requests that may wait; more of them wait at their connections.
 const QUEUE_LEN: usize = 256;
-const READ_BYTES: usize = 1 << 20;
 
 /// Why the controller cannot start or go on.
 #[derive(Debug, Error)]
@@ -46,6 +48,19 @@ pub enum ControllerError {
         /// What is wrong.
         error: RecordError,
     },
+    /// Records are missing that only a snapshot could tell.
+    #[error(
+        "{dir} begins at offset {log_start} and has no snapshot of what was before; restore its .checkpoint files"
+    )]
+    NoSnapshot {
+        /// The folder of the metadata log.
+        dir: PathBuf,
+        /// Its first offset.
+        log_start: Offset,
+    },
+    /// It is not about this node alone.
+    #[error(transparent)]
+    OtherNodes(#[from] OtherNodes),
     /// It cannot be written.
     #[error("metadata log: {0}")]
     Append(#[from] AppendError),
@@ -110,7 +125,14 @@ impl Controller {
     ) -> Result<Controller, ControllerError> {
         let reader = log.clone();
         let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
-        let image = blocking(move || replay(&reader, nothing)).await?;
+        let dir = partitions.log_dir().path().join(log.name().to_string());
+        let mut image = blocking(move || replay(reader.log(), &dir, nothing)).await?;
+        let records = decide_takeover(&image, rules.node_id)?;
+        if !records.is_empty() {
+            tracing::info!(partitions = records.len(), "leads what nobody led");
+            log.append(batch_of(&records)?, true).await.map_err(|_| AppendError::Closed)??;
+            records.iter().for_each(|record| image.apply(record));
+        }
         let image = Arc::new(image);
         let (opening, opened) = (partitions.clone(), image.clone());
         blocking(move || opening.open_all(&opened)).await?;
@@ -195,34 +217,6 @@ where
         Ok(result) => Ok(result?),
         Err(_) => Err(ControllerError::Stopped),
     }
-}
-
-fn replay(log: &Partition, mut image: ClusterImage) -> Result<ClusterImage, ControllerError> {
-    let reader = log.log();
-    let mut next = reader.log_start();
-    while next < reader.log_end() {
-        let bytes = reader.read(next, reader.log_end(), READ_BYTES, true)?;
-        let before = next;
-        for batch in Batches::new(bytes) {
-            let batch = batch.map_err(|error| ControllerError::Batch { offset: next, error })?;
-            let fault = |error| ControllerError::Batch { offset: Offset(batch.header.base_offset), error };
-            batch.check_crc().map_err(fault)?;
-            for record in batch.records(usize::MAX).map_err(fault)? {
-                let record = record.map_err(fault)?;
-                let offset = Offset(record.offset);
-                let change = MetadataRecord::decode(record.value.unwrap_or_default())
-                    .map_err(|error| ControllerError::Record { offset, error })?;
-                image.apply(&change);
-            }
-            next = Offset(batch.header.next_offset());
-        }
-        if next == before {
-            // An image that lacks the rest of the log must decide nothing.
-            let error = BatchError::BadHeader("no whole batch where the log goes on");
-            return Err(ControllerError::Batch { offset: next, error });
-        }
-    }
-    Ok(image)
 }
 
 struct Owner {

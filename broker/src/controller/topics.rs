@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::configs::Configs;
 use super::image::{ClusterImage, ResourceType, TopicImage};
 use super::records::MetadataRecord;
-use super::{METADATA_TOPIC, OFFSETS_TOPIC, topic_configs};
+use super::{METADATA_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, topic_configs};
 use crate::ids::NodeId;
 
 const NAME_LEN_MAX: usize = 249;
@@ -74,7 +74,7 @@ pub(super) fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Result<T
 
 /// Whether clients should leave the topic alone.
 pub fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == METADATA_TOPIC
+    [OFFSETS_TOPIC, METADATA_TOPIC, TRANSACTIONS_TOPIC].contains(&name)
 }
 
 fn check_name(image: &ClusterImage, name: &str) -> Result<(), Refusal> {

@@ -20,6 +20,7 @@ use crate::ids::Offset;
 
 const CLEANED: &str = "cleaned";
 const SWAP: &str = "swap";
+const DELETED: &str = ".deleted";
 
 fn with_suffix(dir: &Path, base_offset: Offset, suffix: &str) -> PathBuf {
     dir.join(format!("{:020}.log.{suffix}", base_offset.0))
@@ -84,8 +85,8 @@ pub(super) fn finish(dir: &Path) -> Result<(), LogError> {
         let Some(base) = stem.parse().ok().filter(|_| stem.len() == 20).map(Offset) else { continue };
         match kind {
             "log" => bases.push(base),
-            // Kafka writes indexes beside them too.
-            kind if kind.ends_with(&format!(".{CLEANED}")) => {
+            // Kafka writes indexes beside them too, and renames what it is about to remove.
+            kind if kind.ends_with(&format!(".{CLEANED}")) || kind.ends_with(DELETED) => {
                 fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
             }
             kind if kind == format!("log.{SWAP}") => swaps.push(base),

@@ -145,6 +145,9 @@ impl LogDir {
         let log = self.open_log(&name, config)?;
         let points = Points::new(name.clone(), self.checkpoints.clone());
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        // The epochs of a log never go back, whoever wrote it.
+        let leader_epoch =
+            log.leader_epochs().latest().map_or(leader_epoch, |latest| latest.max(leader_epoch));
         let (committer, housekeeping) = (self.committer.clone(), self.housekeeping.clone());
         Ok(Partition::start(name, key, log, leader_epoch, committer, points, housekeeping))
     }

@@ -1,5 +1,5 @@
 //! What the metadata log stores (KIP-631). A record's value is a frame version (1), the record's number and its
-//! version, all unsigned varints, then the message. The numbers: topic 2, partition 3, config 4, remove topic 9,
+//! version, all unsigned varints, then the message. The numbers: topic 2, partition 3, config 4, partition change 5, remove topic 9,
 //! producer ids 15.
 //!
 //! Generated from `protocol/messages/metadata_records.msg` by `just generate`; not to be edited here.
@@ -50,6 +50,10 @@ pub struct PartitionRecord {
     pub partition_epoch: i32,
     /// Versions 1+.
     pub directories: Vec<Uuid>,
+    /// Versions 2+, tagged 1.
+    pub eligible_leader_replicas: Option<Vec<i32>>,
+    /// Versions 2+, tagged 2.
+    pub last_known_elr: Option<Vec<i32>>,
 }
 
 impl Default for PartitionRecord {
@@ -66,13 +70,15 @@ impl Default for PartitionRecord {
             leader_epoch: -1,
             partition_epoch: -1,
             directories: Vec::new(),
+            eligible_leader_replicas: None,
+            last_known_elr: None,
         }
     }
 }
 
 impl Message for PartitionRecord {
     const NAME: &'static str = "PartitionRecord";
-    const VERSIONS: (i16, i16) = (0, 1);
+    const VERSIONS: (i16, i16) = (0, 2);
 
     fn is_flexible(version: i16) -> bool {
         version >= 0
@@ -92,10 +98,16 @@ impl Message for PartitionRecord {
             leader_epoch: r.i32()?,
             partition_epoch: r.i32()?,
             directories: if version >= 1 { r.array(true, 16, Reader::uuid)? } else { Vec::new() },
+            eligible_leader_replicas: None,
+            last_known_elr: None,
         };
         r.tagged_fields(|tag, r| {
             match tag {
                 0 => this.leader_recovery_state = r.i8()?,
+                1 if version >= 2 => {
+                    this.eligible_leader_replicas = r.nullable_array(true, 4, Reader::i32)?
+                }
+                2 if version >= 2 => this.last_known_elr = r.nullable_array(true, 4, Reader::i32)?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -135,11 +147,211 @@ impl Message for PartitionRecord {
             return Err(EncodeError::FieldNotInVersion { field: "directories", version });
         }
         let has_leader_recovery_state = self.leader_recovery_state != 0;
-        w.unsigned_varint(u32::from(has_leader_recovery_state));
+        let has_eligible_leader_replicas = version >= 2 && self.eligible_leader_replicas.is_some();
+        let has_last_known_elr = version >= 2 && self.last_known_elr.is_some();
+        w.unsigned_varint(
+            u32::from(has_leader_recovery_state)
+                + u32::from(has_eligible_leader_replicas)
+                + u32::from(has_last_known_elr),
+        );
         if has_leader_recovery_state {
             w.tagged(0, |w| {
                 w.i8(self.leader_recovery_state);
                 Ok(())
+            })?;
+        }
+        if has_eligible_leader_replicas {
+            w.tagged(1, |w| {
+                w.nullable_array(self.eligible_leader_replicas.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_last_known_elr {
+            w.tagged(2, |w| {
+                w.nullable_array(self.last_known_elr.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionChangeRecord {
+    /// What is left out stays as it is.
+    pub partition_id: i32,
+    pub topic_id: Uuid,
+    pub isr: Option<Vec<i32>>,
+    /// -1 for nobody, -2 when it stays as it is.
+    pub leader: i32,
+    pub replicas: Option<Vec<i32>>,
+    pub removing_replicas: Option<Vec<i32>>,
+    pub adding_replicas: Option<Vec<i32>>,
+    pub leader_recovery_state: i8,
+    /// Versions 2+, tagged 6.
+    pub eligible_leader_replicas: Option<Vec<i32>>,
+    /// Versions 2+, tagged 7.
+    pub last_known_elr: Option<Vec<i32>>,
+    /// Versions 1+, tagged 8.
+    pub directories: Option<Vec<Uuid>>,
+}
+
+impl Default for PartitionChangeRecord {
+    fn default() -> Self {
+        Self {
+            partition_id: -1,
+            topic_id: Uuid::nil(),
+            isr: None,
+            leader: -2,
+            replicas: None,
+            removing_replicas: None,
+            adding_replicas: None,
+            leader_recovery_state: -1,
+            eligible_leader_replicas: None,
+            last_known_elr: None,
+            directories: None,
+        }
+    }
+}
+
+impl Message for PartitionChangeRecord {
+    const NAME: &'static str = "PartitionChangeRecord";
+    const VERSIONS: (i16, i16) = (0, 2);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let mut this = Self {
+            partition_id: r.i32()?,
+            topic_id: r.uuid()?,
+            isr: None,
+            leader: -2,
+            replicas: None,
+            removing_replicas: None,
+            adding_replicas: None,
+            leader_recovery_state: -1,
+            eligible_leader_replicas: None,
+            last_known_elr: None,
+            directories: None,
+        };
+        r.tagged_fields(|tag, r| {
+            match tag {
+                0 => this.isr = r.nullable_array(true, 4, Reader::i32)?,
+                1 => this.leader = r.i32()?,
+                2 => this.replicas = r.nullable_array(true, 4, Reader::i32)?,
+                3 => this.removing_replicas = r.nullable_array(true, 4, Reader::i32)?,
+                4 => this.adding_replicas = r.nullable_array(true, 4, Reader::i32)?,
+                5 => this.leader_recovery_state = r.i8()?,
+                6 if version >= 2 => {
+                    this.eligible_leader_replicas = r.nullable_array(true, 4, Reader::i32)?
+                }
+                7 if version >= 2 => this.last_known_elr = r.nullable_array(true, 4, Reader::i32)?,
+                8 if version >= 1 => this.directories = r.nullable_array(true, 16, Reader::uuid)?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.i32(self.partition_id);
+        w.uuid(self.topic_id);
+        let has_isr = self.isr.is_some();
+        let has_leader = self.leader != -2;
+        let has_replicas = self.replicas.is_some();
+        let has_removing_replicas = self.removing_replicas.is_some();
+        let has_adding_replicas = self.adding_replicas.is_some();
+        let has_leader_recovery_state = self.leader_recovery_state != -1;
+        let has_eligible_leader_replicas = version >= 2 && self.eligible_leader_replicas.is_some();
+        let has_last_known_elr = version >= 2 && self.last_known_elr.is_some();
+        let has_directories = version >= 1 && self.directories.is_some();
+        w.unsigned_varint(
+            u32::from(has_isr)
+                + u32::from(has_leader)
+                + u32::from(has_replicas)
+                + u32::from(has_removing_replicas)
+                + u32::from(has_adding_replicas)
+                + u32::from(has_leader_recovery_state)
+                + u32::from(has_eligible_leader_replicas)
+                + u32::from(has_last_known_elr)
+                + u32::from(has_directories),
+        );
+        if has_isr {
+            w.tagged(0, |w| {
+                w.nullable_array(self.isr.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_leader {
+            w.tagged(1, |w| {
+                w.i32(self.leader);
+                Ok(())
+            })?;
+        }
+        if has_replicas {
+            w.tagged(2, |w| {
+                w.nullable_array(self.replicas.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_removing_replicas {
+            w.tagged(3, |w| {
+                w.nullable_array(self.removing_replicas.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_adding_replicas {
+            w.tagged(4, |w| {
+                w.nullable_array(self.adding_replicas.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_leader_recovery_state {
+            w.tagged(5, |w| {
+                w.i8(self.leader_recovery_state);
+                Ok(())
+            })?;
+        }
+        if has_eligible_leader_replicas {
+            w.tagged(6, |w| {
+                w.nullable_array(self.eligible_leader_replicas.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_last_known_elr {
+            w.tagged(7, |w| {
+                w.nullable_array(self.last_known_elr.as_deref(), true, |w, each| {
+                    w.i32(*each);
+                    Ok(())
+                })
+            })?;
+        }
+        if has_directories {
+            w.tagged(8, |w| {
+                w.nullable_array(self.directories.as_deref(), true, |w, each| {
+                    w.uuid(*each);
+                    Ok(())
+                })
             })?;
         }
 

@@ -89,7 +89,7 @@ pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
 pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use metadata_records::{
-    ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
+    ConfigRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
 };
 
 use crate::api_key::{ApiKey, ApiVersions};
@@ -194,6 +194,7 @@ macro_rules! for_each_data {
             GroupMetadataValue;
             TopicRecord;
             PartitionRecord;
+            PartitionChangeRecord;
             ConfigRecord;
             RemoveTopicRecord;
             ProducerIdsRecord;
