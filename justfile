@@ -27,9 +27,11 @@ release:
 conformance: release setup
     tests/conformance/run.sh
 
-# Apache Kafka's own command-line tools against the release binary (the first run fetches Kafka's jars)
+# Apache Kafka's own command-line tools against the release binary, and its data directory adopted by it (the first run
+# fetches Kafka's jars)
 kafka-tools: release
     tests/conformance/kafka_tools_check.sh
+    tests/conformance/kafka_adopt.sh
 
 # The example pipelines, the whole year and kills at random moments, with the release binary
 pipelines: release

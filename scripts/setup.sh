@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Installs what the conformance clients need on a fresh Debian machine: kcat, a Python environment and Node modules.
-# The README's two commands need none of this. Everything but kcat goes under $OTTLA_CACHE (default ~/.cache/ottla).
+# Installs what the tests with real peers need on a fresh Debian machine: kcat, strace, a Python environment, Node modules
+# and the jars of Apache Kafka.
+# The README's two commands need none of this. Everything but Debian's packages goes under $OTTLA_CACHE (default ~/.cache/ottla).
 set -euo pipefail
 cache=${OTTLA_CACHE:-$HOME/.cache/ottla}
 mkdir -p "$cache"
 
-if ! command -v kcat >/dev/null; then
+if ! command -v kcat >/dev/null || ! command -v strace >/dev/null; then
     apt-get update -qq
-    apt-get install -y -qq kcat
+    apt-get install -y -qq kcat strace
 fi
+
+"$(dirname "$0")/kafka.sh" >/dev/null
 
 if [ ! -x "$cache/py/bin/python" ]; then
     python3 -m venv "$cache/py"

@@ -52,11 +52,8 @@ own_tests() {
 }
 own_tests ottla-client any_cluster --
 own_tests ottla-streams answers -- any_cluster
-if [ -d "$cache/kafka-4.1.0/tools" ]; then
-    check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
-else
-    echo "skipped kafka-tools: scripts/kafka.sh has not run"
-fi
+check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
+check kafka-adopt "$here/kafka_adopt.sh" "$ottla"
 if grep -E ' (ERROR|panicked)' "$work/log"; then
     echo "FAILED  the server logged an error"
     failed=$((failed + 1))
