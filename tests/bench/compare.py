@@ -89,6 +89,11 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def stop_cleanly(self):
+        is_example = pathlib.Path(self.process.args[0]).name == "serve"
+        os.killpg(self.process.pid, signal.SIGINT if is_example else signal.SIGTERM)
+        self.process.wait()
+
 
 @contextlib.contextmanager
 def server(kind, arguments):
@@ -207,10 +212,10 @@ def latency(acks):
 
 
 def start(arguments, kind):
-    """From exec to the first answer, on a directory that exists; then idle memory."""
+    """From exec to the first answer, on a directory that was left by a clean stop; then idle memory."""
     folder = tempfile.mkdtemp(prefix=f"compare-{kind}-", dir=arguments.folder)
     try:
-        Server(kind, arguments, folder).stop()
+        Server(kind, arguments, folder).stop_cleanly()
         if kind == "kafka":
             subprocess.run([ROOT / "scripts/kafka.sh", arguments.kafka], check=True, stdout=subprocess.DEVNULL)
         began = time.perf_counter()

@@ -114,7 +114,7 @@ kafka $tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic plai
     >"$work/rest" 2>/dev/null || true
 [ "$(wc -l <"$work/rest")" = 680 ] || { echo "FAILED: the group went on with $(wc -l <"$work/rest") records"; exit 1; }
 stop
-"$here/kafka_dump_log.sh" "$data" "$libs"
+"$here/kafka_dump_log.sh" "$data" "$libs" squeezed
 kafka kafka.tools.DumpLogSegments --cluster-metadata-decoder --files "$(find "$data/__cluster_metadata-0" -name '*.log' | paste -sd,)" \
     >"$work/dump" 2>&1
 if grep -iE 'exception|could not|unable' "$work/dump"; then
