@@ -120,6 +120,21 @@ impl Server {
         }
     }
 
+    /// Lets no thread of it do anything but end the system call that it is in. A machine without power acknowledges
+    /// nothing either; a file system that is shut down under a sync may let the sync succeed although the disk has
+    /// nothing.
+    fn freeze(&mut self) -> Result<()> {
+        let id = self.child.id();
+        let group = i32::try_from(id).ok().and_then(Pid::from_raw).context("the server is gone")?;
+        kill_process_group(group, Signal::STOP)?;
+        let deadline = Instant::now() + STOP_TIME_MAX;
+        while !is_frozen(id)? {
+            ensure!(Instant::now() < deadline, "the server cannot be frozen");
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
@@ -133,7 +148,10 @@ impl Server {
 
     /// Kills it; where there is a switch, its disk loses power first.
     pub fn crash(mut self, commands: &Commands) -> Result<()> {
-        Commands::run(&commands.power_off)?;
+        if commands.power_off.is_some() {
+            self.freeze()?;
+            Commands::run(&commands.power_off)?;
+        }
         self.kill();
         self.child.wait()?;
         // Where the child only traced the server, that may take a moment longer to go.
@@ -162,6 +180,18 @@ impl Server {
         Commands::run(&commands.power_off)?;
         Commands::run(&commands.power_on)
     }
+}
+
+/// Whether every thread of a process is stopped, or in a system call that waits for a disk.
+fn is_frozen(id: u32) -> Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let Ok(status) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+        let state = status.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
+        if !matches!(state, Some('T' | 'D' | 'Z')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl Drop for Server {
