@@ -58,6 +58,9 @@ pub enum SequenceError {
     },
 }
 
+/// Most of them come again within milliseconds, or never.
+const REFUSED_REMEMBERED: usize = 1000;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BatchMetadata {
     base_sequence: i32,
@@ -102,12 +105,15 @@ pub struct ActiveProducer {
 
 /// What a producer's state was before a batch. Dropping it keeps the batch.
 #[derive(Debug)]
-pub struct ProducerUndo(Option<(i64, Option<ProducerState>)>);
+pub struct ProducerUndo(Option<(BatchHeader, Option<ProducerState>)>);
 
 /// The producers of one partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProducerStates {
     producers: BTreeMap<i64, ProducerState>,
+    /// Epoch and sequence of the first batch of producers that are unknown because it could not be written. What they
+    /// sent behind it must not get before it.
+    refused: BTreeMap<i64, (i16, i32)>,
 }
 
 fn next_sequence(sequence: i32) -> i32 {
@@ -136,7 +142,12 @@ impl ProducerStates {
             |expected| SequenceError::OutOfOrder { producer_id, sequence: batch.base_sequence, expected };
         let Some(state) = self.producers.get(&producer_id) else {
             // An unknown producer may begin anywhere: its earlier records may have been deleted by retention.
-            return Ok(SequenceCheck::Append);
+            return match self.refused.get(&producer_id) {
+                Some((epoch, first)) if batch.producer_epoch == *epoch && batch.base_sequence != *first => {
+                    Err(out_of_order(*first))
+                }
+                _ => Ok(SequenceCheck::Append),
+            };
         };
         if batch.producer_epoch < state.epoch {
             return Err(SequenceError::StaleEpoch {
@@ -171,7 +182,7 @@ impl ProducerStates {
         if !batch.has_producer_id() || batch.is_control() {
             return ProducerUndo(None);
         }
-        let undo = ProducerUndo(Some((batch.producer_id, self.producers.get(&batch.producer_id).cloned())));
+        let undo = ProducerUndo(Some((*batch, self.producers.get(&batch.producer_id).cloned())));
         let state = self
             .producers
             .entry(batch.producer_id)
@@ -184,17 +195,22 @@ impl ProducerStates {
             timestamp_ms: batch.max_timestamp_ms,
         };
         state.remember(batch.producer_epoch, metadata);
+        self.refused.remove(&batch.producer_id);
         undo
     }
 
     /// Takes back an [`apply`](ProducerStates::apply); of several, the last one first.
     pub fn undo(&mut self, undo: ProducerUndo) {
         match undo.0 {
-            Some((producer_id, Some(state))) => {
-                self.producers.insert(producer_id, state);
+            Some((batch, Some(state))) => {
+                self.producers.insert(batch.producer_id, state);
             }
-            Some((producer_id, None)) => {
-                self.producers.remove(&producer_id);
+            Some((batch, None)) => {
+                self.producers.remove(&batch.producer_id);
+                if self.refused.len() == REFUSED_REMEMBERED {
+                    self.refused.pop_first();
+                }
+                self.refused.insert(batch.producer_id, (batch.producer_epoch, batch.base_sequence));
             }
             None => {}
         }
@@ -288,7 +304,7 @@ impl ProducerStates {
                 state.remember(epoch, batch);
             }
         }
-        rest.is_empty().then_some(ProducerStates { producers })
+        rest.is_empty().then_some(ProducerStates { producers, ..ProducerStates::default() })
     }
 }
 

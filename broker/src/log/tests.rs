@@ -223,6 +223,21 @@ fn a_second_copy_of_a_batch_that_was_not_written_is_not_acknowledged() {
 }
 
 #[test]
+fn what_a_new_producer_sent_behind_a_batch_that_was_not_written_does_not_get_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    let in_the_way = dir.path().join("leader-epoch-checkpoint.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let (first, second) = (|| sequenced(1, &[b"a", b"b"], 7, 0), || sequenced(1, &[b"c"], 7, 2));
+    assert!(append_all(&mut log, &[first()], 0).remove(0).is_err());
+    fs::remove_dir(&in_the_way).unwrap();
+    let early = append_all(&mut log, &[second()], 0).remove(0);
+    assert!(matches!(early, Err(LogError::Sequence(_))), "{early:?}");
+    assert_eq!(append(&mut log, first()).base_offset, Offset(0));
+    assert_eq!(append(&mut log, second()).base_offset, Offset(2));
+}
+
+#[test]
 fn a_header_that_lies_about_its_records_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), None);
