@@ -67,7 +67,7 @@ fn has_word(text: &str, word: &str) -> bool {
 fn bodies(file: &File) -> String {
     let mut out = String::new();
     for of in &file.structs {
-        declaration(&mut out, of);
+        declaration(&mut out, file, of);
         if of.is_message {
             message_impl(&mut out, file, of);
         } else {
@@ -82,11 +82,11 @@ fn put(out: &mut String, line: impl AsRef<str>) {
     out.push('\n');
 }
 
-fn declaration(out: &mut String, of: &Struct) {
+fn declaration(out: &mut String, file: &File, of: &Struct) {
     let plain = of.fields.iter().all(|field| field.default.is_none());
     let default = if plain { ", Default" } else { "" };
     // Only floats are not `Eq`.
-    let eq = if of.fields.iter().any(|field| field.kind == Kind::Float64) { "" } else { ", Eq" };
+    let eq = if has_float(file, of) { "" } else { ", Eq" };
     put(out, format!("\n#[derive(Clone, Debug{default}, PartialEq{eq})]\npub struct {} {{", of.name));
     for field in &of.fields {
         for line in &field.doc {
@@ -105,6 +105,14 @@ fn declaration(out: &mut String, of: &Struct) {
         }
         put(out, "}\n}\n}");
     }
+}
+
+/// Whether there is a float in it, however deep.
+fn has_float(file: &File, of: &Struct) -> bool {
+    of.fields.iter().any(|field| match &field.kind {
+        Kind::Struct(name) => file.find(name).is_some_and(|inner| has_float(file, inner)),
+        kind => *kind == Kind::Float64,
+    })
 }
 
 fn version_note(of: &Struct, field: &Field) -> Option<String> {

@@ -51,9 +51,13 @@ const ONLY_THEIRS: [&str; 3] = [
     ", ongoing_txn_producer_id: -1, ongoing_txn_producer_epoch: -1",
 ];
 
-/// Structures of a response that there have the names of other ones of the request.
-const RENAMED: [(&str, &str); 2] =
-    [("DescribedQuorumTopic {", "TopicData {"), ("DescribedQuorum {", "PartitionData {")];
+/// Structures of a response that there have the names of other ones of the request, and a field whose name is a keyword.
+const RENAMED: [(&str, &str); 4] = [
+    ("DescribedQuorumTopic {", "TopicData {"),
+    ("DescribedQuorum {", "PartitionData {"),
+    ("match_name:", "_match:"),
+    ("EntryResult {", "EntryData {"),
+];
 
 /// Both print a field as `name: value`, so that two fields in the wrong places show. A nullable field that the
 /// version lacks is null here and empty there; that nulls on the wire agree is proved by the bytes.

@@ -1,8 +1,11 @@
 //! What the metadata log stores (KIP-631). A record's value is a frame version (1), the record's number and its
 //! version, all unsigned varints, then the message. The numbers: topic 2, partition 3, config 4, partition change 5, remove topic 9,
-//! producer ids 15.
+//! SCRAM credential 11, client quota 14, producer ids 15, access control entry 18, its removal 19, the removal of a SCRAM
+//! credential 22.
 //!
 //! Generated from `protocol/messages/metadata_records.msg` by `just generate`; not to be edited here.
+
+use bytes::Bytes;
 
 use crate::wire::{DecodeError, EncodeError, Message, Reader, Str, Uuid, Writer, readable, writable};
 
@@ -459,6 +462,225 @@ impl Message for ProducerIdsRecord {
         w.i32(self.broker_id);
         w.i64(self.broker_epoch);
         w.i64(self.next_producer_id);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserScramCredentialRecord {
+    pub name: Str,
+    /// 1: SCRAM-SHA-256; 2: SCRAM-SHA-512.
+    pub mechanism: i8,
+    pub salt: Bytes,
+    pub stored_key: Bytes,
+    pub server_key: Bytes,
+    pub iterations: i32,
+}
+
+impl Message for UserScramCredentialRecord {
+    const NAME: &'static str = "UserScramCredentialRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self {
+            name: r.string(true)?,
+            mechanism: r.i8()?,
+            salt: r.bytes(true)?,
+            stored_key: r.bytes(true)?,
+            server_key: r.bytes(true)?,
+            iterations: r.i32()?,
+        };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.string(&self.name, true)?;
+        w.i8(self.mechanism);
+        w.bytes(&self.salt, true)?;
+        w.bytes(&self.stored_key, true)?;
+        w.bytes(&self.server_key, true)?;
+        w.i32(self.iterations);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoveUserScramCredentialRecord {
+    pub name: Str,
+    pub mechanism: i8,
+}
+
+impl Message for RemoveUserScramCredentialRecord {
+    const NAME: &'static str = "RemoveUserScramCredentialRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self { name: r.string(true)?, mechanism: r.i8()? };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.string(&self.name, true)?;
+        w.i8(self.mechanism);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientQuotaRecord {
+    pub entity: Vec<EntityData>,
+    pub key: Str,
+    pub value: f64,
+    pub remove: bool,
+}
+
+impl Message for ClientQuotaRecord {
+    const NAME: &'static str = "ClientQuotaRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self {
+            entity: r.array(true, EntityData::BYTES_MIN, |r| EntityData::decode(r, version))?,
+            key: r.string(true)?,
+            value: r.f64()?,
+            remove: r.bool()?,
+        };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.array(&self.entity, true, |w, each| each.encode(w, version))?;
+        w.string(&self.key, true)?;
+        w.f64(self.value);
+        w.bool(self.remove);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntityData {
+    pub entity_type: Str,
+    /// Null: the default.
+    pub entity_name: Option<Str>,
+}
+
+impl EntityData {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 3;
+
+    fn decode(r: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
+        let this = Self { entity_type: r.string(true)?, entity_name: r.nullable_string(true)? };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        w.string(&self.entity_type, true)?;
+        w.nullable_string(self.entity_name.as_ref(), true)?;
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessControlEntryRecord {
+    pub id: Uuid,
+    pub resource_type: i8,
+    pub resource_name: Str,
+    pub pattern_type: i8,
+    pub principal: Str,
+    pub host: Str,
+    pub operation: i8,
+    pub permission_type: i8,
+}
+
+impl Message for AccessControlEntryRecord {
+    const NAME: &'static str = "AccessControlEntryRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self {
+            id: r.uuid()?,
+            resource_type: r.i8()?,
+            resource_name: r.string(true)?,
+            pattern_type: r.i8()?,
+            principal: r.string(true)?,
+            host: r.string(true)?,
+            operation: r.i8()?,
+            permission_type: r.i8()?,
+        };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.uuid(self.id);
+        w.i8(self.resource_type);
+        w.string(&self.resource_name, true)?;
+        w.i8(self.pattern_type);
+        w.string(&self.principal, true)?;
+        w.string(&self.host, true)?;
+        w.i8(self.operation);
+        w.i8(self.permission_type);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoveAccessControlEntryRecord {
+    pub id: Uuid,
+}
+
+impl Message for RemoveAccessControlEntryRecord {
+    const NAME: &'static str = "RemoveAccessControlEntryRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self { id: r.uuid()? };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.uuid(self.id);
         w.no_tagged_fields();
         Ok(())
     }

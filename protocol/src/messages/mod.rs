@@ -17,22 +17,31 @@ pub mod k13_leave_group;
 pub mod k14_sync_group;
 pub mod k15_describe_groups;
 pub mod k16_list_groups;
+pub mod k17_sasl_handshake;
 pub mod k18_api_versions;
 pub mod k19_create_topics;
 pub mod k20_delete_topics;
 pub mod k21_delete_records;
 pub mod k22_init_producer_id;
 pub mod k23_offset_for_leader_epoch;
+pub mod k29_describe_acls;
+pub mod k30_create_acls;
+pub mod k31_delete_acls;
 pub mod k32_describe_configs;
 pub mod k33_alter_configs;
 pub mod k34_alter_replica_log_dirs;
 pub mod k35_describe_log_dirs;
+pub mod k36_sasl_authenticate;
 pub mod k37_create_partitions;
 pub mod k42_delete_groups;
 pub mod k43_elect_leaders;
 pub mod k44_incremental_alter_configs;
 pub mod k45_alter_partition_reassignments;
 pub mod k46_list_partition_reassignments;
+pub mod k48_describe_client_quotas;
+pub mod k49_alter_client_quotas;
+pub mod k50_describe_user_scram_credentials;
+pub mod k51_alter_user_scram_credentials;
 pub mod k55_describe_quorum;
 pub mod k57_update_features;
 pub mod k60_describe_cluster;
@@ -58,16 +67,21 @@ pub use k13_leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 pub use k14_sync_group::{SyncGroupRequest, SyncGroupResponse};
 pub use k15_describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
 pub use k16_list_groups::{ListGroupsRequest, ListGroupsResponse};
+pub use k17_sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 pub use k18_api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 pub use k19_create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 pub use k20_delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 pub use k21_delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 pub use k22_init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use k23_offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+pub use k29_describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
+pub use k30_create_acls::{CreateAclsRequest, CreateAclsResponse};
+pub use k31_delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
 pub use k32_describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
 pub use k33_alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 pub use k34_alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
 pub use k35_describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+pub use k36_sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 pub use k37_create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use k42_delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 pub use k43_elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
@@ -77,6 +91,14 @@ pub use k45_alter_partition_reassignments::{
 };
 pub use k46_list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
+pub use k48_describe_client_quotas::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
+pub use k49_alter_client_quotas::{AlterClientQuotasRequest, AlterClientQuotasResponse};
+pub use k50_describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+};
+pub use k51_alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
 };
 pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
@@ -89,7 +111,9 @@ pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
 pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use metadata_records::{
-    ConfigRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
+    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord,
+    ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
+    TopicRecord, UserScramCredentialRecord,
 };
 
 use crate::api_key::{ApiKey, ApiVersions};
@@ -109,22 +133,31 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::SyncGroup, first: 0, last: 5, flexible_from: Some(4) },
     ApiVersions { key: ApiKey::DescribeGroups, first: 0, last: 6, flexible_from: Some(5) },
     ApiVersions { key: ApiKey::ListGroups, first: 0, last: 5, flexible_from: Some(3) },
+    ApiVersions { key: ApiKey::SaslHandshake, first: 0, last: 1, flexible_from: None },
     ApiVersions { key: ApiKey::ApiVersions, first: 0, last: 4, flexible_from: Some(3) },
     ApiVersions { key: ApiKey::CreateTopics, first: 2, last: 7, flexible_from: Some(5) },
     ApiVersions { key: ApiKey::DeleteTopics, first: 1, last: 6, flexible_from: Some(4) },
     ApiVersions { key: ApiKey::DeleteRecords, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::InitProducerId, first: 0, last: 5, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::OffsetForLeaderEpoch, first: 2, last: 4, flexible_from: Some(4) },
+    ApiVersions { key: ApiKey::DescribeAcls, first: 1, last: 3, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::CreateAcls, first: 1, last: 3, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::DeleteAcls, first: 1, last: 3, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::DescribeConfigs, first: 1, last: 4, flexible_from: Some(4) },
     ApiVersions { key: ApiKey::AlterConfigs, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::AlterReplicaLogDirs, first: 1, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::DescribeLogDirs, first: 1, last: 4, flexible_from: Some(2) },
+    ApiVersions { key: ApiKey::SaslAuthenticate, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::CreatePartitions, first: 0, last: 3, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::DeleteGroups, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::ElectLeaders, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::IncrementalAlterConfigs, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::AlterPartitionReassignments, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListPartitionReassignments, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::DescribeClientQuotas, first: 0, last: 1, flexible_from: Some(1) },
+    ApiVersions { key: ApiKey::AlterClientQuotas, first: 0, last: 1, flexible_from: Some(1) },
+    ApiVersions { key: ApiKey::DescribeUserScramCredentials, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::AlterUserScramCredentials, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeQuorum, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
@@ -153,22 +186,31 @@ $callback! {
             SyncGroup SyncGroupRequest SyncGroupResponse;
             DescribeGroups DescribeGroupsRequest DescribeGroupsResponse;
             ListGroups ListGroupsRequest ListGroupsResponse;
+            SaslHandshake SaslHandshakeRequest SaslHandshakeResponse;
             ApiVersions ApiVersionsRequest ApiVersionsResponse;
             CreateTopics CreateTopicsRequest CreateTopicsResponse;
             DeleteTopics DeleteTopicsRequest DeleteTopicsResponse;
             DeleteRecords DeleteRecordsRequest DeleteRecordsResponse;
             InitProducerId InitProducerIdRequest InitProducerIdResponse;
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+            DescribeAcls DescribeAclsRequest DescribeAclsResponse;
+            CreateAcls CreateAclsRequest CreateAclsResponse;
+            DeleteAcls DeleteAclsRequest DeleteAclsResponse;
             DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse;
             AlterConfigs AlterConfigsRequest AlterConfigsResponse;
             AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse;
             DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse;
+            SaslAuthenticate SaslAuthenticateRequest SaslAuthenticateResponse;
             CreatePartitions CreatePartitionsRequest CreatePartitionsResponse;
             DeleteGroups DeleteGroupsRequest DeleteGroupsResponse;
             ElectLeaders ElectLeadersRequest ElectLeadersResponse;
             IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
             AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
             ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+            DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
+            AlterClientQuotas AlterClientQuotasRequest AlterClientQuotasResponse;
+            DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
+            AlterUserScramCredentials AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse;
             DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
             UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
@@ -198,6 +240,11 @@ macro_rules! for_each_data {
             ConfigRecord;
             RemoveTopicRecord;
             ProducerIdsRecord;
+            UserScramCredentialRecord;
+            RemoveUserScramCredentialRecord;
+            ClientQuotaRecord;
+            AccessControlEntryRecord;
+            RemoveAccessControlEntryRecord;
         }
     };
 }

@@ -1,0 +1,214 @@
+//! DescribeAcls: access control entries that match a filter. KIP-140, 290 (patterns).
+//!
+//! Generated from `protocol/messages/29_describe_acls.msg` by `just generate`; not to be edited here.
+
+use crate::ApiKey;
+use crate::wire::{DecodeError, EncodeError, Message, Reader, Request, Str, Writer, readable, writable};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeAclsRequest {
+    pub resource_type_filter: i8,
+    /// Null: any name.
+    pub resource_name_filter: Option<Str>,
+    /// 1: any; 2: whatever would apply to the name; 3: literal; 4: prefixed.
+    pub pattern_type_filter: i8,
+    pub principal_filter: Option<Str>,
+    pub host_filter: Option<Str>,
+    /// 1: any.
+    pub operation: i8,
+    /// 1: any; 2: deny; 3: allow.
+    pub permission_type: i8,
+}
+
+impl Default for DescribeAclsRequest {
+    fn default() -> Self {
+        Self {
+            resource_type_filter: 0,
+            resource_name_filter: None,
+            pattern_type_filter: 3,
+            principal_filter: None,
+            host_filter: None,
+            operation: 0,
+            permission_type: 0,
+        }
+    }
+}
+
+impl Message for DescribeAclsRequest {
+    const NAME: &'static str = "DescribeAclsRequest";
+    const VERSIONS: (i16, i16) = (1, 3);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 2
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let flexible = version >= 2;
+        let this = Self {
+            resource_type_filter: r.i8()?,
+            resource_name_filter: r.nullable_string(flexible)?,
+            pattern_type_filter: r.i8()?,
+            principal_filter: r.nullable_string(flexible)?,
+            host_filter: r.nullable_string(flexible)?,
+            operation: r.i8()?,
+            permission_type: r.i8()?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        let flexible = version >= 2;
+        w.i8(self.resource_type_filter);
+        w.nullable_string(self.resource_name_filter.as_ref(), flexible)?;
+        w.i8(self.pattern_type_filter);
+        w.nullable_string(self.principal_filter.as_ref(), flexible)?;
+        w.nullable_string(self.host_filter.as_ref(), flexible)?;
+        w.i8(self.operation);
+        w.i8(self.permission_type);
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+impl Request for DescribeAclsRequest {
+    const API_KEY: ApiKey = ApiKey::DescribeAcls;
+    type Response = DescribeAclsResponse;
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DescribeAclsResponse {
+    pub throttle_time_ms: i32,
+    pub error_code: i16,
+    pub error_message: Option<Str>,
+    pub resources: Vec<DescribeAclsResource>,
+}
+
+impl Message for DescribeAclsResponse {
+    const NAME: &'static str = "DescribeAclsResponse";
+    const VERSIONS: (i16, i16) = (1, 3);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 2
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let flexible = version >= 2;
+        let this = Self {
+            throttle_time_ms: r.i32()?,
+            error_code: r.i16()?,
+            error_message: r.nullable_string(flexible)?,
+            resources: r.array(flexible, DescribeAclsResource::BYTES_MIN, |r| {
+                DescribeAclsResource::decode(r, version)
+            })?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        let flexible = version >= 2;
+        w.i32(self.throttle_time_ms);
+        w.i16(self.error_code);
+        w.nullable_string(self.error_message.as_ref(), flexible)?;
+        w.array(&self.resources, flexible, |w, each| each.encode(w, version))?;
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeAclsResource {
+    pub resource_type: i8,
+    pub resource_name: Str,
+    pub pattern_type: i8,
+    pub acls: Vec<AclDescription>,
+}
+
+impl Default for DescribeAclsResource {
+    fn default() -> Self {
+        Self { resource_type: 0, resource_name: Str::default(), pattern_type: 3, acls: Vec::new() }
+    }
+}
+
+impl DescribeAclsResource {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 5;
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = version >= 2;
+        let this = Self {
+            resource_type: r.i8()?,
+            resource_name: r.string(flexible)?,
+            pattern_type: r.i8()?,
+            acls: r.array(flexible, AclDescription::BYTES_MIN, |r| AclDescription::decode(r, version))?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let flexible = version >= 2;
+        w.i8(self.resource_type);
+        w.string(&self.resource_name, flexible)?;
+        w.i8(self.pattern_type);
+        w.array(&self.acls, flexible, |w, each| each.encode(w, version))?;
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AclDescription {
+    pub principal: Str,
+    pub host: Str,
+    pub operation: i8,
+    pub permission_type: i8,
+}
+
+impl AclDescription {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 5;
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        let flexible = version >= 2;
+        let this = Self {
+            principal: r.string(flexible)?,
+            host: r.string(flexible)?,
+            operation: r.i8()?,
+            permission_type: r.i8()?,
+        };
+        if flexible {
+            r.skip_tagged_fields()?;
+        }
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let flexible = version >= 2;
+        w.string(&self.principal, flexible)?;
+        w.string(&self.host, flexible)?;
+        w.i8(self.operation);
+        w.i8(self.permission_type);
+        if flexible {
+            w.no_tagged_fields();
+        }
+        Ok(())
+    }
+}
