@@ -167,7 +167,7 @@ fn offsets_partitions(config: &BrokerConfig, controller: &Controller) -> i32 {
     made.unwrap_or(config.offsets_topic_partitions)
 }
 
-fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConfig {
+fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConfig<GroupConfig> {
     let groups = GroupConfig {
         initial_rebalance_delay: Duration::from_millis(config.group_initial_rebalance_delay_ms.max(0) as u64),
         session_timeout_min: Duration::from_millis(config.group_session_timeout_ms_min),
@@ -176,7 +176,7 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
         offset_metadata_bytes_max: config.offset_metadata_bytes_max,
         ..GroupConfig::default()
     };
-    CoordinatorConfig { partitions, groups, ..CoordinatorConfig::default() }
+    CoordinatorConfig { partitions, machine: groups, ..CoordinatorConfig::default() }
 }
 
 fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDir>, Partition), StartError> {

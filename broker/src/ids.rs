@@ -42,6 +42,21 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// An instance of a producer: its id, and the epoch by which a newer instance fences it (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Producer {
+    /// Given by the controller, never twice.
+    pub id: i64,
+    /// Counts the instances; with transactions of version 2 (KIP-890) the transactions too.
+    pub epoch: i16,
+}
+
+impl fmt::Display for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} epoch {}", self.id, self.epoch)
+    }
+}
+
 /// A partition of a topic, by name. Its text is the name of its folder on disk: `<topic>-<partition>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {

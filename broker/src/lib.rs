@@ -6,6 +6,7 @@ pub mod coordinator;
 pub mod groups;
 pub mod ids;
 pub mod log;
+pub mod machine;
 pub mod metrics;
 mod monitor;
 mod offsets_log;

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use crate::groups::{Monotonic, Now, WallMs};
+use crate::machine::{Monotonic, Now, WallMs};
 
 /// Monotonic time counts from the clock's creation.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-/// The partitions of one internal topic (`__consumer_offsets`).
+use super::machine::Unavailable;
+
+/// The partitions of one internal topic (`__consumer_offsets` or `__transaction_state`).
 pub trait CoordinatorLog: Send + Sync {
     /// Appends one record batch (version 2, base offset 0) and answers with the offset it got.
     ///
@@ -48,4 +50,13 @@ pub enum LogError {
     /// Not now: the disk is full, say, or replicas are missing.
     #[error("the partition cannot be used now: {0}")]
     Unavailable(String),
+}
+
+impl LogError {
+    pub(super) fn to_unavailable(&self) -> Unavailable {
+        match self {
+            LogError::NotLeader => Unavailable::NotHere,
+            LogError::Unavailable(_) => Unavailable::NotNow,
+        }
+    }
 }

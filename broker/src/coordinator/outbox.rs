@@ -1,48 +1,43 @@
-//! Records on their way to the log. While one batch is being written the next ones gather here, so the number of
+//! What is on its way to the log. While one batch is being written the next entries gather here, so the number of
 //! commits that share an fsync grows with their rate.
+//!
+//! Entries of one transaction lie in batches of their own, and a marker is a batch; neighbours that need more than one
+//! batch are written one batch after the other.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ottla_protocol::EncodeError;
-use ottla_protocol::records::{BatchBuilder, BatchOptions};
+use ottla_protocol::records::{BatchBuilder, BatchOptions, EndTxnMarker};
 
-use super::parked::RecordCount;
-use crate::groups::{Record, WallMs, records};
-
-#[derive(Debug)]
-struct Encoded {
-    key: Bytes,
-    value: Option<Bytes>,
-    at: WallMs,
-}
+use super::machine::LogEntry;
+use super::parked::EntryCount;
+use crate::ids::Producer;
+use crate::machine::WallMs;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: VecDeque<Encoded>,
-    decided: RecordCount,
-    /// How many records are in the batch that is being written.
+    waiting: VecDeque<(LogEntry, WallMs)>,
+    decided: EntryCount,
+    /// How many entries are in the batch that is being written.
     writing: u64,
-    durable: RecordCount,
+    durable: EntryCount,
 }
 
 impl Outbox {
-    /// Adds a record behind the others.
-    pub(super) fn push(&mut self, record: &Record, at: WallMs) -> Result<(), EncodeError> {
-        let (key, value) = records::encode(record)?;
-        self.waiting.push_back(Encoded { key, value, at });
+    /// Adds an entry behind the others.
+    pub(super) fn push(&mut self, entry: LogEntry, at: WallMs) {
+        self.waiting.push_back((entry, at));
         self.decided.0 += 1;
-        Ok(())
     }
 
-    /// How many records there have been.
-    pub(super) fn decided(&self) -> RecordCount {
+    /// How many entries there have been.
+    pub(super) fn decided(&self) -> EntryCount {
         self.decided
     }
 
     /// How many of them are durable.
-    pub(super) fn durable(&self) -> RecordCount {
+    pub(super) fn durable(&self) -> EntryCount {
         self.durable
     }
 
@@ -57,17 +52,42 @@ impl Outbox {
         if self.writing > 0 {
             return None;
         }
+        match self.waiting.front()? {
+            (LogEntry::Marker { producer, coordinator_epoch, commit }, at) => {
+                let marker = EndTxnMarker { commit: *commit, coordinator_epoch: *coordinator_epoch };
+                let batch = marker.to_batch(at.0, producer.id, producer.epoch);
+                self.waiting.pop_front();
+                self.writing = 1;
+                Some(batch)
+            }
+            (LogEntry::Record { producer, .. }, _) => {
+                let producer = *producer;
+                Some(self.next_records(producer, bytes_max))
+            }
+        }
+    }
+
+    fn next_records(&mut self, of: Option<Producer>, bytes_max: usize) -> Bytes {
         let mut builder = BatchBuilder::default();
-        while let Some(record) = self.waiting.front() {
-            let size = BatchBuilder::size_of(Some(&record.key), record.value.as_deref(), &[]);
-            if !builder.is_empty() && builder.size() + size > bytes_max {
+        while let Some((LogEntry::Record { key, value, producer }, at)) = self.waiting.front() {
+            let size = BatchBuilder::size_of(key.as_deref(), value.as_deref(), &[]);
+            if *producer != of || (!builder.is_empty() && builder.size() + size > bytes_max) {
                 break;
             }
-            builder.push(record.at.0, Some(&record.key), record.value.as_deref(), &[]);
+            builder.push(at.0, key.as_deref(), value.as_deref(), &[]);
             self.waiting.pop_front();
             self.writing += 1;
         }
-        (!builder.is_empty()).then(|| builder.build(BatchOptions::default()))
+        builder.build(match of {
+            None => BatchOptions::default(),
+            // No sequence, as in Kafka: the coordinator's order is the order.
+            Some(producer) => BatchOptions {
+                producer_id: producer.id,
+                producer_epoch: producer.epoch,
+                transactional: true,
+                ..BatchOptions::default()
+            },
+        })
     }
 
     /// The batch being written is durable.
@@ -86,13 +106,12 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use ottla_protocol::records::Batches;
+    use ottla_protocol::records::{Batch, Batches};
 
     use super::*;
-    use crate::groups::{GroupId, TopicName};
 
-    fn tombstone(partition: i32) -> Record {
-        Record::Offset { group: GroupId::from("g"), topic: TopicName::from("t"), partition, value: None }
+    fn tombstone(partition: u8) -> LogEntry {
+        LogEntry::Record { key: Some(vec![partition; 30].into()), value: None, producer: None }
     }
 
     fn count(batch: Bytes) -> i32 {
@@ -102,15 +121,15 @@ mod tests {
     #[test]
     fn records_gather_while_a_batch_is_written() {
         let mut outbox = Outbox::default();
-        outbox.push(&tombstone(0), WallMs(1)).unwrap();
+        outbox.push(tombstone(0), WallMs(1));
         assert_eq!(outbox.next_batch(1000).map(count), Some(1));
         for partition in 1..4 {
-            outbox.push(&tombstone(partition), WallMs(1)).unwrap();
+            outbox.push(tombstone(partition), WallMs(1));
         }
         assert_eq!(outbox.next_batch(1000), None);
-        assert_eq!(outbox.durable(), RecordCount(0));
+        assert_eq!(outbox.durable(), EntryCount(0));
         outbox.written();
-        assert_eq!(outbox.durable(), RecordCount(1));
+        assert_eq!(outbox.durable(), EntryCount(1));
         assert_eq!(outbox.next_batch(1000).map(count), Some(3));
         outbox.written();
         assert!(outbox.is_settled());
@@ -120,11 +139,34 @@ mod tests {
     fn a_batch_is_no_larger_than_allowed_but_never_empty() {
         let mut outbox = Outbox::default();
         for partition in 0..10 {
-            outbox.push(&tombstone(partition), WallMs(1)).unwrap();
+            outbox.push(tombstone(partition), WallMs(1));
         }
         assert_eq!(outbox.next_batch(1).map(count), Some(1));
         outbox.written();
         let batch = outbox.next_batch(200).unwrap();
         assert!(batch.len() <= 200 && count(batch) > 1);
+    }
+
+    #[test]
+    fn what_belongs_to_a_transaction_and_its_marker_are_batches_of_their_own() {
+        let mut outbox = Outbox::default();
+        let producer = Producer { id: 7, epoch: 2 };
+        let in_transaction =
+            LogEntry::Record { key: Some("k".into()), value: None, producer: Some(producer) };
+        outbox.push(tombstone(0), WallMs(1));
+        outbox.push(in_transaction.clone(), WallMs(1));
+        outbox.push(in_transaction, WallMs(1));
+        outbox.push(LogEntry::Marker { producer, coordinator_epoch: 3, commit: true }, WallMs(1));
+        let mut batches = Vec::new();
+        while let Some(batch) = outbox.next_batch(1000) {
+            batches.push(Batch::parse(&batch).unwrap());
+            outbox.written();
+        }
+        let kinds: Vec<_> = batches
+            .iter()
+            .map(|batch| (batch.header.record_count, batch.header.producer_id, batch.header.is_control()))
+            .collect();
+        assert_eq!(kinds, vec![(1, -1, false), (2, 7, false), (1, 7, true)]);
+        assert!(outbox.is_settled());
     }
 }

@@ -1,29 +1,25 @@
-//! Reading a coordinator partition's log back into the machine. Later records replace earlier ones, so reading all of
-//! them in order gives what was there; records of a transaction count once its commit marker is read (KIP-98).
-
-use std::collections::BTreeMap;
+//! Reading a coordinator partition's log back into the machine: later records replace earlier ones, so reading all of
+//! them in order gives what was there. What a transaction's records are worth the machine knows.
 
 use bytes::Bytes;
-use ottla_protocol::records::{Batch, BatchError, Batches, ControlType};
+use ottla_protocol::records::{Batch, BatchError, Batches, EndTxnMarker};
 
-use crate::groups::records::{Decoded, decode};
-use crate::groups::{Change, GroupConfig, Groups, Record};
+use super::machine::{LogEntry, Machine};
+use crate::ids::Producer;
 
 /// A batch of these logs holds at most one segment's worth of records; a hostile one must not take more memory.
 const DECOMPRESSED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Replay {
-    groups: Groups,
-    /// Records of open transactions, by producer id.
-    open: BTreeMap<i64, Vec<Record>>,
+pub(super) struct Replay<M> {
+    machine: M,
     record_count: u64,
 }
 
-impl Replay {
-    pub(super) fn new(config: GroupConfig) -> Replay {
-        Replay { groups: Groups::new(config), open: BTreeMap::new(), record_count: 0 }
+impl<M: Machine> Replay<M> {
+    pub(super) fn new(config: &M::Config) -> Replay<M> {
+        Replay { machine: M::empty(config), record_count: 0 }
     }
 
     /// Applies whole batches, leaving out what lies before `from_offset`.
@@ -36,59 +32,49 @@ impl Replay {
         Ok(())
     }
 
-    /// The groups read, and how many records they were read from.
-    pub(super) fn finish(self) -> (Groups, u64) {
-        (self.groups, self.record_count)
+    /// The machine, and how many records it was read from.
+    pub(super) fn finish(self) -> (M, u64) {
+        (self.machine, self.record_count)
     }
 
     fn read_batch(&mut self, batch: &Batch, from_offset: i64) -> Result<(), BatchError> {
         let header = batch.header;
+        let producer = Producer { id: header.producer_id, epoch: header.producer_epoch };
         for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
             let record = record?;
             if record.offset < from_offset {
                 continue;
             }
             self.record_count += 1;
-            if header.is_control() {
-                self.end_transaction(header.producer_id, record.key.as_deref());
-                continue;
-            }
-            match decode(record.key, record.value) {
-                Ok(Decoded::Record(record)) if header.is_transactional() => {
-                    self.open.entry(header.producer_id).or_default().push(record);
+            let entry = if header.is_control() {
+                match EndTxnMarker::from_record(&record) {
+                    Some(EndTxnMarker { commit, coordinator_epoch }) => {
+                        LogEntry::Marker { producer, coordinator_epoch, commit }
+                    }
+                    None => continue,
                 }
-                Ok(Decoded::Record(record)) => self.groups.apply(&Change::Record(record)),
-                Ok(Decoded::Unknown { key_version }) => {
-                    tracing::debug!(
-                        offset = record.offset,
-                        key_version,
-                        "left a record of an unknown kind alone"
-                    );
-                }
-                // One bad record must not keep all groups of the partition from working.
+            } else {
+                let producer = header.is_transactional().then_some(producer);
+                LogEntry::Record { key: record.key, value: record.value, producer }
+            };
+            match M::to_change(entry) {
+                Ok(Some(change)) => self.machine.apply(&change),
+                Ok(None) => {}
+                // One bad record must not keep everything else of the partition from working.
                 Err(error) => tracing::warn!(offset = record.offset, %error, "left an unreadable record out"),
             }
         }
         Ok(())
     }
-
-    fn end_transaction(&mut self, producer_id: i64, marker: Option<&[u8]>) {
-        let records = self.open.remove(&producer_id).unwrap_or_default();
-        if marker.and_then(ControlType::from_key) == Some(ControlType::Commit) {
-            for record in records {
-                self.groups.apply(&Change::Record(record));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use ottla_protocol::records::{BatchBuilder, BatchOptions};
+    use ottla_protocol::records::{BatchBuilder, BatchOptions, ControlType};
 
     use super::*;
     use crate::groups::offsets::CommittedOffset;
-    use crate::groups::{GroupId, TopicName, WallMs, records};
+    use crate::groups::{GroupConfig, GroupId, Groups, Record, TopicName, WallMs, records};
 
     fn batch(offset: i64, options: BatchOptions) -> Bytes {
         let value = CommittedOffset {
@@ -113,7 +99,7 @@ mod tests {
     }
 
     fn offset_after(batches: &[Bytes]) -> Option<i64> {
-        let mut replay = Replay::new(GroupConfig::default());
+        let mut replay = Replay::<Groups>::new(&GroupConfig::default());
         for bytes in batches {
             replay.read(bytes.clone(), 0).unwrap();
         }
@@ -140,6 +126,6 @@ mod tests {
     fn a_damaged_batch_is_an_error() {
         let mut bytes = batch(1, BatchOptions::default()).to_vec();
         *bytes.last_mut().unwrap() ^= 1;
-        assert!(Replay::new(GroupConfig::default()).read(bytes.into(), 0).is_err());
+        assert!(Replay::<Groups>::new(&GroupConfig::default()).read(bytes.into(), 0).is_err());
     }
 }

@@ -7,7 +7,7 @@
 //! On a failed append everything in memory is dropped and the log is read again: what became of the batch is unknown,
 //! and the log alone can tell. Clients retry, members rejoin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,74 +15,82 @@ use tokio::sync::oneshot;
 
 use super::CoordinatorConfig;
 use super::log::{LogError, LogSlice};
+use super::machine::{Decided, Machine, Unavailable};
 use super::outbox::Outbox;
-use super::parked::Parked;
+use super::parked::{Outcome, Parked};
 use super::replay::Replay;
-use crate::groups::classic::GroupChange;
-use crate::groups::{Change, Decision, GroupError, Groups, Monotonic, Now, Reply, ReplyId, Request};
+use crate::machine::{Monotonic, Now, ReplyId};
 
 /// After a failed read the log is tried again no sooner than this.
 const LOAD_RETRY: Duration = Duration::from_millis(500);
 
 /// See the module.
-pub(super) struct Shard {
-    config: CoordinatorConfig,
-    phase: Phase,
+pub(super) struct Shard<M: Machine> {
+    config: CoordinatorConfig<M::Config>,
+    phase: Phase<M>,
     outbox: Outbox,
-    parked: Parked,
+    parked: Parked<M::Reply, M::Effect>,
     /// Who waits for a reply, whether it is parked here, in the machine, or behind the load.
-    waiting: BTreeMap<ReplyId, oneshot::Sender<Reply>>,
+    waiting: BTreeMap<ReplyId, oneshot::Sender<M::Reply>>,
     reply_last: u64,
+    /// What is to be done outside now.
+    effects: VecDeque<M::Effect>,
 }
 
-enum Phase {
-    Loading(Loading),
-    Active(Groups),
+enum Phase<M: Machine> {
+    Loading(Loading<M>),
+    Active(M),
 }
 
-struct Loading {
-    replay: Replay,
+struct Loading<M: Machine> {
+    replay: Replay<M>,
     from_offset: i64,
     /// Set while a read is under way.
     reading: bool,
     /// After a failure: when to try again.
     retry_at: Option<Monotonic>,
     /// Requests that came while loading, until patience ends.
-    held: Vec<(ReplyId, Request)>,
+    held: Vec<(ReplyId, M::Request)>,
     /// When held requests are told to come back later.
     patience_ends: Monotonic,
     /// What they are told.
-    error: GroupError,
+    error: Unavailable,
 }
 
-impl Shard {
+impl<M: Machine> Shard<M> {
     /// A shard that knows nothing yet; it asks for its log first.
-    pub(super) fn new(config: CoordinatorConfig, now: Now) -> Shard {
+    pub(super) fn new(config: CoordinatorConfig<M::Config>, now: Now) -> Shard<M> {
         Shard {
-            phase: Phase::Loading(Loading::new(&config, now, GroupError::CoordinatorLoadInProgress)),
+            phase: Phase::Loading(Loading::new(&config, now, Unavailable::Loading)),
             config,
             outbox: Outbox::default(),
             parked: Parked::default(),
             waiting: BTreeMap::new(),
             reply_last: 0,
+            effects: VecDeque::new(),
         }
     }
 
-    /// A client asks.
-    pub(super) fn on_request(&mut self, now: Now, request: Request, reply: oneshot::Sender<Reply>) {
+    /// A client asks, or an effect's outcome is there, which nobody waits to hear about.
+    pub(super) fn on_request(
+        &mut self,
+        now: Now,
+        request: M::Request,
+        reply: Option<oneshot::Sender<M::Reply>>,
+    ) {
         self.reply_last += 1;
         let id = ReplyId(self.reply_last);
-        self.waiting.insert(id, reply);
+        self.waiting.extend(reply.map(|reply| (id, reply)));
         match &mut self.phase {
-            Phase::Active(groups) => {
-                let decision = groups.decide(now, id, &request);
+            Phase::Active(machine) => {
+                let decision = machine.decide(now, id, &request);
                 self.take(now, decision);
             }
             Phase::Loading(loading) if now.monotonic < loading.patience_ends => {
                 loading.held.push((id, request))
             }
             Phase::Loading(loading) => {
-                let refused = request.refused(loading.error);
+                let refused = M::refuse(&request, loading.error);
                 self.answer(id, refused);
             }
         }
@@ -91,8 +99,8 @@ impl Shard {
     /// A deadline has passed.
     pub(super) fn on_deadline(&mut self, now: Now) {
         match &mut self.phase {
-            Phase::Active(groups) => {
-                let decision = groups.on_deadline(now);
+            Phase::Active(machine) => {
+                let decision = machine.on_deadline(now);
                 self.take(now, decision);
             }
             Phase::Loading(loading) => {
@@ -102,7 +110,7 @@ impl Shard {
                 if loading.patience_ends <= now.monotonic {
                     let error = loading.error;
                     for (id, request) in std::mem::take(&mut loading.held) {
-                        self.answer(id, request.refused(error));
+                        self.answer(id, M::refuse(&request, error));
                     }
                 }
             }
@@ -112,7 +120,7 @@ impl Shard {
     /// The next moment for [`Shard::on_deadline`].
     pub(super) fn next_deadline(&self) -> Option<Monotonic> {
         match &self.phase {
-            Phase::Active(groups) => groups.next_deadline(),
+            Phase::Active(machine) => machine.next_deadline(),
             Phase::Loading(loading) => {
                 let patience = (!loading.held.is_empty()).then_some(loading.patience_ends);
                 [patience, loading.retry_at].into_iter().flatten().min()
@@ -139,7 +147,7 @@ impl Shard {
             Ok(slice) => slice,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the log of a coordinator partition, trying again");
-                loading.error = to_group_error(&error);
+                loading.error = error.to_unavailable();
                 loading.retry_at = Some(now.monotonic + LOAD_RETRY);
                 return;
             }
@@ -154,12 +162,12 @@ impl Shard {
             return;
         }
         if let Err(error) = loading.replay.read(slice.batches, loading.from_offset) {
-            // The partition stays unavailable: groups that lost a part of their past would read records twice.
+            // The partition stays unavailable: who has lost a part of its past would decide wrongly.
             tracing::error!(%error, from = loading.from_offset, "the log of a coordinator partition is damaged");
-            loading.error = GroupError::CoordinatorNotAvailable;
+            loading.error = Unavailable::NotNow;
             loading.retry_at = Some(now.monotonic + LOAD_RETRY);
             // What was read of the slice counts again from the start.
-            loading.restart(&self.config);
+            loading.restart(&self.config.machine);
             return;
         }
         loading.from_offset = slice.next_offset;
@@ -182,9 +190,14 @@ impl Shard {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot append to the log of a coordinator partition, reading it again");
-                self.fail(now, to_group_error(&error));
+                self.fail(now, error.to_unavailable());
             }
         }
+    }
+
+    /// What is to be done outside, one after the other. Each outcome comes back with [`Shard::on_request`].
+    pub(super) fn next_effect(&mut self) -> Option<M::Effect> {
+        self.effects.pop_front()
     }
 
     /// Whether nothing is on its way to the log.
@@ -199,58 +212,58 @@ impl Shard {
     }
 
     fn finish_loading(&mut self, now: Now) {
-        let empty = Phase::Active(Groups::new(self.config.groups.clone()));
+        let empty = Phase::Active(M::empty(&self.config.machine));
         let Phase::Loading(loading) = std::mem::replace(&mut self.phase, empty) else { return };
-        let (groups, record_count) = loading.replay.finish();
-        let restored = groups.on_loaded(now);
+        let (machine, record_count) = loading.replay.finish();
+        let restored = machine.on_loaded(now);
         if record_count > 0 {
-            tracing::info!(
-                record_count,
-                group_count = restored.changes.len(),
-                "loaded a coordinator partition"
-            );
+            tracing::info!(record_count, "loaded a coordinator partition");
         }
-        self.phase = Phase::Active(groups);
+        self.phase = Phase::Active(machine);
         self.take(now, restored);
         for (id, request) in loading.held {
-            if let Phase::Active(groups) = &self.phase {
-                let decision = groups.decide(now, id, &request);
+            if let Phase::Active(machine) = &self.phase {
+                let decision = machine.decide(now, id, &request);
                 self.take(now, decision);
             }
         }
     }
 
-    fn take(&mut self, now: Now, decision: Decision) {
-        let Phase::Active(groups) = &mut self.phase else { return };
-        groups.apply_all(&decision);
+    fn take(&mut self, now: Now, decision: Decided<M>) {
+        let Phase::Active(machine) = &mut self.phase else { return };
+        let mut unwritable = None;
         for change in &decision.changes {
-            match change {
-                Change::Live { group, change } => log_change(group, change),
-                Change::Record(record) => {
-                    if let Err(error) = self.outbox.push(record, now.wall) {
-                        // The edge bounds every text; so this is a defect, but no reason to take the server down.
-                        tracing::error!(%error, "a record cannot be written in Kafka's format");
-                        for (id, reply) in &decision.replies {
-                            self.parked.park(self.outbox.decided(), *id, reply.clone());
-                        }
-                        return self.fail(now, GroupError::CoordinatorNotAvailable);
-                    }
-                }
+            machine.apply(change);
+            M::tell(change);
+            match M::to_entry(change) {
+                Ok(entry) => entry.into_iter().for_each(|entry| self.outbox.push(entry, now.wall)),
+                Err(error) => unwritable = Some(error),
             }
         }
         for (id, reply) in decision.replies {
-            self.parked.park(self.outbox.decided(), id, reply);
+            self.parked.park(self.outbox.decided(), Outcome::Reply(id, reply));
+        }
+        if let Some(error) = unwritable {
+            // The edge bounds every text; so this is a defect, but no reason to take the server down.
+            tracing::error!(%error, "a record cannot be written in Kafka's format");
+            return self.fail(now, Unavailable::NotNow);
+        }
+        for effect in decision.effects {
+            self.parked.park(self.outbox.decided(), Outcome::Effect(effect));
         }
         self.release();
     }
 
     fn release(&mut self) {
-        while let Some((id, reply)) = self.parked.release(self.outbox.durable()) {
-            self.answer(id, reply);
+        while let Some(outcome) = self.parked.release(self.outbox.durable()) {
+            match outcome {
+                Outcome::Reply(id, reply) => self.answer(id, reply),
+                Outcome::Effect(effect) => self.effects.push_back(effect),
+            }
         }
     }
 
-    fn answer(&mut self, id: ReplyId, reply: Reply) {
+    fn answer(&mut self, id: ReplyId, reply: M::Reply) {
         if let Some(waiting) = self.waiting.remove(&id) {
             // Nobody may be left to hear it; that is not the shard's concern.
             let _ = waiting.send(reply);
@@ -258,22 +271,26 @@ impl Shard {
     }
 
     /// Starts over from the log. Replies that are decided are turned into refusals; those still undecided are told by
-    /// dropping their senders, which the handle turns into `NotCoordinator`.
-    fn fail(&mut self, now: Now, error: GroupError) {
-        let parked: Vec<(ReplyId, Reply)> = self.parked.drain().collect();
-        for (id, reply) in parked {
-            self.answer(id, reply.refused(error));
+    /// dropping their senders, which the handle turns into `NotCoordinator`. Effects that are not yet begun the log
+    /// gives again.
+    fn fail(&mut self, now: Now, error: Unavailable) {
+        let parked: Vec<_> = self.parked.drain().collect();
+        for outcome in parked {
+            if let Outcome::Reply(id, reply) = outcome {
+                self.answer(id, M::refuse_decided(&reply, error));
+            }
         }
         self.waiting.clear();
+        self.effects.clear();
         self.outbox.abandon();
         self.phase = Phase::Loading(Loading::new(&self.config, now, error));
     }
 }
 
-impl Loading {
-    fn new(config: &CoordinatorConfig, now: Now, error: GroupError) -> Loading {
+impl<M: Machine> Loading<M> {
+    fn new(config: &CoordinatorConfig<M::Config>, now: Now, error: Unavailable) -> Loading<M> {
         Loading {
-            replay: Replay::new(config.groups.clone()),
+            replay: Replay::new(&config.machine),
             from_offset: 0,
             reading: false,
             retry_at: None,
@@ -283,33 +300,8 @@ impl Loading {
         }
     }
 
-    fn restart(&mut self, config: &CoordinatorConfig) {
-        self.replay = Replay::new(config.groups.clone());
+    fn restart(&mut self, config: &M::Config) {
+        self.replay = Replay::new(config);
         self.from_offset = 0;
-    }
-}
-
-fn to_group_error(error: &LogError) -> GroupError {
-    match error {
-        LogError::NotLeader => GroupError::NotCoordinator,
-        LogError::Unavailable(_) => GroupError::CoordinatorNotAvailable,
-    }
-}
-
-/// What an operator wants to know of a group's life is at INFO; the rest at TRACE.
-fn log_change(group: &crate::groups::GroupId, change: &GroupChange) {
-    match change {
-        GroupChange::GenerationStarted { generation, protocol_name, .. } => {
-            tracing::info!(%group, %generation, %protocol_name, "a generation started");
-        }
-        GroupChange::Emptied { generation } => tracing::info!(%group, %generation, "the group is empty"),
-        GroupChange::MemberRemoved { member_id } => {
-            tracing::info!(%group, member = %member_id, "a member is out")
-        }
-        GroupChange::StaticMemberReplaced { instance_id, new, .. } => {
-            tracing::info!(%group, %instance_id, member = %new, "a static member came back");
-        }
-        GroupChange::Deleted => tracing::info!(%group, "the group was deleted"),
-        change => tracing::trace!(%group, ?change, "changed"),
     }
 }

@@ -4,15 +4,17 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::CoordinatorConfig;
 use super::clock::Clock;
 use super::log::{CoordinatorLog, LogError, LogSlice};
+use super::machine::Machine;
 use super::shard::Shard;
-use crate::groups::{Reply, Request};
 
 /// How much of the log is read at once while loading.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -21,13 +23,17 @@ const READ_BYTES_MAX: usize = 1 << 20;
 const REQUESTS_PER_APPEND_MAX: usize = 1024;
 
 /// A request on its way to its shard.
-pub(super) struct Asked {
-    pub(super) request: Request,
-    pub(super) reply: oneshot::Sender<Reply>,
+pub(super) struct Asked<M: Machine> {
+    pub(super) request: M::Request,
+    pub(super) reply: oneshot::Sender<M::Reply>,
 }
 
+/// Does what a machine of some partition wants done; the outcome is a request to it.
+pub(super) type Perform<M> =
+    Arc<dyn Fn(i32, <M as Machine>::Effect) -> BoxFuture<'static, <M as Machine>::Request> + Send + Sync>;
+
 /// Everything that can happen to a shard.
-enum Event {
+enum Event<M: Machine> {
     /// The batch being appended is durable, or failed.
     Appended(Result<i64, LogError>),
     /// The read is done.
@@ -35,20 +41,24 @@ enum Event {
     /// The shard's next deadline has come.
     DeadlinePassed,
     /// A client asks.
-    Asked(Asked),
+    Asked(Asked<M>),
+    /// Something outside is done.
+    Performed(M::Request),
     /// All handles are gone.
     Closed,
 }
 
 /// Runs the shard of `partition` until its requests end and what they decided is durable.
-pub(super) async fn run(
+pub(super) async fn run<M: Machine>(
     partition: i32,
     log: Arc<dyn CoordinatorLog>,
-    config: CoordinatorConfig,
-    mut requests: mpsc::Receiver<Asked>,
+    config: CoordinatorConfig<M::Config>,
+    perform: Perform<M>,
+    mut requests: mpsc::Receiver<Asked<M>>,
 ) {
     let clock = Clock::new();
-    let mut shard = Shard::new(config, clock.now());
+    let mut shard = Shard::<M>::new(config, clock.now());
+    let mut performing: FuturesUnordered<BoxFuture<'static, M::Request>> = FuturesUnordered::new();
     let mut append: Option<BoxFuture<'static, Result<i64, LogError>>> = None;
     let mut read: Option<BoxFuture<'static, Result<LogSlice, LogError>>> = None;
     let mut closing = false;
@@ -59,6 +69,10 @@ pub(super) async fn run(
         if append.is_none() {
             append = shard.next_batch().map(|batch: Bytes| log.append(partition, batch));
         }
+        while let Some(effect) = shard.next_effect() {
+            performing.push(perform(partition, effect));
+        }
+        // What is still being done outside the next start begins again.
         if closing && append.is_none() {
             debug_assert!(shard.is_settled());
             return;
@@ -70,6 +84,7 @@ pub(super) async fn run(
             result = done(&mut append) => Event::Appended(result),
             result = done(&mut read) => Event::Read(result),
             () = passed(deadline) => Event::DeadlinePassed,
+            Some(request) = performing.next(), if !performing.is_empty() => Event::Performed(request),
             asked = requests.recv(), if !closing => asked.map_or(Event::Closed, Event::Asked),
         };
         let now = clock.now();
@@ -84,13 +99,14 @@ pub(super) async fn run(
             }
             Event::DeadlinePassed => shard.on_deadline(now),
             Event::Asked(asked) => {
-                shard.on_request(now, asked.request, asked.reply);
+                shard.on_request(now, asked.request, Some(asked.reply));
                 // What waits already joins the same append.
                 for _ in 1..REQUESTS_PER_APPEND_MAX {
                     let Ok(asked) = requests.try_recv() else { break };
-                    shard.on_request(now, asked.request, asked.reply);
+                    shard.on_request(now, asked.request, Some(asked.reply));
                 }
             }
+            Event::Performed(request) => shard.on_request(now, request, None),
             Event::Closed => closing = true,
         }
     }

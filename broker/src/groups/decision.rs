@@ -7,15 +7,32 @@
 use std::sync::Arc;
 
 use super::classic::{GroupChange, GroupMetadata};
-use super::names::{GroupId, ReplyId, TopicName};
+use super::names::{GroupId, TopicName};
 use super::offsets::CommittedOffset;
 use super::request::Reply;
+use crate::ids::Producer;
 
 /// One step of the machine's state.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// To be written to the log; replies wait until it is durable.
     Record(Record),
+    /// To be written to the log as part of a producer's transaction; it counts once that is committed.
+    Pending {
+        /// The transaction's.
+        producer: Producer,
+        /// What a commit makes true.
+        record: Record,
+    },
+    /// The end of a producer's transaction, to be written to the log as its marker.
+    EndTransaction {
+        /// The marker's.
+        producer: Producer,
+        /// Of the transaction coordinator that sent the marker.
+        coordinator_epoch: i32,
+        /// Whether what is pending counts now, or is forgotten.
+        commit: bool,
+    },
     /// Kept in memory only, lost with the coordinator.
     Live {
         /// The group it happens to.
@@ -49,36 +66,19 @@ pub enum Record {
 }
 
 /// The outcome of a request or of a deadline.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
-    /// To be applied, in order.
-    pub changes: Vec<Change>,
-    /// To be given once every record decided so far is durable: a rejection may rest on a change that is not yet.
-    pub replies: Vec<(ReplyId, Reply)>,
-}
+pub type Decision = crate::machine::Decision<Change, Reply>;
 
 impl Decision {
-    /// Nothing but an answer.
-    pub fn reply(to: ReplyId, reply: Reply) -> Decision {
-        Decision { changes: Vec::new(), replies: vec![(to, reply)] }
-    }
-
     /// The records among the changes, in order.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.changes.iter().filter_map(|change| match change {
             Change::Record(record) => Some(record),
-            Change::Live { .. } => None,
+            Change::Pending { .. } | Change::EndTransaction { .. } | Change::Live { .. } => None,
         })
     }
 
     /// Whether anything must be durable before the replies go out.
     pub fn has_records(&self) -> bool {
-        self.records().next().is_some()
-    }
-
-    /// Adds a later decision's outcome.
-    pub fn extend(&mut self, later: Decision) {
-        self.changes.extend(later.changes);
-        self.replies.extend(later.replies);
+        self.changes.iter().any(|change| !matches!(change, Change::Live { .. }))
     }
 }

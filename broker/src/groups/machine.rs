@@ -9,7 +9,7 @@ use super::config::GroupConfig;
 use super::decision::{Change, Decision, Record};
 use super::error::GroupError;
 use super::names::{GroupId, Monotonic, Now, ReplyId, TopicName};
-use super::offsets::{Offsets, on_commit_offsets, on_fetch_offsets};
+use super::offsets::{Offsets, PendingOffsets, on_commit_offsets, on_fetch_offsets};
 use super::request::{Reply, Request};
 
 /// The groups of one partition of `__consumer_offsets`.
@@ -21,6 +21,8 @@ pub struct Groups {
     /// Groups as the log has them.
     stored: BTreeMap<GroupId, Arc<GroupMetadata>>,
     offsets: Offsets,
+    /// Offsets of open transactions.
+    pending: PendingOffsets,
     /// The next deadline of every live group that has one; follows from `live`.
     deadlines: BTreeSet<(Monotonic, GroupId)>,
 }
@@ -33,6 +35,7 @@ impl Groups {
             live: BTreeMap::new(),
             stored: BTreeMap::new(),
             offsets: Offsets::default(),
+            pending: PendingOffsets::default(),
             deadlines: BTreeSet::new(),
         }
     }
@@ -118,14 +121,16 @@ impl Groups {
     /// Makes one change. The only way the machine changes.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Record(Record::Group { group, value: Some(value) }) => {
-                self.stored.insert(group.clone(), value.clone());
+            Change::Record(record) => self.apply_record(record),
+            Change::Pending { producer, record: Record::Offset { group, topic, partition, value } } => {
+                self.pending.add(producer.id, (group.clone(), topic.clone(), *partition), value.clone());
             }
-            Change::Record(Record::Group { group, value: None }) => {
-                self.stored.remove(group);
-            }
-            Change::Record(Record::Offset { group, topic, partition, value }) => {
-                self.offsets.apply(group, topic, *partition, value.as_ref());
+            // Only offsets are committed in transactions.
+            Change::Pending { record: Record::Group { .. }, .. } => {}
+            Change::EndTransaction { producer, commit, .. } => {
+                for ((group, topic, partition), value) in self.pending.end(producer.id, *commit) {
+                    self.offsets.apply(&group, &topic, partition, value.as_ref());
+                }
             }
             Change::Live { group, change } => self.apply_live(group, change),
         }
@@ -171,6 +176,21 @@ impl Groups {
             }
         }
         assert_eq!(deadlines, self.deadlines, "every group is woken at its next deadline");
+    }
+
+    fn apply_record(&mut self, record: &Record) {
+        match record {
+            Record::Group { group, value: Some(value) } => {
+                self.stored.insert(group.clone(), value.clone());
+            }
+            Record::Group { group, value: None } => {
+                self.stored.remove(group);
+            }
+            Record::Offset { group, topic, partition, value } => {
+                self.pending.overtake(&(group.clone(), topic.clone(), *partition));
+                self.offsets.apply(group, topic, *partition, value.as_ref());
+            }
+        }
     }
 
     fn apply_live(&mut self, group_id: &GroupId, change: &GroupChange) {

@@ -4,9 +4,9 @@
 //! slice would keep its whole frame in memory for as long.
 
 use std::fmt;
-use std::ops::Add;
 use std::sync::Arc;
-use std::time::Duration;
+
+pub use crate::machine::{Monotonic, Now, ReplyId, WallMs};
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -87,41 +87,4 @@ impl fmt::Display for GenerationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Stands for whoever waits for a reply. The machine never sees a channel, so a parked reply is part of its state
-/// like anything else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplyId(pub u64);
-
-/// A moment on a clock that never jumps, as the time since its owner started. All timeouts are measured on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Monotonic(pub Duration);
-
-impl Monotonic {
-    /// `ms` milliseconds after the start.
-    pub const fn from_millis(ms: u64) -> Monotonic {
-        Monotonic(Duration::from_millis(ms))
-    }
-}
-
-impl Add<Duration> for Monotonic {
-    type Output = Monotonic;
-
-    fn add(self, wait: Duration) -> Monotonic {
-        Monotonic(self.0.saturating_add(wait))
-    }
-}
-
-/// Milliseconds since 1970, as written into records. Nothing expires by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WallMs(pub i64);
-
-/// Both clocks, read once per event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// For timeouts.
-    pub monotonic: Monotonic,
-    /// For records.
-    pub wall: WallMs,
 }

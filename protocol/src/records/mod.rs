@@ -16,6 +16,7 @@
 mod batch;
 mod builder;
 mod compression;
+mod marker;
 mod record;
 mod rewrite;
 mod varint;
@@ -26,4 +27,5 @@ pub use batch::{
 };
 pub use builder::{BatchBuilder, BatchOptions};
 pub use compression::{Compression, CompressionError};
+pub use marker::EndTxnMarker;
 pub use record::{ControlType, Header, RecordIter, RecordView};

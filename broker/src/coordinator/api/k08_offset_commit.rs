@@ -33,7 +33,7 @@ impl GroupCoordinator {
             Ok(group) => group,
             Err(error) => return Either::Left(std::future::ready(refuse_all(request, error))),
         };
-        let (offsets, places, mut response) = resolve(caller.api_version, &*self.inner.topics, request);
+        let (offsets, places, mut response) = resolve(caller.api_version, &*self.topics, request);
         if offsets.is_empty() {
             return Either::Left(std::future::ready(response));
         }

@@ -65,9 +65,9 @@ impl GroupCoordinator {
             Err(error) => return Either::Left(ready(refused(name, error))),
         };
         let by_id = version >= 10;
-        let (selection, unknown) = resolve(by_id, &*self.inner.topics, group.topics.as_deref());
+        let (selection, unknown) = resolve(by_id, &*self.topics, group.topics.as_deref());
         let reply = self.handle(&id, Request::FetchOffsets(FetchOffsets { group: id.clone(), selection }));
-        let topics = self.inner.topics.clone();
+        let topics = self.topics.clone();
         Either::Right(async move {
             match reply.await {
                 Reply::FetchOffsets(Ok(fetched)) => OffsetFetchResponseGroup {

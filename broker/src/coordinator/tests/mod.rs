@@ -15,6 +15,7 @@ use ottla_protocol::{Str, Uuid};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::groups::{GroupConfig, GroupError, GroupId, Reply, Request, TopicName};
 
 /// Partitions in memory.
 pub(super) struct MemoryLog {
@@ -147,6 +148,6 @@ impl TopicLookup for TwoTopics {
 
 pub(super) fn coordinator(log: &Arc<MemoryLog>) -> GroupCoordinator {
     let groups = GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() };
-    let config = CoordinatorConfig { partitions: 4, groups, ..CoordinatorConfig::default() };
+    let config = CoordinatorConfig { partitions: 4, machine: groups, ..CoordinatorConfig::default() };
     GroupCoordinator::new(Arc::new(SharedLog(log.clone())), Arc::new(TwoTopics), config)
 }

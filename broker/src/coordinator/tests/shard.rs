@@ -5,26 +5,26 @@ use tokio::sync::oneshot;
 use super::super::shard::Shard;
 use super::*;
 use crate::groups::offsets::{CommitOffset, CommitOffsets, FetchOffsets, OffsetSelection};
-use crate::groups::{GenerationId, Monotonic, Now, WallMs};
+use crate::groups::{GenerationId, Groups, Monotonic, Now, WallMs};
 
 fn at(ms: u64) -> Now {
     Now { monotonic: Monotonic::from_millis(ms), wall: WallMs(1_000) }
 }
 
-fn shard() -> Shard {
+fn shard() -> Shard<Groups> {
     Shard::new(CoordinatorConfig::default(), at(0))
 }
 
-fn loaded() -> Shard {
+fn loaded() -> Shard<Groups> {
     let mut shard = shard();
     assert_eq!(shard.next_read(), Some(0));
     shard.on_read(at(0), Ok(LogSlice::default()));
     shard
 }
 
-fn ask(shard: &mut Shard, now: Now, request: Request) -> oneshot::Receiver<Reply> {
+fn ask(shard: &mut Shard<Groups>, now: Now, request: Request) -> oneshot::Receiver<Reply> {
     let (reply, answered) = oneshot::channel();
-    shard.on_request(now, request, reply);
+    shard.on_request(now, request, Some(reply));
     answered
 }
 

@@ -5,6 +5,7 @@
 
 mod commit;
 mod fetch;
+mod pending;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::names::{GroupId, TopicName, WallMs};
 
 pub use commit::{CommitOffset, CommitOffsets};
 pub use fetch::{FetchOffsets, FetchedOffset, OffsetSelection};
+pub use pending::PendingOffsets;
 
 pub(super) use commit::on_commit_offsets;
 pub(super) use fetch::on_fetch_offsets;
