@@ -19,7 +19,7 @@ use crate::log::{LogConfig, LogError};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::offsets_log::OffsetsLog;
-use crate::partition::{LogDir, LogDirError, Partition, Partitions, keep_houses};
+use crate::partition::{LogDirError, LogDirs, Partition, Partitions, keep_houses};
 use crate::server::{BrokerConfig, Context, FetchSessions, InProcess, Listener, RequestMemory};
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
@@ -57,7 +57,7 @@ pub enum StartError {
 pub struct Broker {
     context: Arc<Context>,
     address: SocketAddr,
-    log_dir: Arc<LogDir>,
+    log_dirs: Arc<LogDirs>,
     metadata: Partition,
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -76,12 +76,12 @@ impl Broker {
         let metrics = Metrics::new();
         let (opened, sync_seconds) = (config.clone(), metrics.sync_seconds.clone());
         let opening = tokio::task::spawn_blocking(move || open(&opened, sync_seconds));
-        let (log_dir, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
-        let partitions = Arc::new(Partitions::new(log_dir.clone(), config.node_id));
+        let (log_dirs, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
+        let partitions = Arc::new(Partitions::new(log_dirs.clone(), config.node_id));
         let rules = TopicRules {
             node_id: config.node_id,
             default_partitions: config.num_partitions,
-            directory_id: log_dir.directory_id,
+            directories: log_dirs.ids(),
             topic_defaults: config.topic_defaults(),
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
@@ -94,7 +94,7 @@ impl Broker {
         );
         let host = config.advertised_host.clone().unwrap_or_else(|| address.ip().to_string());
         let context = Arc::new(Context {
-            cluster_id: log_dir.cluster_id.as_str().into(),
+            cluster_id: log_dirs.metadata().cluster_id.as_str().into(),
             host: host.into(),
             port: i32::from(config.advertised_port.unwrap_or(address.port())),
             metrics: metrics.with_partitions(partitions.clone(), controller.clone()),
@@ -110,10 +110,10 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let serving = tokio::spawn(listener.run(context.clone(), stopped));
         let mut chores = JoinSet::new();
-        chores.spawn(save_checkpoints(log_dir.clone()));
+        chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         tracing::info!(node_id = %context.node_id(), %address, "broker serves");
-        Ok(Broker { context, address, log_dir, metadata, stop, serving, chores })
+        Ok(Broker { context, address, log_dirs, metadata, stop, serving, chores })
     }
 
     /// Where clients connect.
@@ -145,15 +145,18 @@ impl Broker {
         let partitions = self.context.partitions.close().await;
         // After the partitions, whose closing no change of the cluster may overtake.
         self.metadata.close().await?;
-        let all_closed = partitions?;
-        let log_dir = self.log_dir;
+        let unclean = partitions?;
+        let log_dirs = self.log_dirs;
         let marking = move || {
-            log_dir.save_checkpoints()?;
-            // A partition that is offline was not recovered: the next start must try, and trust nothing.
-            if all_closed {
-                log_dir.mark_clean()?;
+            log_dirs.save_checkpoints()?;
+            for dir in log_dirs.all() {
+                // A partition that is offline was not recovered: the next start must try, and trust nothing.
+                if !unclean.contains(&dir.directory_id) {
+                    dir.mark_clean()?;
+                }
+                dir.unlock()?;
             }
-            log_dir.unlock()
+            Ok(())
         };
         let marked = tokio::task::spawn_blocking(marking).await;
         tracing::info!("broker stopped");
@@ -179,21 +182,21 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
     CoordinatorConfig { partitions, machine: groups, ..CoordinatorConfig::default() }
 }
 
-fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDir>, Partition), StartError> {
-    let log_dir = LogDir::open(&config.data_dir, config.node_id, config.housekeeping.clone(), sync_seconds)?;
+fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDirs>, Partition), StartError> {
+    let log_dirs = LogDirs::open(&config.log_dirs, config.node_id, &config.housekeeping, &sync_seconds)?;
     // One decision is one batch, however many partitions it makes. Nothing decided is ever forgotten.
     let log_config =
         LogConfig { max_message_bytes: i32::MAX as usize, deleted: false, ..LogConfig::default() };
     let name = TopicPartition::new(METADATA_TOPIC, 0);
-    let metadata = log_dir.open_partition(name, Arc::new(log_config), LeaderEpoch(0))?;
-    Ok((Arc::new(log_dir), metadata))
+    let metadata = log_dirs.metadata().open_partition(name, Arc::new(log_config), LeaderEpoch(0))?;
+    Ok((Arc::new(log_dirs), metadata))
 }
 
-async fn save_checkpoints(log_dir: Arc<LogDir>) {
+async fn save_checkpoints(log_dirs: Arc<LogDirs>) {
     let mut ticks = tokio::time::interval(RECOVERY_POINT_INTERVAL);
     loop {
         ticks.tick().await;
-        let saving = log_dir.clone();
+        let saving = log_dirs.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || saving.save_checkpoints()).await {
             // An old recovery point is a right one; the next tick tries again.
             tracing::warn!(%error, "recovery points were not saved");

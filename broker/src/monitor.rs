@@ -29,6 +29,14 @@ pub enum Problem {
         /// The first few by name.
         first: Vec<TopicPartition>,
     },
+    /// A log dir that could not be used when the broker started; its partitions are offline until it starts again.
+    #[error("log dir {path} is offline: {reason}")]
+    OfflineDir {
+        /// The log dir.
+        path: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
     /// Nothing can be written there: no records, and no changes of the cluster.
     #[error("log dir {path} cannot be written: {reason}")]
     Unwritable {
@@ -65,7 +73,7 @@ impl Monitor {
 
     /// What keeps the broker from its work at this moment; nothing when it is well. Tries to write to the log dirs.
     pub async fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self.offline_partitions().into_iter().collect();
+        let mut problems: Vec<Problem> = self.offline_dirs().chain(self.offline_partitions()).collect();
         for path in self.log_dirs() {
             let probed = path.clone();
             let probing = tokio::task::spawn_blocking(move || probe(&probed));
@@ -81,7 +89,12 @@ impl Monitor {
     }
 
     fn log_dirs(&self) -> Vec<PathBuf> {
-        vec![self.context.partitions.log_dir().path().to_owned()]
+        self.context.partitions.log_dirs().all().map(|dir| dir.path().to_owned()).collect()
+    }
+
+    fn offline_dirs(&self) -> impl Iterator<Item = Problem> {
+        let offline = self.context.partitions.log_dirs().offline();
+        offline.iter().map(|dir| Problem::OfflineDir { path: dir.path.clone(), reason: dir.reason.clone() })
     }
 
     fn offline_partitions(&self) -> Option<Problem> {

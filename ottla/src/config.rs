@@ -74,6 +74,12 @@ impl ServerArguments {
             broker_settings = self.fill_from(&path)?;
         }
         self.refuse_what_is_not_served()?;
+        let log_dirs = ["log.dir", "log.dirs"].into_iter().find(|name| broker_settings.contains_key(*name));
+        if let Some(name) = log_dirs.filter(|_| self.data_dir.is_some()) {
+            return Err(Failure::wrong_words(format!(
+                "--data-dir and [broker] {name} both say where the data is; leave one out"
+            )));
+        }
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("ottla-data"));
         let mut broker = BrokerConfig::new(data_dir);
         broker.node_id = NodeId(self.node_id.unwrap_or(1));
@@ -222,7 +228,11 @@ fn flatten(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String
         match value {
             toml::Value::Table(inner) => flatten(&name, inner, into)?,
             value => {
-                let text = text_of(&format!("[broker] {name}"), value)?;
+                let place = format!("[broker] {name}");
+                let text = match value {
+                    toml::Value::Array(_) => list_of(&place, value)?.join(","),
+                    value => text_of(&place, value)?,
+                };
                 into.insert(name, text);
             }
         }
@@ -250,6 +260,16 @@ mod tests {
         assert_eq!((config.broker.node_id, config.broker.num_partitions), (NodeId(7), 3));
         assert!(!config.broker.auto_create_topics);
         assert_eq!(config.broker.topic_defaults()["log.retention.ms"], "7200000");
+    }
+
+    #[test]
+    fn log_dirs_may_be_a_list_and_take_the_place_of_the_data_directory() {
+        let toml = "[broker]\nlog.dirs = [\"/a\", \"/b\"]\n";
+        let config = resolve(toml, ServerArguments::default()).unwrap();
+        assert_eq!(config.broker.log_dirs.log_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        let arguments = ServerArguments { data_dir: Some("c".into()), ..ServerArguments::default() };
+        let failure = resolve(toml, arguments).unwrap_err();
+        assert!(format!("{failure:?}").contains("leave one out"), "{failure:?}");
     }
 
     #[test]

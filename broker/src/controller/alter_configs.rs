@@ -184,7 +184,7 @@ mod tests {
         TopicRules {
             node_id: NodeId(1),
             default_partitions: 1,
-            directory_id: Uuid::from_u128(7),
+            directories: vec![Uuid::from_u128(7)],
             topic_defaults: Configs::new(),
         }
     }

@@ -59,6 +59,16 @@ pub struct PartitionImage {
     pub leader: Option<NodeId>,
     /// Grows with every change of leader.
     pub leader_epoch: LeaderEpoch,
+    /// In which log dir each of the replicas is (KIP-858); empty where nobody has said.
+    pub directories: Vec<Uuid>,
+}
+
+impl PartitionImage {
+    /// The log dir that a node's replica is in.
+    pub fn directory_of(&self, node_id: NodeId) -> Option<Uuid> {
+        let place = self.replicas.iter().position(|replica| *replica == node_id)?;
+        self.directories.get(place).copied()
+    }
 }
 
 /// A topic.
@@ -83,6 +93,8 @@ pub struct ClusterImage {
     topics: BTreeMap<String, Arc<TopicImage>>,
     names: BTreeMap<Uuid, String>,
     partition_count: usize,
+    /// Replicas in each log dir, without those that have none.
+    partitions_in: BTreeMap<Uuid, usize>,
     next_producer_id: i64,
     /// Of everything but topics, by type and name.
     configs: BTreeMap<(ResourceType, String), Arc<Configs>>,
@@ -119,6 +131,11 @@ impl ClusterImage {
     /// Partitions of all topics together.
     pub fn partition_count(&self) -> usize {
         self.partition_count
+    }
+
+    /// Partitions that a log dir has.
+    pub fn partitions_in(&self, directory_id: Uuid) -> usize {
+        self.partitions_in.get(&directory_id).copied().unwrap_or_default()
     }
 
     /// The first producer id that was not given out.
@@ -173,14 +190,18 @@ impl ClusterImage {
                     ),
                     leader: (record.leader >= 0).then_some(NodeId(record.leader)),
                     leader_epoch: LeaderEpoch(record.leader_epoch),
+                    directories: record.directories.clone(),
                 };
                 let Some(topic) = self.topic_mut(record.topic_id) else { return };
                 let place = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
+                let directories = image.directories.clone();
                 if let Some(partition) = topic.partitions.get_mut(place) {
-                    *partition = image;
+                    let before = std::mem::replace(partition, image);
+                    self.count(&before.directories, &directories);
                 } else if place == topic.partitions.len() {
                     topic.partitions.push(image);
                     self.partition_count += 1;
+                    self.count(&[], &directories);
                 }
             }
             MetadataRecord::PartitionChange(record) => {
@@ -199,6 +220,10 @@ impl ClusterImage {
                 if record.leader != LEADER_STAYS {
                     partition.leader = (record.leader >= 0).then_some(NodeId(record.leader));
                     partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0.saturating_add(1));
+                }
+                if let Some(directories) = &record.directories {
+                    let before = std::mem::replace(&mut partition.directories, directories.clone());
+                    self.count(&before, directories);
                 }
             }
             MetadataRecord::Config(record) => {
@@ -221,9 +246,26 @@ impl ClusterImage {
                     self.names.remove(&record.topic_id).and_then(|name| self.topics.remove(&name))
                 {
                     self.partition_count -= topic.partitions.len();
+                    for partition in &topic.partitions {
+                        self.count(&partition.directories, &[]);
+                    }
                 }
             }
             MetadataRecord::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
+        }
+    }
+
+    /// Replicas that were in some log dirs are in others now.
+    fn count(&mut self, before: &[Uuid], after: &[Uuid]) {
+        for id in after {
+            *self.partitions_in.entry(*id).or_default() += 1;
+        }
+        for id in before {
+            let count = self.partitions_in.entry(*id).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.partitions_in.remove(id);
+            }
         }
     }
 
@@ -237,6 +279,15 @@ impl ClusterImage {
         let counted: usize = self.topics.values().map(|topic| topic.partitions.len()).sum();
         if counted != self.partition_count {
             return Err(format!("{counted} partitions are counted as {}", self.partition_count));
+        }
+        let mut in_dirs: BTreeMap<Uuid, usize> = BTreeMap::new();
+        for partition in self.topics.values().flat_map(|topic| &topic.partitions) {
+            for directory in &partition.directories {
+                *in_dirs.entry(*directory).or_default() += 1;
+            }
+        }
+        if in_dirs != self.partitions_in {
+            return Err(format!("{in_dirs:?} in log dirs are counted as {:?}", self.partitions_in));
         }
         for (name, topic) in &self.topics {
             if self.names.get(&topic.id) != Some(name) {

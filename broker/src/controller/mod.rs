@@ -9,10 +9,12 @@
 //! Architecture invariant: no file, socket, clock or task outside `runtime.rs` and `replay.rs`.
 
 mod alter_configs;
+mod assign;
 mod client_metrics;
 mod configs;
 mod image;
 mod kafka_broker_configs;
+mod placement;
 mod producer_ids;
 mod records;
 mod replay;
@@ -27,6 +29,7 @@ pub use configs::{ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs};
 pub(crate) use configs::{Definition, Rule, define};
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
+pub use placement::Placement;
 pub use producer_ids::ProducerIdBlock;
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::alter_configs::{self, AlterConfigs};
+use super::assign::decide_assign;
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::records::{MetadataRecord, RecordError};
@@ -21,7 +22,7 @@ use super::takeover::{OtherNodes, decide_takeover};
 use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
 use crate::ids::{NodeId, Offset};
 use crate::log::{LogError, ReadError};
-use crate::partition::{AppendError, Partition, Partitions, now_ms};
+use crate::partition::{AppendError, Assignment, LogDirError, Partition, Partitions, now_ms};
 
 /// Requests that may wait; more of them wait at their connections.
 const QUEUE_LEN: usize = 256;
@@ -67,6 +68,9 @@ pub enum ControllerError {
     /// A decision cannot be stored.
     #[error("metadata record: {0}")]
     Encode(#[from] EncodeError),
+    /// The log dirs contradict each other.
+    #[error(transparent)]
+    LogDir(#[from] LogDirError),
     /// A partition cannot be opened or closed.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -104,6 +108,7 @@ enum Command {
     Create { topics: Vec<CreateTopic>, validate_only: bool, reply: Answers<CreatedTopic> },
     Grow { topics: Vec<GrowTopic>, validate_only: bool, reply: Answers<()> },
     Delete { topics: Vec<TopicRef>, reply: Answers<(String, Uuid)> },
+    Assign { assignment: Assignment, reply: oneshot::Sender<Result<(), ControllerError>> },
     Configs { changes: Vec<AlterConfigs>, validate_only: bool, reply: Answers<()> },
     ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
 }
@@ -125,11 +130,18 @@ impl Controller {
     ) -> Result<Controller, ControllerError> {
         let reader = log.clone();
         let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
-        let dir = partitions.log_dir().path().join(log.name().to_string());
+        let dir = partitions.log_dirs().metadata().path().join(log.name().to_string());
         let mut image = blocking(move || replay(reader.log(), &dir, nothing)).await?;
-        let records = decide_takeover(&image, rules.node_id)?;
+        let mut records = decide_takeover(&image, rules.node_id)?;
         if !records.is_empty() {
             tracing::info!(partitions = records.len(), "leads what nobody led");
+        }
+        let (looking, described) = (partitions.clone(), image.clone());
+        for assignment in blocking(move || looking.misplaced(&described)).await? {
+            let Assignment { topic_id, partition, directory_id } = assignment;
+            records.extend(decide_assign(&image, rules.node_id, topic_id, partition, directory_id));
+        }
+        if !records.is_empty() {
             log.append(batch_of(&records)?, true).await.map_err(|_| AppendError::Closed)??;
             records.iter().for_each(|record| image.apply(record));
         }
@@ -183,6 +195,14 @@ impl Controller {
     ) -> Vec<Result<(), Refusal>> {
         let count = changes.len();
         self.ask(count, |reply| Command::Configs { changes, validate_only, reply }).await
+    }
+
+    /// Records in which log dir a partition of this node is.
+    pub async fn assign(&self, assignment: Assignment) -> Result<(), ControllerError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Assign { assignment, reply };
+        self.commands.send(command).await.map_err(|_| ControllerError::Stopped)?;
+        answer.await.map_err(|_| ControllerError::Stopped)?
     }
 
     /// A block of producer ids that nobody else gets.
@@ -255,6 +275,18 @@ impl Owner {
                         alter_configs::decide_alter(image, &self.rules, wanted).map(|records| (records, ()))
                     };
                     let _ = reply.send(self.change(&changes, validate_only, decide).await);
+                }
+                Command::Assign { assignment, reply } => {
+                    let Assignment { topic_id, partition, directory_id } = assignment;
+                    let mut image = ClusterImage::clone(&self.image.load());
+                    let node_id = self.rules.node_id;
+                    let record = decide_assign(&image, node_id, topic_id, partition, directory_id);
+                    record.iter().for_each(|record| image.apply(record));
+                    let done = match record {
+                        Some(record) => self.commit(vec![record], image).await,
+                        None => Ok(()),
+                    };
+                    let _ = reply.send(done);
                 }
                 Command::ProducerIds { reply } => {
                     let mut image = ClusterImage::clone(&self.image.load());

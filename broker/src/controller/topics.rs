@@ -1,6 +1,7 @@
 //! Creating, growing and deleting topics: pure decisions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::metadata_records::{
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::configs::Configs;
 use super::image::{ClusterImage, ResourceType, TopicImage};
+use super::placement::Placement;
 use super::records::MetadataRecord;
 use super::{METADATA_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, topic_configs};
 use crate::ids::NodeId;
@@ -25,8 +27,8 @@ pub struct TopicRules {
     pub node_id: NodeId,
     /// `num.partitions`.
     pub default_partitions: i32,
-    /// The log dir's id, stored with each replica (KIP-858).
-    pub directory_id: Uuid,
+    /// The ids of the log dirs that may get partitions; stored with each replica (KIP-858).
+    pub directories: Vec<Uuid>,
     /// What the broker was started with about the configs of topics, by the names that brokers have for them.
     pub topic_defaults: Configs,
 }
@@ -155,7 +157,7 @@ pub(super) fn decide_create(
             value: Some(value.as_str().into()),
         })
     }));
-    records.extend((0..partitions).map(|partition| partition_record(rules, id, partition)));
+    records.extend(partition_records(image, rules, id, 0..partitions));
     Ok((records, CreatedTopic { id, partitions, replication_factor, configs }))
 }
 
@@ -210,17 +212,27 @@ fn check_assignments(
     Ok((numbers.len() as i32, 1))
 }
 
-fn partition_record(rules: &TopicRules, topic_id: Uuid, partition_id: i32) -> MetadataRecord {
-    MetadataRecord::Partition(PartitionRecord {
-        partition_id,
-        topic_id,
-        replicas: vec![rules.node_id.0],
-        isr: vec![rules.node_id.0],
-        leader: rules.node_id.0,
-        leader_epoch: 0,
-        partition_epoch: 0,
-        directories: vec![rules.directory_id],
-        ..PartitionRecord::default()
+/// Records of new partitions, each in the log dir that has the fewest.
+fn partition_records(
+    image: &ClusterImage,
+    rules: &TopicRules,
+    topic_id: Uuid,
+    numbers: Range<i32>,
+) -> impl Iterator<Item = MetadataRecord> {
+    let mut placement = Placement::among(&rules.directories, image);
+    let node_id = rules.node_id.0;
+    numbers.map(move |partition_id| {
+        MetadataRecord::Partition(PartitionRecord {
+            partition_id,
+            topic_id,
+            replicas: vec![node_id],
+            isr: vec![node_id],
+            leader: node_id,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            directories: vec![placement.place().unwrap_or_default()],
+            ..PartitionRecord::default()
+        })
     })
 }
 
@@ -259,7 +271,7 @@ pub(super) fn decide_grow(
             format!("{more} new partition(s) need one registered broker each"),
         );
     }
-    Ok((now..count).map(|partition| partition_record(rules, topic.id, partition)).collect())
+    Ok(partition_records(image, rules, topic.id, now..count).collect())
 }
 
 /// Decides about removing a topic.
@@ -297,13 +309,15 @@ fn existing<'a>(image: &'a ClusterImage, name: &str) -> Result<&'a TopicImage, R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::assign::decide_assign;
+    use crate::controller::image::PartitionImage;
     use proptest::prelude::*;
 
     fn rules() -> TopicRules {
         TopicRules {
             node_id: NodeId(1),
             default_partitions: 3,
-            directory_id: Uuid::from_u128(5),
+            directories: vec![Uuid::from_u128(500)],
             topic_defaults: Configs::new(),
         }
     }
@@ -382,6 +396,31 @@ mod tests {
             code(decide_delete(&image, &TopicRef::Name("t".into()))),
             ErrorCode::UnknownTopicOrPartition
         );
+    }
+
+    #[test]
+    fn new_partitions_go_to_the_log_dir_with_the_fewest() {
+        let (a, b) = (Uuid::from_u128(500), Uuid::from_u128(600));
+        let rules = TopicRules { directories: vec![a, b], ..rules() };
+        let mut image = ClusterImage::default();
+        let apply = |records: Vec<MetadataRecord>, image: &mut ClusterImage| {
+            records.iter().for_each(|record| image.apply(record));
+            image.invariants().unwrap();
+            [a, b].map(|directory| image.partitions_in(directory))
+        };
+        let (records, _) = decide_create(&image, &rules, &wanted("t"), Uuid::from_u128(1)).unwrap();
+        assert_eq!(apply(records, &mut image), [2, 1]);
+        let records = decide_grow(&image, &rules, "t", 6, None).unwrap();
+        assert_eq!(apply(records, &mut image), [3, 3]);
+        let moved = |partition: &PartitionImage| partition.directory_of(NodeId(1)) == Some(a);
+        let number = image.topic("t").unwrap().partitions.iter().position(moved).unwrap() as i32;
+        let records = decide_assign(&image, NodeId(1), Uuid::from_u128(1), number, b).unwrap();
+        assert_eq!(apply(vec![records], &mut image), [2, 4]);
+        assert_eq!(decide_assign(&image, NodeId(1), Uuid::from_u128(1), number, b), None);
+        let records = decide_grow(&image, &rules, "t", 8, None).unwrap();
+        assert_eq!(apply(records, &mut image), [4, 4]);
+        let (records, ..) = decide_delete(&image, &TopicRef::Name("t".into())).unwrap();
+        assert_eq!(apply(records, &mut image), [0, 0]);
     }
 
     proptest! {

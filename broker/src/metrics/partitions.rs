@@ -176,14 +176,19 @@ impl PartitionCollector {
             ),
             ("broker_log_size_bytes", "Bytes of all logs", total.size_bytes),
             (
+                "offline_log_dirs",
+                "Log dirs that could not be used when the broker started",
+                count(source.partitions.log_dirs().offline().len()),
+            ),
+            (
                 "partition_series_left_out",
                 "Partitions that have no series of their own in this answer",
                 count(left_out),
             ),
         ];
-        let log_dirs = vec![source.partitions.log_dir().path()].into_iter().filter_map(|path| {
-            let (total, usable) = space_of(path)?;
-            Some((LogDirLabels { log_dir: path.display().to_string() }, total, usable))
+        let log_dirs = source.partitions.log_dirs().all().filter_map(|dir| {
+            let (total, usable) = space_of(dir.path())?;
+            Some((LogDirLabels { log_dir: dir.path().display().to_string() }, total, usable))
         });
         PartitionCollector { of_broker, topics, partitions, log_dirs: log_dirs.collect() }
     }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::histogram::Histogram;
-use thiserror::Error;
 use uuid::Uuid;
 
 use super::committer::Committer;
 use super::housekeeping::HousekeepingConfig;
+use super::log_dir_error::LogDirError;
+use super::meta_properties::Identity;
 use super::owner::Partition;
 use super::points::{Checkpoints, Points};
 use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
@@ -21,52 +22,8 @@ use crate::log::{
     Known, LogConfig, LogError, PartitionLog, create_dir_durably, sync_dir, write_file_durably,
 };
 
-const META_PROPERTIES: &str = "meta.properties";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const LOCK: &str = ".lock";
-
-/// Why a data directory cannot be used. Each says what to do.
-#[derive(Debug, Error)]
-pub enum LogDirError {
-    /// It cannot be created or written.
-    #[error("data directory {path} cannot be used: {source}; choose a writable one with --data-dir")]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error("data directory {path} is in use by another process; stop it or choose another with --data-dir")]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It belongs to another node.
-    #[error(
-        "data directory {path} belongs to node {found}, this is node {expected}; choose another with --data-dir or the right --node-id"
-    )]
-    OtherNode {
-        /// The directory.
-        path: PathBuf,
-        /// Whose it is.
-        found: NodeId,
-        /// Who asked.
-        expected: NodeId,
-    },
-    /// `meta.properties` cannot be understood.
-    #[error("{path} is damaged: {reason}; restore it from a backup")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// A log in it failed.
-    #[error(transparent)]
-    Log(#[from] LogError),
-}
 
 /// An open log dir. Its lock is held until it is dropped.
 pub struct LogDir {
@@ -86,10 +43,12 @@ pub struct LogDir {
 }
 
 impl LogDir {
-    /// Opens or creates the directory and takes its lock. `sync_seconds` hears how long group commits take.
+    /// Opens or creates the directory and takes its lock. A new one becomes part of `cluster`, an old one must be; where
+    /// none is named a new one begins a cluster of its own. `sync_seconds` hears how long group commits take.
     pub fn open(
         path: &Path,
         node_id: NodeId,
+        cluster: Option<&str>,
         housekeeping: HousekeepingConfig,
         sync_seconds: Histogram,
     ) -> Result<LogDir, LogDirError> {
@@ -103,8 +62,8 @@ impl LogDir {
             .map_err(unusable)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| LogDirError::Locked { path: path.to_owned() })?;
-        let is_new = !path.join(META_PROPERTIES).exists();
-        let (cluster_id, directory_id) = identity(path, node_id)?;
+        let is_new = !Identity::exists(path);
+        let Identity { cluster_id, directory_id } = Identity::of(path, node_id, cluster)?;
         let clean_marker = path.join(CLEAN_SHUTDOWN);
         let was_clean = clean_marker.exists();
         if was_clean {
@@ -181,6 +140,11 @@ impl LogDir {
         self.was_clean && self.found.contains(name) && self.checkpoints.has_recovery_point(name)
     }
 
+    /// Whether a partition had a folder here when the directory was opened.
+    pub(super) fn has_found(&self, name: &TopicPartition) -> bool {
+        self.found.contains(name)
+    }
+
     /// Partitions that have a folder here.
     pub fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, LogError> {
         partition_folders(&self.path)
@@ -251,50 +215,4 @@ fn sync_file_system(file: &File) -> io::Result<()> {
     #[cfg(not(target_os = "linux"))]
     rustix::fs::sync();
     Ok(())
-}
-
-/// Reads `meta.properties`, or makes a new identity.
-fn identity(path: &Path, node_id: NodeId) -> Result<(String, Uuid), LogDirError> {
-    let file = path.join(META_PROPERTIES);
-    let text = match fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let (cluster_id, directory_id) = (kafka_uuid(Uuid::new_v4()), Uuid::new_v4());
-            let text = format!(
-                "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={}\n",
-                kafka_uuid(directory_id)
-            );
-            write_file_durably(&file, text.as_bytes())?;
-            return Ok((cluster_id, directory_id));
-        }
-        Err(source) => return Err(LogDirError::Unusable { path: file, source }),
-    };
-    let property = |key: &str| {
-        text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('=')).map(str::trim)
-    };
-    let damaged = |reason| LogDirError::Damaged { path: file.clone(), reason };
-    let cluster_id = property("cluster.id").ok_or_else(|| damaged("cluster.id is missing"))?;
-    let found =
-        property("node.id").and_then(|id| id.parse().ok()).ok_or_else(|| damaged("node.id is missing"))?;
-    if NodeId(found) != node_id {
-        return Err(LogDirError::OtherNode {
-            path: path.to_owned(),
-            found: NodeId(found),
-            expected: node_id,
-        });
-    }
-    let directory_id = property("directory.id").and_then(parse_kafka_uuid).unwrap_or_else(Uuid::new_v4);
-    Ok((cluster_id.to_owned(), directory_id))
-}
-
-/// A UUID as Kafka writes it: URL-safe base64 without padding.
-pub(crate) fn kafka_uuid(id: Uuid) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes())
-}
-
-fn parse_kafka_uuid(text: &str) -> Option<Uuid> {
-    use base64::Engine;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
-    Uuid::from_slice(&bytes).ok()
 }

@@ -7,6 +7,9 @@
 mod committer;
 mod housekeeping;
 mod log_dir;
+mod log_dir_error;
+mod log_dirs;
+mod meta_properties;
 mod owner;
 mod points;
 mod registry;
@@ -14,7 +17,9 @@ mod slot;
 
 pub use committer::Committer;
 pub use housekeeping::{HousekeepingConfig, keep_houses};
-pub use log_dir::{LogDir, LogDirError, space_of};
+pub use log_dir::{LogDir, space_of};
+pub use log_dir_error::LogDirError;
+pub use log_dirs::{Assignment, LogDirPaths, LogDirs, OfflineDir};
 pub use owner::{AppendError, Appended, OutOfRange, Partition};
 pub use registry::{OpenPartition, Partitions, RemovedPartition};
 pub use slot::PartitionState;

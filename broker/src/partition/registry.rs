@@ -1,13 +1,14 @@
 //! The partitions that are open on this node, kept in line with the cluster's image.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use futures::future::join_all;
 use uuid::Uuid;
 
-use super::log_dir::LogDir;
+use super::log_dir_error::LogDirError;
+use super::log_dirs::{Assignment, LogDirs};
 use super::owner::Partition;
 use super::slot::{PartitionState, Slot};
 use crate::controller::{ClusterImage, METADATA_TOPIC, ResourceType, TopicImage};
@@ -41,7 +42,7 @@ const PARALLEL_OPENS_MAX: usize = 8;
 
 /// All partitions of this node; most of them may be asleep.
 pub struct Partitions {
-    log_dir: Arc<LogDir>,
+    log_dirs: Arc<LogDirs>,
     node_id: NodeId,
     topics: RwLock<Topics>,
 }
@@ -55,13 +56,13 @@ struct Topics {
 
 impl Partitions {
     /// None yet.
-    pub fn new(log_dir: Arc<LogDir>, node_id: NodeId) -> Partitions {
-        Partitions { log_dir, node_id, topics: RwLock::default() }
+    pub fn new(log_dirs: Arc<LogDirs>, node_id: NodeId) -> Partitions {
+        Partitions { log_dirs, node_id, topics: RwLock::default() }
     }
 
     /// Where they are kept.
-    pub fn log_dir(&self) -> &LogDir {
-        &self.log_dir
+    pub fn log_dirs(&self) -> &Arc<LogDirs> {
+        &self.log_dirs
     }
 
     fn topics(&self) -> RwLockReadGuard<'_, Topics> {
@@ -159,33 +160,44 @@ impl Partitions {
         }
     }
 
-    /// Closes every partition for good. False when one was offline: its files are as a crash left them.
-    pub async fn close(&self) -> Result<bool, LogError> {
+    /// Closes every partition for good. Gives the ids of the log dirs in which one was offline: its files are as a crash
+    /// left them.
+    pub async fn close(&self) -> Result<BTreeSet<Uuid>, LogError> {
         let topics = {
             let mut topics = self.topics_mut();
             topics.closed = true;
             std::mem::take(&mut topics.by_name)
         };
         let slots: Vec<Arc<Slot>> = topics.into_values().flat_map(|topic| topic.slots).collect();
-        let none_offline = !slots.iter().any(|slot| slot.is_offline());
+        let offline = slots.iter().filter(|slot| slot.is_offline()).filter_map(|slot| slot.dir());
+        let unclean = offline.map(|dir| dir.directory_id).collect();
         // One that fails must not keep the others from being closed.
         let closed = join_all(slots.iter().filter_map(|slot| slot.open()).map(Partition::close)).await;
-        closed.into_iter().collect::<Result<Vec<()>, LogError>>().map(|_| none_offline)
+        closed.into_iter().collect::<Result<Vec<()>, LogError>>().map(|_| unclean)
+    }
+
+    /// The partitions of which the image does not say where they are, see [`LogDirs::misplaced`]. Blocking; before
+    /// [`open_all`](Partitions::open_all).
+    pub fn misplaced(&self, image: &ClusterImage) -> Result<Vec<Assignment>, LogDirError> {
+        self.log_dirs.misplaced(image, self.node_id)
     }
 
     /// Opens everything that the image names; blocking. A partition whose files are beyond recovery stays offline
     /// and is named in the log: the rest of the node serves.
     pub fn open_all(&self, image: &ClusterImage) -> Result<(), LogError> {
-        self.log_dir.remove_leftovers()?;
+        for dir in self.log_dirs.online() {
+            dir.remove_leftovers()?;
+        }
         self.follow(&ClusterImage::default(), image)?;
         let is_known = |name: &TopicPartition| {
             let count = image.topic(&name.topic).map_or(0, |topic| topic.partitions.len());
             name.topic == METADATA_TOPIC || usize::try_from(name.partition).is_ok_and(|number| number < count)
         };
-        self.log_dir.keep_checkpoints(is_known)?;
-        for name in self.log_dir.partitions_on_disk()? {
-            if !is_known(&name) {
-                tracing::warn!(partition = %name, "a folder belongs to no known partition and is left alone");
+        self.log_dirs.keep_checkpoints(is_known)?;
+        for dir in self.log_dirs.online() {
+            for name in dir.partitions_on_disk()?.iter().filter(|name| !is_known(name)) {
+                let path = dir.path().join(name.to_string());
+                tracing::warn!(path = %path.display(), "a folder belongs to no known partition and is left alone");
             }
         }
         Ok(())
@@ -240,8 +252,8 @@ impl Partitions {
         }
         // The owners have ended, so none can move a recovery point any more.
         let names: HashSet<TopicPartition> = removed.into_iter().map(|removed| removed.name).collect();
-        let log_dir = self.log_dir.clone();
-        let forgetting = move || log_dir.keep_checkpoints(|name| !names.contains(name));
+        let log_dirs = self.log_dirs.clone();
+        let forgetting = move || log_dirs.keep_checkpoints(|name| !names.contains(name));
         if let Ok(Err(error)) = tokio::task::spawn_blocking(forgetting).await {
             tracing::warn!(%error, "recovery points of deleted partitions stay until they can be written");
         }
@@ -291,14 +303,17 @@ impl Partitions {
             .partitions
             .iter()
             .skip(from)
-            .map(|partition| Slot::asleep(self.log_dir.clone(), topic.id, partition.leader_epoch))
-            .map(Arc::new)
+            .map(|partition| {
+                let directory_id = partition.directory_of(self.node_id);
+                let dir = directory_id.and_then(|id| self.log_dirs.by_id(id)).cloned();
+                Arc::new(Slot::asleep(dir, topic.id, partition.leader_epoch))
+            })
             .collect();
         let wanted: Vec<(TopicPartition, &Arc<Slot>)> = slots
             .iter()
             .enumerate()
             .map(|(number, slot)| (name(from + number), slot))
-            .filter(|(name, slot)| !slot.dir().was_closed_clean(name))
+            .filter(|(name, slot)| slot.is_asleep() && !slot.was_closed_clean(name))
             .collect();
         let open = |(name, slot): &(TopicPartition, &Arc<Slot>)| slot.wake(name.clone(), config).map(drop);
         if wanted.len() <= 1 {

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
-use super::log_dir::{LogDir, kafka_uuid};
+use super::log_dir::LogDir;
+use super::meta_properties::kafka_uuid;
 use super::owner::Partition;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::log::{LogConfig, LogError, PartitionLog, file_extent, path_aside, write_file_durably};
@@ -33,12 +35,15 @@ pub struct PartitionState {
     pub log_end: Offset,
     /// Records below this may be read.
     pub high_watermark: Offset,
+    /// The id of the log dir that it is in.
+    pub directory_id: Uuid,
     /// Its owner has ended, so it is not served any more.
     pub is_closed: bool,
 }
 
 pub(super) struct Slot {
-    dir: Arc<LogDir>,
+    /// `None` where it is in a log dir that cannot be used.
+    dir: ArcSwapOption<LogDir>,
     topic_id: Uuid,
     leader_epoch: LeaderEpoch,
     /// Unset while it sleeps; `None` when it cannot be served.
@@ -52,13 +57,17 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A partition that sleeps.
-    pub fn asleep(dir: Arc<LogDir>, topic_id: Uuid, leader_epoch: LeaderEpoch) -> Slot {
+    /// A partition that sleeps in a log dir; offline where that cannot be used.
+    pub fn asleep(dir: Option<Arc<LogDir>>, topic_id: Uuid, leader_epoch: LeaderEpoch) -> Slot {
+        let partition = OnceLock::new();
+        if dir.is_none() {
+            let _ = partition.set(None);
+        }
         Slot {
-            dir,
+            dir: ArcSwapOption::new(dir),
             topic_id,
             leader_epoch,
-            partition: OnceLock::new(),
+            partition,
             waking: Mutex::default(),
             state: OnceLock::new(),
             quiet_until_ms: AtomicI64::new(i64::MIN),
@@ -96,14 +105,15 @@ impl Slot {
     }
 
     fn open_files(&self, name: TopicPartition, config: &Arc<LogConfig>) -> Result<Partition, LogError> {
-        let dir = self.dir.path().join(name.to_string());
+        let log_dir = self.dir().ok_or(LogError::Abandoned)?;
+        let dir = log_dir.path().join(name.to_string());
         let file = dir.join(PARTITION_METADATA);
         let id = kafka_uuid(self.topic_id);
         let stored_id = stored_topic_id(&file);
         if stored_id.as_ref().is_some_and(|stored| is_of_another(stored, &id)) {
             set_aside(&dir)?;
         }
-        let partition = self.dir.open_partition(name, config.clone(), self.leader_epoch)?;
+        let partition = log_dir.open_partition(name, config.clone(), self.leader_epoch)?;
         if stored_id.is_none_or(|stored| stored != id) {
             // Durable: a folder that does not say whose it is could be served as a later topic's.
             let text = format!("version: 0\ntopic_id: {id}");
@@ -115,7 +125,9 @@ impl Slot {
     /// What there is to tell. Blocking: the files of a sleeping partition are looked at the first time.
     pub fn state(&self, name: impl FnOnce() -> TopicPartition) -> Option<PartitionState> {
         if let Some(known) = self.partition.get() {
+            let directory_id = self.dir()?.directory_id;
             return known.as_ref().map(|partition| PartitionState {
+                directory_id,
                 name: partition.name().clone(),
                 size_bytes: partition.log().size_bytes(),
                 log_start: partition.log().log_start(),
@@ -127,9 +139,9 @@ impl Slot {
         if let Some(state) = self.state.get() {
             return Some(PartitionState::clone(state));
         }
-        let name = name();
-        let (size_bytes, first) = file_extent(&self.dir.path().join(name.to_string())).ok()?;
-        let known = self.dir.known(&name);
+        let (name, log_dir) = (name(), self.dir()?);
+        let (size_bytes, first) = file_extent(&log_dir.path().join(name.to_string())).ok()?;
+        let known = log_dir.known(&name);
         let log_end = known.trusted_to.unwrap_or_default();
         let state = PartitionState {
             name,
@@ -137,6 +149,7 @@ impl Slot {
             log_start: first.max(known.log_start),
             log_end,
             high_watermark: log_end,
+            directory_id: log_dir.directory_id,
             is_closed: false,
         };
         let _ = self.state.set(Box::new(state.clone()));
@@ -157,8 +170,8 @@ impl Slot {
             true => i64::MAX,
             // One that cannot be opened is woken, which tells why.
             false => self
-                .dir
-                .open_log(&name(), config.clone())
+                .dir()
+                .and_then(|dir| dir.open_log(&name(), config.clone()).ok())
                 .map_or(now_ms, |log| log.quiet_until_ms(log.log_end(), now_ms)),
         };
         self.quiet_until_ms.store(quiet_until_ms, Ordering::Relaxed);
@@ -173,7 +186,7 @@ impl Slot {
     /// Removes the partition's files for good; nobody can wake it any more.
     pub async fn delete(self: Arc<Self>, name: TopicPartition) -> Result<(), LogError> {
         let slot = self.clone();
-        let path = self.dir.path().join(name.to_string());
+        let Some(path) = self.dir().map(|dir| dir.path().join(name.to_string())) else { return Ok(()) };
         let sleeping = tokio::task::spawn_blocking(move || {
             let _turn = slot.waking();
             if !slot.is_asleep() {
@@ -189,9 +202,14 @@ impl Slot {
         }
     }
 
-    /// The log dir that it lies in.
-    pub fn dir(&self) -> &Arc<LogDir> {
-        &self.dir
+    /// The log dir that it lies in, where that can be used.
+    pub fn dir(&self) -> Option<Arc<LogDir>> {
+        self.dir.load_full()
+    }
+
+    /// Whether it was closed by a clean stop and not touched since, so that it may sleep.
+    pub fn was_closed_clean(&self, name: &TopicPartition) -> bool {
+        self.dir().is_some_and(|dir| dir.was_closed_clean(name))
     }
 }
 
@@ -202,6 +220,12 @@ fn is_of_another(stored: &str, id: &str) -> bool {
     stored.len() == id.len() && differing > id.len() / 4
 }
 
+/// Whether a partition's folder says that it belongs to another topic than this, of the same name.
+pub(super) fn is_of_another_topic(folder: &Path, topic_id: Uuid) -> bool {
+    let stored = stored_topic_id(&folder.join(PARTITION_METADATA));
+    stored.is_some_and(|stored| is_of_another(&stored, &kafka_uuid(topic_id)))
+}
+
 fn stored_topic_id(file: &Path) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let id = text.lines().find_map(|line| line.strip_prefix("topic_id:"))?.trim();
@@ -210,7 +234,7 @@ fn stored_topic_id(file: &Path) -> Option<String> {
 
 /// Moves a folder away that belongs to an earlier topic of the same name: its records must not be served as the new
 /// topic's, and they are not ours to destroy.
-fn set_aside(dir: &Path) -> Result<(), LogError> {
+pub(super) fn set_aside(dir: &Path) -> Result<(), LogError> {
     let aside = path_aside(dir, "stray");
     tracing::warn!(from = %dir.display(), to = %aside.display(), "a folder of an earlier topic is set aside");
     fs::rename(dir, &aside).map_err(LogError::io("rename", dir))

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use crate::controller::{Configs, topic_defaults};
 use crate::ids::NodeId;
-use crate::partition::HousekeepingConfig;
+use crate::partition::{HousekeepingConfig, LogDirPaths};
 
 /// How a broker runs. Names are Kafka's, with dots as underscores.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: NodeId,
-    /// `log.dirs`.
-    pub data_dir: PathBuf,
+    /// `log.dirs` and `metadata.log.dir`: where the data is.
+    pub log_dirs: LogDirPaths,
     /// `listeners`: where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// `advertised.listeners`: the host that clients are told, the listener's address by default.
@@ -63,7 +63,7 @@ impl BrokerConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> BrokerConfig {
         BrokerConfig {
             node_id: NodeId(1),
-            data_dir: data_dir.into(),
+            log_dirs: LogDirPaths { log_dirs: vec![data_dir.into()], metadata_log_dir: None },
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertised_host: None,
             advertised_port: None,

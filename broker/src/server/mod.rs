@@ -10,6 +10,7 @@
 mod config;
 mod connection;
 mod context;
+mod data_settings;
 mod dispatch;
 mod fetch_sessions;
 mod frames;

@@ -7,6 +7,7 @@
 use thiserror::Error;
 
 use super::config::BrokerConfig;
+use super::data_settings::DATA_SETTINGS;
 use crate::controller::ConfigType::{Boolean, Int, List, Long, Short, String as Text};
 use crate::controller::{
     COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Definition, Rule,
@@ -257,12 +258,6 @@ const GIVEN: &[Given] = &[
         read: |config| format!("PLAINTEXT://{}", config.listen),
     },
     Given {
-        name: "log.dirs",
-        config_type: List,
-        by: "--data-dir, or data-dir in the file",
-        read: |config| config.data_dir.display().to_string(),
-    },
-    Given {
         name: "node.id",
         config_type: Int,
         by: "--node-id, or node-id in the file",
@@ -297,6 +292,8 @@ impl BrokerConfig {
         let value = value.trim();
         if name == ADVERTISED_LISTENERS {
             (self.advertised_host, self.advertised_port) = advertised(value)?;
+        } else if self.set_data(name, value)? {
+            // Done.
         } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.definition.name == name) {
             setting.definition.check(name, value).map_err(SettingError::Invalid)?;
             (setting.apply)(self, value);
@@ -320,7 +317,9 @@ impl BrokerConfig {
     pub fn names() -> impl Iterator<Item = &'static str> {
         let own = SETTINGS.iter().map(|setting| setting.definition.name);
         let of_topics = crate::controller::broker_names_of_topic_configs();
-        own.chain(of_topics).chain(COARSER.iter().map(|(name, ..)| *name)).chain([ADVERTISED_LISTENERS])
+        let of_data = DATA_SETTINGS.iter().map(|(name, _)| *name);
+        let coarser = COARSER.iter().map(|(name, ..)| *name);
+        own.chain(of_data).chain(of_topics).chain(coarser).chain([ADVERTISED_LISTENERS])
     }
 
     /// Every config that Kafka's brokers have, by name, with its value here and where that comes from.
@@ -337,6 +336,9 @@ impl BrokerConfig {
         }
         for (name, ..) in COARSER {
             all.push(self.read_only((name, self.set.get(*name).cloned()), Int, coarser_default(name)));
+        }
+        for (name, config_type) in DATA_SETTINGS {
+            all.push(self.read_only((name, self.data_setting(name)), config_type, None));
         }
         let advertised = self.set.get(ADVERTISED_LISTENERS).cloned();
         all.push(self.read_only((ADVERTISED_LISTENERS, advertised), Text, None));

@@ -18,7 +18,7 @@ pub(in super::super) async fn handle(
     call: Call<AlterReplicaLogDirsRequest>,
 ) -> AlterReplicaLogDirsResponse {
     let results = call.request.dirs.iter().flat_map(|dir| {
-        let is_ours = std::path::Path::new(&*dir.path) == context.partitions.log_dir().path();
+        let is_ours = context.partitions.log_dirs().by_path(std::path::Path::new(&*dir.path)).is_some();
         let context = &context;
         dir.topics.iter().map(move |topic| AlterReplicaLogDirTopicResult {
             topic_name: topic.name.clone(),

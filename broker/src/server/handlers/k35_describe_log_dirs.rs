@@ -1,14 +1,15 @@
-//! DescribeLogDirs (35): the log dir with the size of each partition in it (KIP-113) and the space on its disk (4,
-//! KIP-827). Versions 1 to 4.
+//! DescribeLogDirs (35): the log dirs with the size of each partition in them (KIP-113) and the space on their disks (4,
+//! KIP-827). A dir that could not be used when the broker started is told with an error. Versions 1 to 4.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k35_describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeLogDirsResult,
     DescribeLogDirsTopic,
 };
-use ottla_protocol::wire::Str;
+use ottla_protocol::wire::{Str, Uuid};
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
@@ -20,12 +21,15 @@ pub(in super::super) async fn handle(
 ) -> DescribeLogDirsResponse {
     let described = tokio::task::spawn_blocking(move || describe(&context, &call.request));
     DescribeLogDirsResponse {
-        results: described.await.into_iter().collect(),
+        results: described.await.unwrap_or_default(),
         ..DescribeLogDirsResponse::default()
     }
 }
 
-fn describe(context: &Context, request: &DescribeLogDirsRequest) -> DescribeLogDirsResult {
+/// What is in one log dir.
+type Topics = BTreeMap<Str, Vec<DescribeLogDirsPartition>>;
+
+fn describe(context: &Context, request: &DescribeLogDirsRequest) -> Vec<DescribeLogDirsResult> {
     let wanted: Vec<PartitionState> = match &request.topics {
         None => context.partitions.states(),
         Some(topics) => topics
@@ -34,7 +38,7 @@ fn describe(context: &Context, request: &DescribeLogDirsRequest) -> DescribeLogD
             .filter_map(|(topic, partition)| context.partitions.state(topic, partition))
             .collect(),
     };
-    let mut topics: BTreeMap<Str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    let mut in_dirs: BTreeMap<Uuid, Topics> = BTreeMap::new();
     for partition in wanted {
         let described = DescribeLogDirsPartition {
             partition_index: partition.name.partition,
@@ -43,18 +47,28 @@ fn describe(context: &Context, request: &DescribeLogDirsRequest) -> DescribeLogD
             offset_lag: 0,
             is_future_key: false,
         };
+        let topics = in_dirs.entry(partition.directory_id).or_default();
         topics.entry(partition.name.topic.as_str().into()).or_default().push(described);
     }
-    let dir = context.partitions.log_dir().path();
-    let (total_bytes, usable_bytes) = space_of(dir).unwrap_or((-1, -1));
-    DescribeLogDirsResult {
-        log_dir: dir.display().to_string().into(),
-        topics: topics
-            .into_iter()
-            .map(|(name, partitions)| DescribeLogDirsTopic { name, partitions })
-            .collect(),
-        total_bytes,
-        usable_bytes,
+    let log_dirs = context.partitions.log_dirs();
+    let online = log_dirs.online().iter().map(|dir| {
+        let (total_bytes, usable_bytes) = space_of(dir.path()).unwrap_or((-1, -1));
+        let topics = in_dirs.remove(&dir.directory_id).unwrap_or_default();
+        DescribeLogDirsResult {
+            log_dir: dir.path().display().to_string().into(),
+            topics: topics
+                .into_iter()
+                .map(|(name, partitions)| DescribeLogDirsTopic { name, partitions })
+                .collect(),
+            total_bytes,
+            usable_bytes,
+            ..DescribeLogDirsResult::default()
+        }
+    });
+    let offline = log_dirs.offline().iter().map(|dir| DescribeLogDirsResult {
+        error_code: ErrorCode::KafkaStorageError.code(),
+        log_dir: dir.path.display().to_string().into(),
         ..DescribeLogDirsResult::default()
-    }
+    });
+    online.chain(offline).collect()
 }

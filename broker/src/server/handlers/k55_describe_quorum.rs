@@ -36,7 +36,7 @@ pub(in super::super) async fn handle(
         replica_id: context.node_id().0,
         // Versions before 2 cannot say it.
         replica_directory_id: match version {
-            2.. => context.partitions.log_dir().directory_id,
+            2.. => context.partitions.log_dirs().metadata().directory_id,
             _ => Default::default(),
         },
         log_end_offset: log.log().log_end().0,
