@@ -13,7 +13,8 @@ use crate::controller::{
     Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdBlock, TopicRules,
 };
 use crate::coordinator::{CoordinatorConfig, GroupCoordinator};
-use crate::groups::GroupConfig;
+use crate::group_topics::GroupTopics;
+use crate::groups::{ConsumerGroupConfig, GroupConfig, OffsetRetention};
 use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::{LogConfig, LogError};
 use crate::metrics::Metrics;
@@ -89,7 +90,7 @@ impl Broker {
             OffsetsLog::new(partitions.clone(), controller.clone(), offsets_partitions(&config, &controller));
         let groups = GroupCoordinator::new(
             Arc::new(offsets_log.clone()),
-            Arc::new(controller.clone()),
+            Arc::new(GroupTopics::new(controller.clone(), config.consumer_groups.clone())),
             coordinator_config(&config, offsets_partitions(&config, &controller)),
         );
         let host = config.advertised_host.clone().unwrap_or_else(|| address.ip().to_string());
@@ -177,6 +178,16 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
         session_timeout_max: Duration::from_millis(config.group_session_timeout_ms_max),
         size_max: config.group_size_max,
         offset_metadata_bytes_max: config.offset_metadata_bytes_max,
+        consumer: ConsumerGroupConfig {
+            session_timeout: Duration::from_millis(config.consumer_groups.session_timeout_ms),
+            size_max: config.consumer_groups.size_max,
+            assignors: config.consumer_groups.assignors.clone(),
+            migration_policy: config.consumer_groups.migration_policy,
+        },
+        offset_retention: OffsetRetention {
+            retention: Duration::from_secs(config.offsets_retention_minutes.saturating_mul(60)),
+            check_interval: Duration::from_millis(config.offsets_retention_check_interval_ms),
+        },
         ..GroupConfig::default()
     };
     CoordinatorConfig { partitions, machine: groups, ..CoordinatorConfig::default() }

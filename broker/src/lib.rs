@@ -3,6 +3,7 @@
 mod broker;
 pub mod controller;
 pub mod coordinator;
+mod group_topics;
 pub mod groups;
 pub mod ids;
 pub mod log;

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::records::{BatchHeader, Batches};
-use ottla_protocol::wire::{Str, Uuid};
 
 use crate::controller::{Controller, CreateTopic, OFFSETS_TOPIC, Refusal};
-use crate::coordinator::{CoordinatorLog, LogError, LogSlice, TopicLookup};
+use crate::coordinator::{CoordinatorLog, LogError, LogSlice};
 use crate::ids::Offset;
 use crate::partition::Partitions;
 
@@ -92,21 +91,5 @@ impl CoordinatorLog for OffsetsLog {
             reading.await.unwrap_or(Err(LogError::NotLeader))
         }
         .boxed()
-    }
-}
-
-impl TopicLookup for Controller {
-    fn topic_id(&self, name: &str) -> Option<Uuid> {
-        self.image().topic(name).map(|topic| topic.id)
-    }
-
-    fn topic_name(&self, id: Uuid) -> Option<Str> {
-        self.image().topic_by_id(id).map(|topic| topic.name.as_str().into())
-    }
-
-    fn has_partition(&self, name: &str, partition: i32) -> bool {
-        let image = self.image();
-        let count = image.topic(name).map_or(0, |topic| topic.partitions.len());
-        usize::try_from(partition).is_ok_and(|partition| partition < count)
     }
 }

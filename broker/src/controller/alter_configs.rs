@@ -7,7 +7,7 @@ use super::configs::{ConfigType, Configs, Definition, list};
 use super::image::{ClusterImage, ResourceType};
 use super::records::MetadataRecord;
 use super::topics::{Refusal, TopicRules, refuse};
-use super::{client_metrics, topic_configs};
+use super::{client_metrics, group_configs, topic_configs};
 use crate::ids::NodeId;
 
 /// What to do with one config.
@@ -59,6 +59,8 @@ pub(super) fn check_resource(
         Some(ResourceType::ClientMetrics) => {
             refuse(ErrorCode::InvalidRequest, "The subscription name must not be empty")
         }
+        Some(ResourceType::Group) if !name.is_empty() => Ok(ResourceType::Group),
+        Some(ResourceType::Group) => refuse(ErrorCode::InvalidRequest, "The group id must not be empty"),
         None => {
             refuse(ErrorCode::InvalidRequest, format!("Unsupported config resource type: {resource_type}"))
         }
@@ -77,6 +79,9 @@ fn definition_for(resource_type: ResourceType, name: &str) -> Result<&'static De
         ResourceType::ClientMetrics => {
             (client_metrics::definition(name), format!("Unknown client metrics configuration: {name}"))
         }
+        ResourceType::Group => {
+            (group_configs::definition(name), format!("Unknown group config name: {name}"))
+        }
     };
     found.ok_or(Refusal { code: wrong_value_code(resource_type), message: unknown })
 }
@@ -85,7 +90,7 @@ fn definition_for(resource_type: ResourceType, name: &str) -> Result<&'static De
 fn wrong_value_code(resource_type: ResourceType) -> ErrorCode {
     match resource_type {
         ResourceType::Broker => ErrorCode::InvalidRequest,
-        ResourceType::Topic | ResourceType::ClientMetrics => ErrorCode::InvalidConfig,
+        ResourceType::Topic | ResourceType::ClientMetrics | ResourceType::Group => ErrorCode::InvalidConfig,
     }
 }
 
@@ -126,6 +131,7 @@ pub(super) fn decide_alter(
         ResourceType::Topic => image.topic_configs(&after, rules.node_id).check_together(),
         ResourceType::Broker => Ok(()),
         ResourceType::ClientMetrics => client_metrics::check_together(&after),
+        ResourceType::Group => group_configs::check_together(&after),
     }
     .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
     let gone = before.keys().filter(|config| !after.contains_key(*config)).map(|config| (config, None));

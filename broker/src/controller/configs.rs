@@ -76,6 +76,8 @@ pub enum ConfigSource {
     Default,
     /// 7: set on a client metrics subscription.
     ClientMetrics,
+    /// 8: set on a group.
+    Group,
 }
 
 impl ConfigSource {
@@ -88,6 +90,7 @@ impl ConfigSource {
             ConfigSource::StaticBroker => 4,
             ConfigSource::Default => 5,
             ConfigSource::ClientMetrics => 7,
+            ConfigSource::Group => 8,
         }
     }
 }

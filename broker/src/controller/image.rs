@@ -23,6 +23,8 @@ pub enum ResourceType {
     Broker,
     /// 16: a subscription to the metrics of clients.
     ClientMetrics,
+    /// 32: a group of the consumer protocol (KIP-848).
+    Group,
 }
 
 impl ResourceType {
@@ -32,6 +34,7 @@ impl ResourceType {
             2 => Some(ResourceType::Topic),
             4 => Some(ResourceType::Broker),
             16 => Some(ResourceType::ClientMetrics),
+            32 => Some(ResourceType::Group),
             _ => None,
         }
     }
@@ -42,6 +45,7 @@ impl ResourceType {
             ResourceType::Topic => 2,
             ResourceType::Broker => 4,
             ResourceType::ClientMetrics => 16,
+            ResourceType::Group => 32,
         }
     }
 }
@@ -95,6 +99,7 @@ pub struct ClusterImage {
     partition_count: usize,
     /// Replicas in each log dir, without those that have none.
     partitions_in: BTreeMap<Uuid, usize>,
+    topics_version: u64,
     next_producer_id: i64,
     /// Of everything but topics, by type and name.
     configs: BTreeMap<(ResourceType, String), Arc<Configs>>,
@@ -138,6 +143,11 @@ impl ClusterImage {
         self.partitions_in.get(&directory_id).copied().unwrap_or_default()
     }
 
+    /// Grows whenever a topic or a partition comes or goes.
+    pub fn topics_version(&self) -> u64 {
+        self.topics_version
+    }
+
     /// The first producer id that was not given out.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
@@ -171,6 +181,7 @@ impl ClusterImage {
     pub fn apply(&mut self, record: &MetadataRecord) {
         match record {
             MetadataRecord::Topic(topic) => {
+                self.topics_version += 1;
                 let name = topic.name.to_string();
                 self.names.insert(topic.topic_id, name.clone());
                 let image = TopicImage {
@@ -202,6 +213,7 @@ impl ClusterImage {
                     topic.partitions.push(image);
                     self.partition_count += 1;
                     self.count(&[], &directories);
+                    self.topics_version += 1;
                 }
             }
             MetadataRecord::PartitionChange(record) => {
@@ -249,6 +261,7 @@ impl ClusterImage {
                     for partition in &topic.partitions {
                         self.count(&partition.directories, &[]);
                     }
+                    self.topics_version += 1;
                 }
             }
             MetadataRecord::ProducerIds(record) => self.next_producer_id = record.next_producer_id,

@@ -4,6 +4,7 @@ use ottla_protocol::EncodeError;
 
 use super::machine::{Decided, LogEntry, Machine, Unavailable, UnreadableEntry};
 use crate::groups::classic::GroupChange;
+use crate::groups::consumer::{ConsumerRecord, GroupEpoch};
 use crate::groups::records::{Decoded, decode, encode};
 use crate::groups::{Change, GroupConfig, GroupError, GroupId, Groups, Record, Reply, Request};
 use crate::ids::Producer;
@@ -53,7 +54,7 @@ impl Machine for Groups {
                 coordinator_epoch: *coordinator_epoch,
                 commit: *commit,
             }),
-            Change::Live { .. } => None,
+            Change::Live { .. } | Change::LiveConsumer { .. } | Change::OffsetsChecked { .. } => None,
         })
     }
 
@@ -85,8 +86,10 @@ impl Machine for Groups {
     }
 
     fn tell(change: &Change) {
-        if let Change::Live { group, change } = change {
-            tell_of_group(group, change);
+        match change {
+            Change::Live { group, change } => tell_of_group(group, change),
+            Change::Record(Record::Consumer { group, record }) => tell_of_consumer_group(group, record),
+            _ => {}
         }
     }
 }
@@ -98,6 +101,20 @@ impl From<Unavailable> for GroupError {
             Unavailable::NotNow => GroupError::CoordinatorNotAvailable,
             Unavailable::NotHere => GroupError::NotCoordinator,
         }
+    }
+}
+
+/// The same of groups of the consumer protocol, whose life is in their records.
+fn tell_of_consumer_group(group: &GroupId, record: &ConsumerRecord) {
+    match record {
+        ConsumerRecord::Group(Some(GroupEpoch { epoch, .. })) => {
+            tracing::info!(%group, %epoch, "a consumer group is in a new epoch");
+        }
+        ConsumerRecord::Group(None) => tracing::info!(%group, "a consumer group was deleted"),
+        ConsumerRecord::Member { member_id, value: None } => {
+            tracing::info!(%group, member = %member_id, "a member is out");
+        }
+        record => tracing::trace!(%group, ?record, "changed"),
     }
 }
 

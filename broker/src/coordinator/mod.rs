@@ -30,6 +30,8 @@ use std::time::Duration;
 
 use ottla_protocol::{Str, Uuid};
 
+use crate::groups::Topics;
+
 pub use api::Caller;
 pub use group_coordinator::GroupCoordinator;
 pub use log::{CoordinatorLog, LogError, LogSlice};
@@ -67,4 +69,24 @@ pub trait TopicLookup: Send + Sync {
     fn topic_name(&self, id: Uuid) -> Option<Str>;
     /// Whether the topic is there and has the partition.
     fn has_partition(&self, name: &str, partition: i32) -> bool;
+    /// All topics at this moment.
+    fn catalog(&self) -> Topics;
+    /// How long members of a group of the consumer protocol may be silent, and how often they are to come: the group's
+    /// own configs, or the broker's.
+    fn consumer_timeouts(&self, group: &str) -> ConsumerTimeouts;
+}
+
+/// See [`TopicLookup::consumer_timeouts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerTimeouts {
+    /// `consumer.session.timeout.ms`.
+    pub session: Duration,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval: Duration,
+}
+
+impl Default for ConsumerTimeouts {
+    fn default() -> ConsumerTimeouts {
+        ConsumerTimeouts { session: Duration::from_secs(45), heartbeat_interval: Duration::from_secs(5) }
+    }
 }

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::classic::{GroupChange, GroupMetadata};
-use super::names::{GroupId, TopicName};
+use super::consumer::{ConsumerChange, ConsumerRecord};
+use super::names::{GroupId, Monotonic, TopicName};
 use super::offsets::CommittedOffset;
 use super::request::Reply;
 use crate::ids::Producer;
@@ -40,6 +41,18 @@ pub enum Change {
         /// What happens.
         change: GroupChange,
     },
+    /// The same, of a group of the consumer protocol.
+    LiveConsumer {
+        /// The group it happens to.
+        group: GroupId,
+        /// What happens.
+        change: ConsumerChange,
+    },
+    /// Offsets were looked through for those that are to be forgotten.
+    OffsetsChecked {
+        /// When they are looked through again.
+        next_at: Monotonic,
+    },
 }
 
 /// What the log of a coordinator's partition holds. A `None` value is a tombstone.
@@ -63,6 +76,13 @@ pub enum Record {
         /// What was committed.
         value: Option<CommittedOffset>,
     },
+    /// A part of a group of the consumer protocol.
+    Consumer {
+        /// The group.
+        group: GroupId,
+        /// The part.
+        record: ConsumerRecord,
+    },
 }
 
 /// The outcome of a request or of a deadline.
@@ -73,7 +93,11 @@ impl Decision {
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.changes.iter().filter_map(|change| match change {
             Change::Record(record) => Some(record),
-            Change::Pending { .. } | Change::EndTransaction { .. } | Change::Live { .. } => None,
+            Change::Pending { .. }
+            | Change::EndTransaction { .. }
+            | Change::Live { .. }
+            | Change::LiveConsumer { .. }
+            | Change::OffsetsChecked { .. } => None,
         })
     }
 

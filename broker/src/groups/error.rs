@@ -55,6 +55,27 @@ pub enum GroupError {
     /// This broker does not coordinate the group (any more).
     #[error("this broker is not the group's coordinator")]
     NotCoordinator,
+    /// The member's epoch is not the one it is known in: give everything up and join again.
+    #[error("the member's epoch is fenced")]
+    FencedMemberEpoch,
+    /// Another member still has this `group.instance.id`.
+    #[error("another member still has this group.instance.id")]
+    UnreleasedInstanceId,
+    /// The broker has no assignor of this name.
+    #[error("the assignor is not supported")]
+    UnsupportedAssignor,
+    /// The member's epoch has changed: ask again with the one of the next heartbeat.
+    #[error("the member's epoch is stale")]
+    StaleMemberEpoch,
+    /// The pattern is not one.
+    #[error("the regular expression is not valid")]
+    InvalidRegularExpression,
+    /// A member of this protocol must use a newer version of the API.
+    #[error("the version is not supported for this group")]
+    UnsupportedVersion,
+    /// The group still reads the topic.
+    #[error("the group is subscribed to the topic")]
+    GroupSubscribedToTopic,
     /// The request's counts or values make no sense.
     #[error("the request is malformed")]
     InvalidRequest,

@@ -4,27 +4,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::classic::{self, Draft, Group, GroupChange, GroupMetadata, GroupState, Phase};
+use super::classic::{self, Draft, Group, GroupChange, GroupMetadata, Phase};
 use super::config::GroupConfig;
+use super::consumer::{
+    self, ConsumerChange, ConsumerDraft, ConsumerGroup, ConsumerHeartbeat, ConsumerRefused, Epoch,
+};
 use super::decision::{Change, Decision, Record};
 use super::error::GroupError;
-use super::names::{GroupId, Monotonic, Now, ReplyId, TopicName};
-use super::offsets::{Offsets, PendingOffsets, on_commit_offsets, on_fetch_offsets};
+use super::names::{GroupId, Monotonic, Now, ReplyId};
+use super::offsets::{Offsets, PendingOffsets, check_fetch, on_commit_offsets, on_fetch_offsets};
 use super::request::{Reply, Request};
 
 /// The groups of one partition of `__consumer_offsets`.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    config: GroupConfig,
-    /// Groups as they live, members and parked replies included.
-    live: BTreeMap<GroupId, Group>,
-    /// Groups as the log has them.
-    stored: BTreeMap<GroupId, Arc<GroupMetadata>>,
-    offsets: Offsets,
+    pub(super) config: GroupConfig,
+    /// Classic groups as they live, members and parked replies included.
+    pub(super) live: BTreeMap<GroupId, Group>,
+    /// Classic groups as the log has them.
+    pub(super) stored: BTreeMap<GroupId, Arc<GroupMetadata>>,
+    /// Groups of the consumer protocol. None of them is among the classic ones.
+    pub(super) consumer: BTreeMap<GroupId, ConsumerGroup>,
+    pub(super) offsets: Offsets,
     /// Offsets of open transactions.
-    pending: PendingOffsets,
-    /// The next deadline of every live group that has one; follows from `live`.
+    pub(super) pending: PendingOffsets,
+    /// The next deadline of every group that has one; follows from `live` and `consumer`.
     deadlines: BTreeSet<(Monotonic, GroupId)>,
+    /// When offsets are looked through for those that are to be forgotten.
+    pub(super) offsets_check_at: Option<Monotonic>,
 }
 
 impl Groups {
@@ -34,9 +41,11 @@ impl Groups {
             config,
             live: BTreeMap::new(),
             stored: BTreeMap::new(),
+            consumer: BTreeMap::new(),
             offsets: Offsets::default(),
             pending: PendingOffsets::default(),
             deadlines: BTreeSet::new(),
+            offsets_check_at: None,
         }
     }
 
@@ -45,12 +54,7 @@ impl Groups {
         match request {
             Request::JoinGroup(join) => match classic::check_join(join, &self.config) {
                 Err(error) => Decision::reply(reply, request.refused(error)),
-                Ok(()) => {
-                    let known = self.live.contains_key(&join.group);
-                    let mut draft = self.draft(now, &join.group);
-                    classic::on_join_group(&mut draft, known, reply, join);
-                    draft.into_decision()
-                }
+                Ok(()) => self.on_join(now, reply, join),
             },
             Request::SyncGroup(sync) => match self.require(&sync.group) {
                 Err(error) => Decision::reply(reply, request.refused(error)),
@@ -77,32 +81,51 @@ impl Groups {
                 }
             },
             Request::CommitOffsets(commit) => {
-                on_commit_offsets(self.live.get(&commit.group), &self.config, now, reply, commit)
+                let consumer = self.consumer.get(&commit.group);
+                on_commit_offsets(self.live.get(&commit.group), consumer, &self.config, now, reply, commit)
             }
             Request::FetchOffsets(fetch) => {
-                Decision::reply(reply, Reply::FetchOffsets(Ok(on_fetch_offsets(&self.offsets, fetch))))
+                let checked = check_fetch(self.consumer.get(&fetch.group), fetch);
+                let answer = checked.map(|()| on_fetch_offsets(&self.offsets, fetch));
+                Decision::reply(reply, Reply::FetchOffsets(answer))
             }
+            Request::ConsumerHeartbeat(heartbeat) => self.on_consumer_heartbeat(now, reply, heartbeat),
             Request::DescribeGroup(group) => {
                 Decision::reply(reply, Reply::DescribeGroup(Ok(self.describe(group))))
             }
+            Request::DescribeConsumerGroup(group) => {
+                Decision::reply(reply, Reply::DescribeConsumerGroup(self.describe_consumer(group)))
+            }
             Request::ListGroups => Decision::reply(reply, Reply::ListGroups(Ok(self.list()))),
-            Request::DeleteGroup(group) => self.on_delete_group(reply, group),
+            Request::DeleteGroup(group) => self.on_delete_group(now, reply, group),
             Request::DeleteTopics(topics) => self.on_delete_topics(reply, topics),
+            Request::DeleteOffsets { group, partitions } => self.on_delete_offsets(reply, group, partitions),
         }
     }
 
     /// The next moment at which [`Groups::on_deadline`] has something to do.
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let of_groups = self.deadlines.first().map(|(deadline, _)| *deadline);
+        [of_groups, self.offsets_check_at].into_iter().flatten().min()
     }
 
     /// What follows from time having passed. Changes nothing. May leave work that is due at once.
     pub fn on_deadline(&self, now: Now) -> Decision {
         let mut decision = Decision::default();
         for (_, group_id) in self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now.monotonic) {
-            let mut draft = self.draft(now, group_id);
-            classic::on_deadline(&mut draft);
-            decision.extend(draft.into_decision());
+            if self.consumer.contains_key(group_id) {
+                let mut draft = self.consumer_draft(now, group_id);
+                consumer::on_deadline(&mut draft);
+                decision.extend(draft.into_decision());
+            } else {
+                let mut draft = self.draft(now, group_id);
+                classic::on_deadline(&mut draft);
+                decision.extend(draft.into_decision());
+            }
+        }
+        // Apart from the others, so that both see the groups as they are.
+        if decision == Decision::default() && self.offsets_check_at.is_some_and(|at| at <= now.monotonic) {
+            return self.forget_expired_offsets(now);
         }
         decision
     }
@@ -115,6 +138,13 @@ impl Groups {
             let change = GroupChange::Restored { metadata: metadata.clone(), now: now.monotonic };
             decision.changes.push(Change::Live { group: group.clone(), change });
         }
+        for group in self.consumer.keys() {
+            let session_timeout = self.config.consumer.session_timeout;
+            let change = ConsumerChange::Restored { now: now.monotonic, session_timeout };
+            decision.changes.push(Change::LiveConsumer { group: group.clone(), change });
+        }
+        let next_at = now.monotonic + self.config.offset_retention.check_interval;
+        decision.changes.push(Change::OffsetsChecked { next_at });
         decision
     }
 
@@ -126,13 +156,17 @@ impl Groups {
                 self.pending.add(producer.id, (group.clone(), topic.clone(), *partition), value.clone());
             }
             // Only offsets are committed in transactions.
-            Change::Pending { record: Record::Group { .. }, .. } => {}
+            Change::Pending { record: Record::Group { .. } | Record::Consumer { .. }, .. } => {}
             Change::EndTransaction { producer, commit, .. } => {
                 for ((group, topic, partition), value) in self.pending.end(producer.id, *commit) {
                     self.offsets.apply(&group, &topic, partition, value.as_ref());
                 }
             }
             Change::Live { group, change } => self.apply_live(group, change),
+            Change::LiveConsumer { group, change } => {
+                self.change_consumer(group, |group| group.apply(change));
+            }
+            Change::OffsetsChecked { next_at } => self.offsets_check_at = Some(*next_at),
         }
     }
 
@@ -148,7 +182,12 @@ impl Groups {
         (&self.stored, &self.offsets)
     }
 
-    /// A group as it lives.
+    /// Groups of the consumer protocol.
+    pub fn consumer_groups(&self) -> &BTreeMap<GroupId, ConsumerGroup> {
+        &self.consumer
+    }
+
+    /// A classic group as it lives.
     pub fn group(&self, group: &GroupId) -> Option<&Group> {
         self.live.get(group)
     }
@@ -175,6 +214,15 @@ impl Groups {
                 );
             }
         }
+        for (group_id, group) in &self.consumer {
+            group.invariants();
+            assert!(!group.is_blank(), "{group_id}: a group of which nothing is known is forgotten");
+            assert!(
+                !self.live.contains_key(group_id) && !self.stored.contains_key(group_id),
+                "{group_id}: a group has one protocol"
+            );
+            deadlines.extend(group.next_deadline().map(|deadline| (deadline, group_id.clone())));
+        }
         assert_eq!(deadlines, self.deadlines, "every group is woken at its next deadline");
     }
 
@@ -190,6 +238,9 @@ impl Groups {
                 self.pending.overtake(&(group.clone(), topic.clone(), *partition));
                 self.offsets.apply(group, topic, *partition, value.as_ref());
             }
+            Record::Consumer { group, record } => {
+                self.change_consumer(group, |group| group.apply_record(record));
+            }
         }
     }
 
@@ -201,12 +252,95 @@ impl Groups {
         if group.is_blank() {
             self.live.remove(group_id);
         }
+        self.move_deadline(group_id, before, after);
+    }
+
+    fn change_consumer(&mut self, group_id: &GroupId, change: impl FnOnce(&mut ConsumerGroup)) {
+        let before = self.consumer.get(group_id).and_then(ConsumerGroup::next_deadline);
+        let group = self.consumer.entry(group_id.clone()).or_default();
+        change(group);
+        let after = group.next_deadline();
+        if group.is_blank() {
+            self.consumer.remove(group_id);
+        }
+        self.move_deadline(group_id, before, after);
+    }
+
+    fn move_deadline(&mut self, group_id: &GroupId, before: Option<Monotonic>, after: Option<Monotonic>) {
         if before != after {
             self.deadlines.extend(after.map(|deadline| (deadline, group_id.clone())));
             if let Some(before) = before {
                 self.deadlines.remove(&(before, group_id.clone()));
             }
         }
+    }
+
+    /// A group that becomes a classic one, or stays one.
+    fn on_join(&self, now: Now, reply: ReplyId, join: &classic::JoinGroup) -> Decision {
+        let mut decision = Decision::default();
+        if let Some(group) = self.consumer.get(&join.group) {
+            if !group.members.is_empty() {
+                let refused = classic::JoinRefused {
+                    error: GroupError::InconsistentGroupProtocol,
+                    member_id: join.member_id.clone(),
+                };
+                return Decision::reply(reply, Reply::JoinGroup(Err(refused)));
+            }
+            let mut draft = self.consumer_draft(now, &join.group);
+            draft.remove_group();
+            decision = draft.into_decision();
+        }
+        let known = self.live.contains_key(&join.group);
+        let mut draft = self.draft(now, &join.group);
+        classic::on_join_group(&mut draft, known, reply, join);
+        decision.extend(draft.into_decision());
+        decision
+    }
+
+    fn on_consumer_heartbeat(&self, now: Now, reply: ReplyId, request: &ConsumerHeartbeat) -> Decision {
+        let refuse = |message: String| {
+            let refused = ConsumerRefused::with(GroupError::GroupIdNotFound, message);
+            Decision::reply(reply, Reply::ConsumerHeartbeat(Err(refused)))
+        };
+        let mut decision = Decision::default();
+        if let Some(group) = self.consumer.get(&request.group) {
+            if let Some(steady) = consumer::on_steady_heartbeat(group, now, reply, request) {
+                return steady;
+            }
+        } else if request.epoch != Epoch::JOIN {
+            return refuse(format!("Consumer group {} not found.", request.group));
+        } else {
+            if self.live.get(&request.group).is_some_and(|group| group.phase != Phase::Empty) {
+                return refuse(format!("Group {} is not a consumer group.", request.group));
+            }
+            // An empty classic group becomes one of the consumer protocol; its offsets stay.
+            decision = self.forget_classic(&request.group);
+        }
+        let mut draft = self.consumer_draft(now, &request.group);
+        consumer::on_heartbeat(&mut draft, reply, request);
+        let outcome = draft.into_decision();
+        if !outcome.has_records() {
+            // Nothing came of it, so the group stays what it was.
+            return outcome;
+        }
+        decision.extend(outcome);
+        decision
+    }
+
+    /// What removes a classic group, if it is there.
+    pub(super) fn forget_classic(&self, group: &GroupId) -> Decision {
+        let mut decision = Decision::default();
+        if self.stored.contains_key(group) {
+            decision.changes.push(Change::Record(Record::Group { group: group.clone(), value: None }));
+        }
+        if self.live.contains_key(group) {
+            decision.changes.push(Change::Live { group: group.clone(), change: GroupChange::Deleted });
+        }
+        decision
+    }
+
+    pub(super) fn consumer_draft<'a>(&'a self, now: Now, group: &'a GroupId) -> ConsumerDraft<'a> {
+        ConsumerDraft::new(group, self.consumer.get(group), &self.config, now)
     }
 
     fn draft<'a>(&'a self, now: Now, group: &'a GroupId) -> Draft<'a> {
@@ -220,71 +354,4 @@ impl Groups {
         }
         self.live.get(group).ok_or(GroupError::UnknownMemberId)
     }
-
-    /// A group that has offsets but never had members counts as empty.
-    fn state(&self, group: &GroupId) -> GroupState {
-        match self.live.get(group) {
-            Some(live) => live.state(),
-            None if self.offsets.has_group(group) => GroupState::Empty,
-            None => GroupState::Dead,
-        }
-    }
-
-    fn describe(&self, group: &GroupId) -> classic::DescribedGroup {
-        match self.live.get(group) {
-            Some(live) => live.describe(group),
-            None => classic::describe_without_members(group, self.state(group)),
-        }
-    }
-
-    fn list(&self) -> Vec<classic::ListedGroup> {
-        let ids: BTreeSet<&GroupId> = self.live.keys().chain(self.offsets.groups()).collect();
-        let list = ids.into_iter().map(|group| match self.live.get(group) {
-            Some(live) => live.list(group),
-            None => {
-                let protocol_type = Arc::from("");
-                classic::ListedGroup { group: group.clone(), state: GroupState::Empty, protocol_type }
-            }
-        });
-        list.collect()
-    }
-
-    fn on_delete_group(&self, reply: ReplyId, group: &GroupId) -> Decision {
-        match self.state(group) {
-            GroupState::Dead => {
-                return Decision::reply(reply, Reply::DeleteGroup(Err(GroupError::GroupIdNotFound)));
-            }
-            GroupState::PreparingRebalance | GroupState::CompletingRebalance | GroupState::Stable => {
-                return Decision::reply(reply, Reply::DeleteGroup(Err(GroupError::NonEmptyGroup)));
-            }
-            GroupState::Empty => {}
-        }
-        let mut decision = Decision::reply(reply, Reply::DeleteGroup(Ok(())));
-        // Offsets first: if only a part of this reaches the log, the group is still there to be deleted again.
-        for (topic, partition) in self.offsets.of_group(group).into_iter().flat_map(|offsets| offsets.keys())
-        {
-            decision.changes.push(forget_offset(group, topic, *partition));
-        }
-        if self.stored.contains_key(group) {
-            decision.changes.push(Change::Record(Record::Group { group: group.clone(), value: None }));
-        }
-        if self.live.contains_key(group) {
-            decision.changes.push(Change::Live { group: group.clone(), change: GroupChange::Deleted });
-        }
-        decision
-    }
-
-    fn on_delete_topics(&self, reply: ReplyId, topics: &[TopicName]) -> Decision {
-        let mut decision = Decision::reply(reply, Reply::DeleteTopics(Ok(())));
-        for (group, topic, partition, _) in self.offsets.iter() {
-            if topics.contains(topic) {
-                decision.changes.push(forget_offset(group, topic, partition));
-            }
-        }
-        decision
-    }
-}
-
-fn forget_offset(group: &GroupId, topic: &TopicName, partition: i32) -> Change {
-    Change::Record(Record::Offset { group: group.clone(), topic: topic.clone(), partition, value: None })
 }

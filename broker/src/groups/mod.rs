@@ -14,9 +14,11 @@
 //! ```
 
 pub mod classic;
+pub mod consumer;
 pub mod offsets;
 pub mod records;
 
+mod admin;
 mod config;
 mod decision;
 mod error;
@@ -28,11 +30,13 @@ mod request;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod topics;
 
-pub use config::GroupConfig;
+pub use config::{ConsumerGroupConfig, GroupConfig, MigrationPolicy, OffsetRetention};
 pub use decision::{Change, Decision, Record};
 pub use error::GroupError;
 pub use machine::Groups;
 pub use names::{GenerationId, GroupId, InstanceId, MemberId, Monotonic, Now, ReplyId, TopicName, WallMs};
 pub use partition::partition_for;
-pub use request::{Reply, Request};
+pub use request::{GroupType, ListedGroup, Reply, Request};
+pub use topics::{TopicCatalog, TopicInfo, Topics};

@@ -1,8 +1,11 @@
 //! Everything that can be asked of a coordinator partition, and every answer.
 
+use std::sync::Arc;
+
 use super::classic::{
-    DescribedGroup, Heartbeat, JoinGroup, JoinRefused, Joined, LeaveGroup, ListedGroup, SyncGroup, Synced,
+    DescribedGroup, Heartbeat, JoinGroup, JoinRefused, Joined, LeaveGroup, SyncGroup, Synced,
 };
+use super::consumer::{ConsumerHeartbeat, ConsumerRefused, DescribedConsumerGroup, MemberAnswer};
 use super::error::GroupError;
 use super::names::{GroupId, TopicName};
 use super::offsets::{CommitOffsets, FetchOffsets, FetchedOffset};
@@ -22,14 +25,57 @@ pub enum Request {
     CommitOffsets(CommitOffsets),
     /// Answered when what it saw is durable.
     FetchOffsets(FetchOffsets),
-    /// One group.
+    /// Answered when what it leads to is durable.
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    /// One classic group.
     DescribeGroup(GroupId),
+    /// One group of the consumer protocol.
+    DescribeConsumerGroup(GroupId),
     /// Every group of the partition.
     ListGroups,
     /// A group without members, and its offsets.
     DeleteGroup(GroupId),
     /// Topics are gone; so are the offsets in them, lest a new topic of the same name be read from the middle.
     DeleteTopics(Vec<TopicName>),
+    /// Offsets of topics that the group does not read.
+    DeleteOffsets {
+        /// The group.
+        group: GroupId,
+        /// Answered one by one, in this order.
+        partitions: Vec<(TopicName, i32)>,
+    },
+}
+
+/// By which protocol a group's members work together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupType {
+    /// JoinGroup and SyncGroup; also a group that nobody joined.
+    Classic,
+    /// KIP-848.
+    Consumer,
+}
+
+impl GroupType {
+    /// Kafka's name of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GroupType::Classic => "classic",
+            GroupType::Consumer => "consumer",
+        }
+    }
+}
+
+/// ListGroups' answer for one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedGroup {
+    /// The group.
+    pub group: GroupId,
+    /// Its type.
+    pub group_type: GroupType,
+    /// Its state, by Kafka's name.
+    pub state: &'static str,
+    /// Empty when no member ever joined.
+    pub protocol_type: Arc<str>,
 }
 
 /// The answer to the [`Request`] of the same name.
@@ -44,10 +90,14 @@ pub enum Reply {
     /// Partition by partition, in the request's order.
     CommitOffsets(Result<Vec<Result<(), GroupError>>, GroupError>),
     FetchOffsets(Result<Vec<FetchedOffset>, GroupError>),
+    ConsumerHeartbeat(Result<MemberAnswer, ConsumerRefused>),
     DescribeGroup(Result<DescribedGroup, GroupError>),
+    DescribeConsumerGroup(Result<DescribedConsumerGroup, GroupError>),
     ListGroups(Result<Vec<ListedGroup>, GroupError>),
     DeleteGroup(Result<(), GroupError>),
     DeleteTopics(Result<(), GroupError>),
+    /// Partition by partition, in the request's order.
+    DeleteOffsets(Result<Vec<Result<(), GroupError>>, GroupError>),
 }
 
 impl Request {
@@ -62,10 +112,13 @@ impl Request {
             Request::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
             Request::CommitOffsets(_) => Reply::CommitOffsets(Err(error)),
             Request::FetchOffsets(_) => Reply::FetchOffsets(Err(error)),
+            Request::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(error.into())),
             Request::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
+            Request::DescribeConsumerGroup(_) => Reply::DescribeConsumerGroup(Err(error)),
             Request::ListGroups => Reply::ListGroups(Err(error)),
             Request::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
             Request::DeleteTopics(_) => Reply::DeleteTopics(Err(error)),
+            Request::DeleteOffsets { .. } => Reply::DeleteOffsets(Err(error)),
         }
     }
 }
@@ -81,10 +134,13 @@ impl Reply {
             Reply::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
             Reply::CommitOffsets(_) => Reply::CommitOffsets(Err(error)),
             Reply::FetchOffsets(_) => Reply::FetchOffsets(Err(error)),
+            Reply::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(error.into())),
             Reply::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
+            Reply::DescribeConsumerGroup(_) => Reply::DescribeConsumerGroup(Err(error)),
             Reply::ListGroups(_) => Reply::ListGroups(Err(error)),
             Reply::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
             Reply::DeleteTopics(_) => Reply::DeleteTopics(Err(error)),
+            Reply::DeleteOffsets(_) => Reply::DeleteOffsets(Err(error)),
         }
     }
 }

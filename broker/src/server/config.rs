@@ -4,8 +4,43 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::controller::{Configs, topic_defaults};
+use crate::groups::MigrationPolicy;
+use crate::groups::consumer::assignor::Assignor;
 use crate::ids::NodeId;
 use crate::partition::{HousekeepingConfig, LogDirPaths};
+
+/// `group.consumer.*` (KIP-848).
+#[derive(Debug, Clone)]
+pub struct ConsumerGroupSettings {
+    /// `session.timeout.ms`, of groups that have none of their own.
+    pub session_timeout_ms: u64,
+    /// `min.session.timeout.ms` and `max.session.timeout.ms`: what a group's own is held within.
+    pub session_timeout_ms_range: (u64, u64),
+    /// `heartbeat.interval.ms`, of groups that have none of their own.
+    pub heartbeat_interval_ms: u64,
+    /// `min.heartbeat.interval.ms` and `max.heartbeat.interval.ms`: what a group's own is held within.
+    pub heartbeat_interval_ms_range: (u64, u64),
+    /// `max.size`.
+    pub size_max: usize,
+    /// `assignors`: the first is the default.
+    pub assignors: Vec<Assignor>,
+    /// `migration.policy`.
+    pub migration_policy: MigrationPolicy,
+}
+
+impl Default for ConsumerGroupSettings {
+    fn default() -> ConsumerGroupSettings {
+        ConsumerGroupSettings {
+            session_timeout_ms: 45_000,
+            session_timeout_ms_range: (45_000, 60_000),
+            heartbeat_interval_ms: 5_000,
+            heartbeat_interval_ms_range: (5_000, 15_000),
+            size_max: i32::MAX as usize,
+            assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration_policy: MigrationPolicy::Bidirectional,
+        }
+    }
+}
 
 /// How a broker runs. Names are Kafka's, with dots as underscores.
 #[derive(Debug, Clone)]
@@ -36,6 +71,12 @@ pub struct BrokerConfig {
     pub group_session_timeout_ms_max: u64,
     /// `group.max.size`.
     pub group_size_max: usize,
+    /// Of groups of the consumer protocol.
+    pub consumer_groups: ConsumerGroupSettings,
+    /// `offsets.retention.minutes`.
+    pub offsets_retention_minutes: u64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval_ms: u64,
     /// `offset.metadata.max.bytes`.
     pub offset_metadata_bytes_max: usize,
     /// `socket.request.max.bytes`.
@@ -76,6 +117,9 @@ impl BrokerConfig {
             group_session_timeout_ms_min: 6_000,
             group_session_timeout_ms_max: 1_800_000,
             group_size_max: i32::MAX as usize,
+            consumer_groups: ConsumerGroupSettings::default(),
+            offsets_retention_minutes: 7 * 24 * 60,
+            offsets_retention_check_interval_ms: 600_000,
             offset_metadata_bytes_max: 4096,
             request_bytes_max: 100 << 20,
             queued_request_bytes_max: 512 << 20,

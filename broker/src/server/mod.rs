@@ -21,7 +21,7 @@ mod reply;
 mod send;
 mod settings;
 
-pub use config::BrokerConfig;
+pub use config::{BrokerConfig, ConsumerGroupSettings};
 pub(crate) use connection::RequestMemory;
 pub use context::Context;
 pub(crate) use fetch_sessions::FetchSessions;

@@ -13,6 +13,8 @@ use crate::controller::{
     COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Definition, Rule,
     WITHOUT_MEANING, define, definition_of_broker, dynamic_broker_configs, why_without_meaning,
 };
+use crate::groups::MigrationPolicy;
+use crate::groups::consumer::assignor::Assignor;
 
 /// Why a config was not set. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -112,6 +114,87 @@ const SETTINGS: &[Setting] = &[
         |config| config.fetch_bytes_max.to_string(),
     ),
     setting(
+        "group.consumer.assignors",
+        List,
+        "uniform,range",
+        Rule::ListOf(&["uniform", "range"]),
+        |config, value| {
+            config.consumer_groups.assignors =
+                value.split(',').filter_map(|name| Assignor::from_name(name.trim())).collect();
+        },
+        |config| {
+            let names = config.consumer_groups.assignors.iter().map(|assignor| assignor.as_str());
+            names.collect::<Vec<_>>().join(",")
+        },
+    ),
+    setting(
+        "group.consumer.heartbeat.interval.ms",
+        Int,
+        "5000",
+        from(1),
+        |config, value| config.consumer_groups.heartbeat_interval_ms = number(value),
+        |config| config.consumer_groups.heartbeat_interval_ms.to_string(),
+    ),
+    setting(
+        "group.consumer.max.heartbeat.interval.ms",
+        Int,
+        "15000",
+        from(1),
+        |config, value| config.consumer_groups.heartbeat_interval_ms_range.1 = number(value),
+        |config| config.consumer_groups.heartbeat_interval_ms_range.1.to_string(),
+    ),
+    setting(
+        "group.consumer.max.session.timeout.ms",
+        Int,
+        "60000",
+        from(1),
+        |config, value| config.consumer_groups.session_timeout_ms_range.1 = number(value),
+        |config| config.consumer_groups.session_timeout_ms_range.1.to_string(),
+    ),
+    setting(
+        "group.consumer.max.size",
+        Int,
+        INT_MAX,
+        from(1),
+        |config, value| config.consumer_groups.size_max = number(value),
+        |config| config.consumer_groups.size_max.to_string(),
+    ),
+    setting(
+        "group.consumer.migration.policy",
+        Text,
+        "bidirectional",
+        Rule::OneOf(&["disabled", "downgrade", "upgrade", "bidirectional"]),
+        |config, value| {
+            config.consumer_groups.migration_policy =
+                MigrationPolicy::from_name(value).unwrap_or(MigrationPolicy::Bidirectional);
+        },
+        |config| config.consumer_groups.migration_policy.as_str().to_owned(),
+    ),
+    setting(
+        "group.consumer.min.heartbeat.interval.ms",
+        Int,
+        "5000",
+        from(1),
+        |config, value| config.consumer_groups.heartbeat_interval_ms_range.0 = number(value),
+        |config| config.consumer_groups.heartbeat_interval_ms_range.0.to_string(),
+    ),
+    setting(
+        "group.consumer.min.session.timeout.ms",
+        Int,
+        "45000",
+        from(1),
+        |config, value| config.consumer_groups.session_timeout_ms_range.0 = number(value),
+        |config| config.consumer_groups.session_timeout_ms_range.0.to_string(),
+    ),
+    setting(
+        "group.consumer.session.timeout.ms",
+        Int,
+        "45000",
+        from(1),
+        |config, value| config.consumer_groups.session_timeout_ms = number(value),
+        |config| config.consumer_groups.session_timeout_ms.to_string(),
+    ),
+    setting(
         "group.initial.rebalance.delay.ms",
         Int,
         "100",
@@ -198,6 +281,22 @@ const SETTINGS: &[Setting] = &[
         from(0),
         |config, value| config.offset_metadata_bytes_max = number(value),
         |config| config.offset_metadata_bytes_max.to_string(),
+    ),
+    setting(
+        "offsets.retention.check.interval.ms",
+        Long,
+        "600000",
+        LONG_FROM_1,
+        |config, value| config.offsets_retention_check_interval_ms = number(value),
+        |config| config.offsets_retention_check_interval_ms.to_string(),
+    ),
+    setting(
+        "offsets.retention.minutes",
+        Int,
+        "10080",
+        from(1),
+        |config, value| config.offsets_retention_minutes = number(value),
+        |config| config.offsets_retention_minutes.to_string(),
     ),
     setting(
         "offsets.topic.num.partitions",

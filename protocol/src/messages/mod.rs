@@ -38,6 +38,7 @@ pub mod k43_elect_leaders;
 pub mod k44_incremental_alter_configs;
 pub mod k45_alter_partition_reassignments;
 pub mod k46_list_partition_reassignments;
+pub mod k47_offset_delete;
 pub mod k48_describe_client_quotas;
 pub mod k49_alter_client_quotas;
 pub mod k50_describe_user_scram_credentials;
@@ -46,6 +47,8 @@ pub mod k55_describe_quorum;
 pub mod k57_update_features;
 pub mod k60_describe_cluster;
 pub mod k61_describe_producers;
+pub mod k68_consumer_group_heartbeat;
+pub mod k69_consumer_group_describe;
 pub mod k71_get_telemetry_subscriptions;
 pub mod k72_push_telemetry;
 pub mod k74_list_config_resources;
@@ -53,7 +56,15 @@ pub mod k75_describe_topic_partitions;
 pub mod metadata_records;
 
 pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
-pub use group_records::{GroupMetadataKey, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue};
+pub use group_records::{
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
+    ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey,
+    ConsumerGroupMetadataValue, ConsumerGroupPartitionMetadataKey, ConsumerGroupRegularExpressionKey,
+    ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberKey,
+    ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataKey,
+    ConsumerGroupTargetAssignmentMetadataValue, GroupMetadataKey, GroupMetadataValue, OffsetCommitKey,
+    OffsetCommitValue,
+};
 pub use k00_produce::{ProduceRequest, ProduceResponse};
 pub use k01_fetch::{FetchRequest, FetchResponse};
 pub use k02_list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
@@ -92,6 +103,7 @@ pub use k45_alter_partition_reassignments::{
 pub use k46_list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
+pub use k47_offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 pub use k48_describe_client_quotas::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
 pub use k49_alter_client_quotas::{AlterClientQuotasRequest, AlterClientQuotasResponse};
 pub use k50_describe_user_scram_credentials::{
@@ -104,6 +116,8 @@ pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use k68_consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+pub use k69_consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 pub use k71_get_telemetry_subscriptions::{
     GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
 };
@@ -154,6 +168,7 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::IncrementalAlterConfigs, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::AlterPartitionReassignments, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListPartitionReassignments, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::OffsetDelete, first: 0, last: 0, flexible_from: None },
     ApiVersions { key: ApiKey::DescribeClientQuotas, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::AlterClientQuotas, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::DescribeUserScramCredentials, first: 0, last: 0, flexible_from: Some(0) },
@@ -162,6 +177,8 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::ConsumerGroupHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::ConsumerGroupDescribe, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::GetTelemetrySubscriptions, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::PushTelemetry, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListConfigResources, first: 0, last: 1, flexible_from: Some(0) },
@@ -207,6 +224,7 @@ $callback! {
             IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
             AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
             ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+            OffsetDelete OffsetDeleteRequest OffsetDeleteResponse;
             DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
             AlterClientQuotas AlterClientQuotasRequest AlterClientQuotasResponse;
             DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
@@ -215,6 +233,8 @@ $callback! {
             UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
             DescribeProducers DescribeProducersRequest DescribeProducersResponse;
+            ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+            ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
             GetTelemetrySubscriptions GetTelemetrySubscriptionsRequest GetTelemetrySubscriptionsResponse;
             PushTelemetry PushTelemetryRequest PushTelemetryResponse;
             ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse;
@@ -234,6 +254,19 @@ macro_rules! for_each_data {
             OffsetCommitValue;
             GroupMetadataKey;
             GroupMetadataValue;
+            ConsumerGroupMetadataKey;
+            ConsumerGroupMetadataValue;
+            ConsumerGroupPartitionMetadataKey;
+            ConsumerGroupMemberMetadataKey;
+            ConsumerGroupMemberMetadataValue;
+            ConsumerGroupTargetAssignmentMetadataKey;
+            ConsumerGroupTargetAssignmentMetadataValue;
+            ConsumerGroupTargetAssignmentMemberKey;
+            ConsumerGroupTargetAssignmentMemberValue;
+            ConsumerGroupCurrentMemberAssignmentKey;
+            ConsumerGroupCurrentMemberAssignmentValue;
+            ConsumerGroupRegularExpressionKey;
+            ConsumerGroupRegularExpressionValue;
             TopicRecord;
             PartitionRecord;
             PartitionChangeRecord;

@@ -24,6 +24,13 @@ impl From<GroupError> for ErrorCode {
             GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
             GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
             GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+            GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+            GroupError::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
+            GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+            GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+            GroupError::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
+            GroupError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
+            GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             GroupError::InvalidRequest => ErrorCode::InvalidRequest,
         }
     }

@@ -1,5 +1,6 @@
 //! OffsetFetch v1–10. v2 all topics and a code for the group, v5 leader epoch (KIP-320), v7 require_stable (KIP-447;
-//! there are no pending transactional offsets yet, so every offset is stable), v8 several groups (KIP-709), v10 topic
+//! there are no pending transactional offsets yet, so every offset is stable), v8 several groups (KIP-709), v9 member
+//! epochs (KIP-848), v10 topic
 //! ids instead of names (KIP-516).
 
 use std::future::Future;
@@ -15,8 +16,9 @@ use ottla_protocol::{ErrorCode, Str, Uuid};
 
 use super::{Caller, group_id, text};
 use crate::coordinator::{GroupCoordinator, TopicLookup};
+use crate::groups::consumer::Epoch;
 use crate::groups::offsets::{CommittedOffset, FetchOffsets, FetchedOffset, OffsetSelection};
-use crate::groups::{Reply, Request, TopicName};
+use crate::groups::{MemberId, Reply, Request, TopicName};
 
 /// What an offset is where none was committed.
 const NO_OFFSET: i64 = -1;
@@ -66,7 +68,12 @@ impl GroupCoordinator {
         };
         let by_id = version >= 10;
         let (selection, unknown) = resolve(by_id, &*self.topics, group.topics.as_deref());
-        let reply = self.handle(&id, Request::FetchOffsets(FetchOffsets { group: id.clone(), selection }));
+        // Version 9 says who asks; a negative epoch is of none.
+        let asks = group.member_id.as_deref().filter(|id| version >= 9 && !id.is_empty());
+        let member = asks.filter(|_| group.member_epoch >= 0);
+        let member = member.map(|member_id| (MemberId::from(member_id), Epoch(group.member_epoch)));
+        let fetch = FetchOffsets { group: id.clone(), selection, member };
+        let reply = self.handle(&id, Request::FetchOffsets(fetch));
         let topics = self.topics.clone();
         Either::Right(async move {
             match reply.await {

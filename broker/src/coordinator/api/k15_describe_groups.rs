@@ -16,9 +16,9 @@ use crate::groups::classic::{DescribedGroup, GroupState};
 use crate::groups::{Reply, Request};
 
 /// READ, DELETE and DESCRIBE as bits: everything one can do to a group, which is allowed to all without an authorizer.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
+pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8;
 /// Says that it was not asked for.
-const NO_OPERATIONS: i32 = i32::MIN;
+pub(super) const NO_OPERATIONS: i32 = i32::MIN;
 
 impl GroupCoordinator {
     /// Answers for each group in the request's order.

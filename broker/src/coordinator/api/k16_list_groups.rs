@@ -6,24 +6,19 @@ use ottla_protocol::{ErrorCode, Str};
 
 use super::{Caller, text};
 use crate::coordinator::GroupCoordinator;
-use crate::groups::classic::ListedGroup;
-use crate::groups::{Reply, Request};
-
-/// The only type of group there is so far.
-const CLASSIC: &str = "classic";
+use crate::groups::{ListedGroup, Reply, Request};
 
 impl GroupCoordinator {
     /// Every group of this broker. Starts shards that nobody has asked yet, since their logs may hold groups.
     pub async fn list_groups(&self, _caller: &Caller, request: &ListGroupsRequest) -> ListGroupsResponse {
         let mut response = ListGroupsResponse::default();
-        if !passes(&request.types_filter, CLASSIC) {
-            return response;
-        }
         for reply in self.ask_all(|| Request::ListGroups).await {
             match reply {
                 Reply::ListGroups(Ok(groups)) => {
-                    let groups =
-                        groups.into_iter().filter(|g| passes(&request.states_filter, g.state.as_str()));
+                    let groups = groups.into_iter().filter(|group| {
+                        passes(&request.types_filter, group.group_type.as_str())
+                            && passes(&request.states_filter, group.state)
+                    });
                     response.groups.extend(groups.map(to_response));
                 }
                 // Groups of the other partitions are told all the same; the code says that some are missing.
@@ -43,7 +38,7 @@ fn to_response(group: ListedGroup) -> ListedGroupResponse {
     ListedGroupResponse {
         group_id: text(group.group.as_str()),
         protocol_type: text(&group.protocol_type),
-        group_state: text(group.state.as_str()),
-        group_type: text(CLASSIC),
+        group_state: text(group.state),
+        group_type: text(group.group_type.as_str()),
     }
 }

@@ -14,6 +14,9 @@ mod k14_sync_group;
 mod k15_describe_groups;
 mod k16_list_groups;
 mod k42_delete_groups;
+mod k47_offset_delete;
+mod k68_consumer_group_heartbeat;
+mod k69_consumer_group_describe;
 
 use std::sync::Arc;
 

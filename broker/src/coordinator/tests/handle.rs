@@ -25,7 +25,11 @@ fn commit(group: &str, offset: i64) -> Request {
 
 async fn committed(coordinator: &GroupCoordinator, group: &str) -> Option<i64> {
     let group = GroupId::from(group);
-    let fetch = Request::FetchOffsets(FetchOffsets { group: group.clone(), selection: OffsetSelection::All });
+    let fetch = Request::FetchOffsets(FetchOffsets {
+        group: group.clone(),
+        selection: OffsetSelection::All,
+        member: None,
+    });
     match coordinator.handle(&group, fetch).await {
         Reply::FetchOffsets(Ok(offsets)) => {
             offsets.first()?.committed.as_ref().map(|committed| committed.offset)

@@ -1,6 +1,7 @@
 //! The runtime against a log in memory that keeps real batches, can hold appends back and can fail.
 
 mod api;
+mod consumer_api;
 mod handle;
 mod shard;
 
@@ -15,7 +16,9 @@ use ottla_protocol::{Str, Uuid};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::groups::{GroupConfig, GroupError, GroupId, Reply, Request, TopicName};
+use crate::groups::{
+    GroupConfig, GroupError, GroupId, Reply, Request, TopicCatalog, TopicInfo, TopicName, Topics,
+};
 
 /// Partitions in memory.
 pub(super) struct MemoryLog {
@@ -143,6 +146,28 @@ impl TopicLookup for TwoTopics {
 
     fn has_partition(&self, name: &str, partition: i32) -> bool {
         self.topic_id(name).is_some() && (0..4).contains(&partition)
+    }
+
+    fn catalog(&self) -> Topics {
+        Topics(Arc::new(TwoTopics))
+    }
+
+    fn consumer_timeouts(&self, _group: &str) -> ConsumerTimeouts {
+        ConsumerTimeouts::default()
+    }
+}
+
+impl TopicCatalog for TwoTopics {
+    fn version(&self) -> u64 {
+        1
+    }
+
+    fn topic(&self, name: &str) -> Option<TopicInfo> {
+        Some(TopicInfo { id: self.topic_id(name)?, partition_count: 4 })
+    }
+
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(["events", "other"].into_iter())
     }
 }
 

@@ -52,7 +52,11 @@ fn commit(offset: i64) -> Request {
 }
 
 fn fetch() -> Request {
-    Request::FetchOffsets(FetchOffsets { group: GroupId::from("g"), selection: OffsetSelection::All })
+    Request::FetchOffsets(FetchOffsets {
+        group: GroupId::from("g"),
+        selection: OffsetSelection::All,
+        member: None,
+    })
 }
 
 fn fetched(reply: Option<Reply>) -> Vec<i64> {

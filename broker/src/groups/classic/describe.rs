@@ -1,8 +1,9 @@
 //! What is told of a group to those who watch it.
 
 use super::group::{Group, Phase};
-use super::request::{DescribedGroup, DescribedMember, GroupState, ListedGroup};
+use super::request::{DescribedGroup, DescribedMember, GroupState};
 use crate::groups::names::GroupId;
+use crate::groups::request::{GroupType, ListedGroup};
 
 impl Group {
     pub(in crate::groups) fn describe(&self, group: &GroupId) -> DescribedGroup {
@@ -30,7 +31,8 @@ impl Group {
 
     pub(in crate::groups) fn list(&self, group: &GroupId) -> ListedGroup {
         let protocol_type = self.protocol_type.clone().unwrap_or_default();
-        ListedGroup { group: group.clone(), state: self.state(), protocol_type }
+        let state = self.state().as_str();
+        ListedGroup { group: group.clone(), group_type: GroupType::Classic, state, protocol_type }
     }
 }
 

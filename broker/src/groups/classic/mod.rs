@@ -27,7 +27,7 @@ pub use group::{AwaitedSyncs, Group, InitialDelay, Phase};
 pub use member::Member;
 pub use request::{
     DescribedGroup, DescribedMember, GroupState, Heartbeat, JoinGroup, JoinRefused, Joined, JoinedMember,
-    LeaveGroup, LeavingMember, ListedGroup, Protocol, SyncGroup, Synced,
+    LeaveGroup, LeavingMember, Protocol, SyncGroup, Synced,
 };
 pub use sessions::Sessions;
 pub use stored::{GroupMetadata, StoredMember};

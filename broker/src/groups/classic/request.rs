@@ -179,17 +179,6 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
-/// ListGroups' answer for one group.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ListedGroup {
-    /// The group.
-    pub group: GroupId,
-    /// Its state.
-    pub state: GroupState,
-    /// Empty when no member ever joined.
-    pub protocol_type: Arc<str>,
-}
-
 /// The states of a classic group.
 ///
 /// ```text

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::CommittedOffset;
 use crate::groups::classic::{Group, extend_session};
 use crate::groups::config::GroupConfig;
+use crate::groups::consumer::ConsumerGroup;
 use crate::groups::decision::{Change, Decision, Record};
 use crate::groups::error::GroupError;
 use crate::groups::names::{GenerationId, GroupId, InstanceId, MemberId, Now, ReplyId, TopicName, WallMs};
@@ -51,12 +52,13 @@ pub struct CommitOffset {
 
 pub(in crate::groups) fn on_commit_offsets(
     group: Option<&Group>,
+    consumer: Option<&ConsumerGroup>,
     config: &GroupConfig,
     now: Now,
     reply: ReplyId,
     request: &CommitOffsets,
 ) -> Decision {
-    if let Err(error) = check(group, request) {
+    if let Err(error) = check(group, consumer, request) {
         return Decision::reply(reply, Reply::CommitOffsets(Err(error)));
     }
     let mut decision = Decision::default();
@@ -93,7 +95,14 @@ pub(in crate::groups) fn on_commit_offsets(
     decision
 }
 
-fn check(group: Option<&Group>, request: &CommitOffsets) -> Result<(), GroupError> {
+fn check(
+    group: Option<&Group>,
+    consumer: Option<&ConsumerGroup>,
+    request: &CommitOffsets,
+) -> Result<(), GroupError> {
+    if let Some(consumer) = consumer {
+        return consumer.check_commit(request);
+    }
     match group {
         Some(group) => {
             group.check_commit(request.generation, request.member_id.as_ref(), request.instance_id.as_ref())

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use super::{CommittedOffset, Offsets};
-use crate::groups::names::{GroupId, TopicName};
+use crate::groups::consumer::{ConsumerGroup, Epoch};
+use crate::groups::error::GroupError;
+use crate::groups::names::{GroupId, MemberId, TopicName};
 
 /// OffsetFetch, for one group.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +14,8 @@ pub struct FetchOffsets {
     pub group: GroupId,
     /// Which partitions.
     pub selection: OffsetSelection,
+    /// A member of a group of the consumer protocol that asks, and its epoch (v9).
+    pub member: Option<(MemberId, Epoch)>,
 }
 
 /// Which of a group's offsets are asked for.
@@ -32,6 +36,17 @@ pub struct FetchedOffset {
     pub partition: i32,
     /// `None` when nothing was committed.
     pub committed: Option<CommittedOffset>,
+}
+
+/// Whether the member that asks is still the one it was. Others may always ask.
+pub(in crate::groups) fn check_fetch(
+    group: Option<&ConsumerGroup>,
+    request: &FetchOffsets,
+) -> Result<(), GroupError> {
+    match (group, &request.member) {
+        (Some(group), Some((member_id, epoch))) => group.check_member_epoch(member_id, *epoch),
+        _ => Ok(()),
+    }
 }
 
 pub(in crate::groups) fn on_fetch_offsets(offsets: &Offsets, request: &FetchOffsets) -> Vec<FetchedOffset> {

@@ -4,6 +4,7 @@
 //! (`Group::check_commit`).
 
 mod commit;
+mod expiry;
 mod fetch;
 mod pending;
 
@@ -19,7 +20,8 @@ pub use fetch::{FetchOffsets, FetchedOffset, OffsetSelection};
 pub use pending::PendingOffsets;
 
 pub(super) use commit::on_commit_offsets;
-pub(super) use fetch::on_fetch_offsets;
+pub(super) use expiry::{ExpiryRule, expired_offsets};
+pub(super) use fetch::{check_fetch, on_fetch_offsets};
 
 /// What a group committed for one partition.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,9 +1,10 @@
 //! How a coordinator partition's records lie in `__consumer_offsets`: in Kafka's own format, so that Kafka's tools read
 //! our data directory and we read Kafka's.
 //!
-//! A key begins with an int16 version, which also tells what the record is: 0 and 1 an offset, 2 a classic group, 3 and
-//! up the records of newer group types. A value is null for a tombstone.
+//! A key begins with an int16 version, which also tells what the record is: 0 and 1 an offset, 2 a classic group, 3 to
+//! 8 and 16 parts of a group of the consumer protocol; the rest are records of newer group types. A value is null for a tombstone.
 
+mod consumer;
 mod group_metadata;
 mod offset_commit;
 
@@ -50,6 +51,7 @@ pub fn encode(record: &Record) -> Result<(Bytes, Option<Bytes>), EncodeError> {
             let value = value.as_ref().map(offset_commit::encode_value).transpose()?;
             Ok((offset_commit::encode_key(group, topic, *partition)?, value))
         }
+        Record::Consumer { group, record } => consumer::encode(group, record),
     }
 }
 
@@ -71,7 +73,10 @@ pub fn decode(key: Option<Bytes>, value: Option<Bytes>) -> Result<Decoded, Recor
             let value = value.map(group_metadata::decode_value).transpose()?.map(std::sync::Arc::new);
             Record::Group { group, value }
         }
-        key_version => return Ok(Decoded::Unknown { key_version }),
+        key_version => match consumer::decode(key_version, key, value)? {
+            Some((group, record)) => Record::Consumer { group, record },
+            None => return Ok(Decoded::Unknown { key_version }),
+        },
     };
     Ok(Decoded::Record(record))
 }
@@ -88,8 +93,8 @@ mod tests {
 
     #[test]
     fn a_key_of_a_newer_kind_is_told_apart_and_not_an_error() {
-        let key = Bytes::from_static(&[0, 3, 0, 1, b'g']);
-        assert_eq!(decode(Some(key), None).unwrap(), Decoded::Unknown { key_version: 3 });
+        let key = Bytes::from_static(&[0, 9, 0, 1, b'g']);
+        assert_eq!(decode(Some(key), None).unwrap(), Decoded::Unknown { key_version: 9 });
     }
 
     #[test]
@@ -101,7 +106,7 @@ mod tests {
         #[test]
         fn random_bytes_never_panic(
             key in proptest::collection::vec(any::<u8>(), 0..40),
-            kind in 0u8..5,
+            kind in 0u8..18,
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
         ) {
             let mut with_kind = vec![0, kind];

@@ -120,7 +120,7 @@ pub(super) fn check_image(groups: &Groups, log: &[Record], pending: &[Record]) {
 fn stored(log: &[Record]) -> Option<Arc<GroupMetadata>> {
     log.iter().rev().find_map(|record| match record {
         Record::Group { value, .. } => Some(value.clone()),
-        Record::Offset { .. } => None,
+        Record::Offset { .. } | Record::Consumer { .. } => None,
     })?
 }
 

@@ -124,7 +124,11 @@ impl Client {
                 }
                 if random.chance(30) {
                     let selection = OffsetSelection::All;
-                    calls.push(self.call(Request::FetchOffsets(FetchOffsets { group: group(), selection })));
+                    calls.push(self.call(Request::FetchOffsets(FetchOffsets {
+                        group: group(),
+                        selection,
+                        member: None,
+                    })));
                 }
                 calls
             }

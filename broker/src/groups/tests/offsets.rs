@@ -13,7 +13,7 @@ fn ask_commit(bench: &mut Bench, request: CommitOffsets) -> Result<Vec<Result<()
 
 fn fetch(bench: &mut Bench, topic_id: Uuid) -> Option<CommittedOffset> {
     let selection = OffsetSelection::Partitions(vec![(TopicName::from("events"), topic_id, 0)]);
-    match bench.ask_now(Request::FetchOffsets(FetchOffsets { group: group(), selection })) {
+    match bench.ask_now(Request::FetchOffsets(FetchOffsets { group: group(), selection, member: None })) {
         Reply::FetchOffsets(Ok(mut fetched)) => fetched.remove(0).committed,
         other => panic!("{other:?}"),
     }
@@ -107,7 +107,8 @@ fn all_offsets_of_a_group_can_be_fetched() {
     let mut request = commit(GenerationId::NONE, None, 1);
     request.offsets.push(CommitOffset { partition: 9, offset: 10, ..request.offsets[0].clone() });
     ask_commit(&mut bench, request).unwrap();
-    let all = Request::FetchOffsets(FetchOffsets { group: group(), selection: OffsetSelection::All });
+    let all =
+        Request::FetchOffsets(FetchOffsets { group: group(), selection: OffsetSelection::All, member: None });
     let Reply::FetchOffsets(Ok(fetched)) = bench.ask_now(all) else { panic!("not fetched") };
     let found: Vec<(i32, i64)> =
         fetched.iter().map(|f| (f.partition, f.committed.as_ref().unwrap().offset)).collect();

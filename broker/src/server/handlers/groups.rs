@@ -1,6 +1,7 @@
 //! The APIs of groups: OffsetCommit (8), OffsetFetch (9), JoinGroup (11), Heartbeat (12), LeaveGroup (13), SyncGroup
-//! (14), DescribeGroups (15), ListGroups (16) and DeleteGroups (42). Each is answered by the file of its key in
-//! `coordinator/api/`, which says its versions and KIPs; here a request only meets its caller.
+//! (14), DescribeGroups (15), ListGroups (16), DeleteGroups (42), OffsetDelete (47), ConsumerGroupHeartbeat (68) and
+//! ConsumerGroupDescribe (69). Each is answered by the file of its key in `coordinator/api/`, which says its versions and
+//! KIPs; here a request only meets its caller.
 //!
 //! The coordinator takes a request into its queue before it returns the future, so a connection's order is kept.
 
@@ -41,6 +42,9 @@ handlers! {
     sync_group: SyncGroupRequest => SyncGroupResponse;
     describe_groups: DescribeGroupsRequest => DescribeGroupsResponse;
     delete_groups: DeleteGroupsRequest => DeleteGroupsResponse;
+    offset_delete: OffsetDeleteRequest => OffsetDeleteResponse;
+    consumer_group_heartbeat: ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse;
+    consumer_group_describe: ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse;
 }
 
 /// Asks every shard, so it keeps the coordinator for as long as it takes.

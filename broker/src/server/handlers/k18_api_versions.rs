@@ -18,7 +18,9 @@ pub(super) struct Feature {
 }
 
 /// The levels are Kafka's: 25 is `4.0-IV3`, whose records the metadata log has.
-pub(super) const FEATURES: &[Feature] = &[Feature { name: "metadata.version", level: 25 }];
+/// `group.version` 1 is the consumer protocol (KIP-848).
+pub(super) const FEATURES: &[Feature] =
+    &[Feature { name: "metadata.version", level: 25 }, Feature { name: "group.version", level: 1 }];
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,

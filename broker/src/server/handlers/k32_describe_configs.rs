@@ -1,5 +1,5 @@
-//! DescribeConfigs (32): every config of a topic, of this broker or of a client metrics subscription, with value,
-//! source, type and synonyms. Versions 1 to 4. Types and documentation (3) are KIP-569.
+//! DescribeConfigs (32): every config of a topic, of this broker, of a client metrics subscription or of a group, with
+//! value, source, type and synonyms. Versions 1 to 4. Types and documentation (3) are KIP-569.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{
     ConfigLayer, ConfigType, ConfigValue, ResourceType, client_metrics_configs, dynamic_broker_configs,
+    group_configs,
 };
 
 pub(in super::super) async fn handle(
@@ -72,6 +73,11 @@ fn find(
         Some(ResourceType::ClientMetrics) => {
             Err((ErrorCode::InvalidRequest, "The subscription name must not be empty."))
         }
+        Some(ResourceType::Group) if !name.is_empty() => {
+            let set = image.configs(ResourceType::Group, name);
+            Ok(group_configs(set, |name| context.config.set.get(name).cloned()))
+        }
+        Some(ResourceType::Group) => Err((ErrorCode::InvalidRequest, "The group name must not be empty.")),
         None => Err((ErrorCode::InvalidRequest, "Unsupported resource type.")),
     }
 }

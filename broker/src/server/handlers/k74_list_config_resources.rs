@@ -39,6 +39,9 @@ pub(in super::super) async fn handle(
             Some(ResourceType::ClientMetrics) => {
                 image.configured(ResourceType::ClientMetrics).map(|(name, _)| name.to_owned()).collect()
             }
+            Some(ResourceType::Group) => {
+                image.configured(ResourceType::Group).map(|(name, _)| name.to_owned()).collect()
+            }
             None => Vec::new(),
         };
         config_resources.extend(
