@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::controller::{
@@ -20,7 +20,7 @@ use crate::log::{LogConfig, LogError};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::offsets_log::OffsetsLog;
-use crate::partition::{LogDirError, LogDirs, Partition, Partitions, keep_houses};
+use crate::partition::{Assignment, LogDirError, LogDirs, Partition, Partitions, keep_houses};
 use crate::server::{BrokerConfig, Context, FetchSessions, InProcess, Listener, RequestMemory};
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
@@ -113,6 +113,8 @@ impl Broker {
         let mut chores = JoinSet::new();
         chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
+        chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));
+        chores.spawn(context.partitions.clone().resume_moves());
         tracing::info!(node_id = %context.node_id(), %address, "broker serves");
         Ok(Broker { context, address, log_dirs, metadata, stop, serving, chores })
     }
@@ -201,6 +203,16 @@ fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDirs>,
     let name = TopicPartition::new(METADATA_TOPIC, 0);
     let metadata = log_dirs.metadata().open_partition(name, Arc::new(log_config), LeaderEpoch(0))?;
     Ok((Arc::new(log_dirs), metadata))
+}
+
+/// Has the metadata log say in which log dir a partition is once it has moved. What cannot be recorded now is found out by
+/// the next start.
+async fn record_moves(mut moved: mpsc::UnboundedReceiver<Assignment>, controller: Controller) {
+    while let Some(assignment) = moved.recv().await {
+        if let Err(error) = controller.assign(assignment).await {
+            tracing::warn!(%error, "the log dir of a partition was not recorded");
+        }
+    }
 }
 
 async fn save_checkpoints(log_dirs: Arc<LogDirs>) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Adopts a data directory of Apache Kafka: a real broker makes topics, records and a group, stops, and a server of ours
-# goes on with its folder. Topic ids, cluster id, configs, records with their offsets and committed offsets must be the
+# Adopts the two log dirs of an Apache Kafka: a real broker makes topics, records and a group, stops, and a server of ours
+# goes on with its folders. Topic ids, cluster id, configs, records with their offsets and committed offsets must be the
 # same, and more can be produced; Kafka's own tools look at both. Usage: kafka_adopt.sh [BINARY], where BINARY is `ottla`
 # or the broker's example `serve` (default: `$OTTLA`, else the release build's ottla).
 set -euo pipefail
@@ -59,10 +59,12 @@ look() {
 
 port=$(free_port)
 address=127.0.0.1:$port
+data=$work/kafka/data more=$work/kafka/more
 # Snapshots, so that the log alone would not do.
-export KAFKA_PROPERTIES='metadata.log.max.record.bytes.between.snapshots=4096
+export KAFKA_PROPERTIES="metadata.log.max.record.bytes.between.snapshots=4096
 log.cleaner.backoff.ms=500
-offsets.topic.num.partitions=50'
+offsets.topic.num.partitions=50
+log.dirs=$data,$more"
 "$here/../../scripts/kafka-server.sh" "$work/kafka" "$port" &
 server=$!
 wait_until_served
@@ -84,18 +86,20 @@ kafka $tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic plai
 topics --delete --topic gone
 topics --alter --topic plain --partitions 4
 for _ in $(seq 60); do
-    grep -q '^squeezed' "$work/kafka/data/cleaner-offset-checkpoint" && break
+    grep -hq '^squeezed' "$data/cleaner-offset-checkpoint" "$more/cleaner-offset-checkpoint" && break
     sleep 0.5
 done
 look >"$work/before"
 stop
-data=$work/kafka/data
+in_dirs() { (cd "$data" && echo ./*-*[0-9]/; cd "$more" && echo ./*-*[0-9]/); }
+in_dirs >"$work/folders"
 ls "$data"/__cluster_metadata-0/*[1-9]-*.checkpoint >/dev/null
 
 if [ "$(basename "$binary")" = serve ]; then
-    "$binary" "$data" "$address" >"$work/log" 2>&1 &
+    "$binary" "$data" "$address" "log.dirs=$data,$more" >"$work/log" 2>&1 &
 else
-    "$binary" server --data-dir "$data" --listen "$address" --http-listen 127.0.0.1:0 >"$work/log" 2>&1 &
+    printf '[broker]\nlog.dirs = ["%s", "%s"]\n' "$data" "$more" >"$work/ottla.toml"
+    "$binary" server --config "$work/ottla.toml" --listen "$address" --http-listen 127.0.0.1:0 >"$work/log" 2>&1 &
 fi
 server=$! signal=INT
 wait_until_served
@@ -114,7 +118,10 @@ kafka $tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic plai
     >"$work/rest" 2>/dev/null || true
 [ "$(wc -l <"$work/rest")" = 680 ] || { echo "FAILED: the group went on with $(wc -l <"$work/rest") records"; exit 1; }
 stop
-"$here/kafka_dump_log.sh" "$data" "$libs" squeezed
+in_dirs | diff "$work/folders" - || { echo "FAILED: partitions are in other dirs"; exit 1; }
+for dir in "$data" "$more"; do
+    "$here/kafka_dump_log.sh" "$dir" "$libs" squeezed
+done
 kafka kafka.tools.DumpLogSegments --cluster-metadata-decoder --files "$(find "$data/__cluster_metadata-0" -name '*.log' | paste -sd,)" \
     >"$work/dump" 2>&1
 if grep -iE 'exception|could not|unable' "$work/dump"; then

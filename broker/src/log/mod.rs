@@ -30,6 +30,7 @@ mod producer_state;
 mod range;
 mod read;
 mod recover;
+mod relocate;
 mod retain;
 mod segment;
 mod swap;
@@ -55,6 +56,7 @@ pub use producer_state::{ActiveProducer, ProducerStates, ProducerUndo, SequenceC
 pub use range::FileRange;
 pub use read::{LogReader, ReadError, TimestampOffset};
 pub use recover::{Known, file_extent};
+pub use relocate::{CopyProgress, MovedName, Relocation, finish_move};
 pub use retain::Removed;
 pub use segment::DiskWait;
 

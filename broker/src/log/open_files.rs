@@ -109,6 +109,25 @@ impl SegmentFile {
         Ok(file)
     }
 
+    /// The file at `now`, which is about to be at `later`; it stays open until it [may close](SegmentFile::may_close).
+    pub fn renamed(now: &Path, later: PathBuf) -> Result<Arc<SegmentFile>, LogError> {
+        let opened = SegmentFile::new(now.to_owned(), false)?.get()?;
+        let file = Arc::new(SegmentFile {
+            path: later,
+            open: ArcSwapOption::new(Some(opened)),
+            used: AtomicBool::new(false),
+            stays_open: AtomicBool::new(true),
+            files: &OPEN_FILES,
+        });
+        Ok(file)
+    }
+
+    /// Ends what [`renamed`](SegmentFile::renamed) began: the path is that of the file.
+    pub fn may_close(self: &Arc<Self>) {
+        self.stays_open.store(false, Ordering::Relaxed);
+        self.files.add(self);
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path

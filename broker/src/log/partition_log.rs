@@ -1,7 +1,7 @@
 //! The writer of one partition's log: checks batches, places them, rolls segments. Exactly one exists per log.
 
 use std::fs::{self, File};
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +17,7 @@ use super::index::{index_path, log_path, time_index_path};
 use super::leader_epochs::LeaderEpochs;
 use super::producer_state::{ActiveProducer, ProducerStates, ProducerUndo, SequenceCheck};
 use super::read::{LogReader, Shared};
+use super::relocate::{MovedName, Relocation};
 use super::segment::{Segment, unpoison};
 use crate::ids::{LeaderEpoch, Offset};
 
@@ -111,9 +112,13 @@ impl DirtySegment {
         self.sync_file()
     }
 
-    /// Only the folders.
+    /// Only the folders. One that is gone, because the partition was deleted or moved, has nothing to lose.
     pub fn sync_dirs(&self) -> Result<(), LogError> {
-        self.dirs.iter().try_for_each(|dir| sync_dir(dir))
+        let is_gone = |error: &LogError| matches!(error, LogError::Io { source, .. } if source.kind() == ErrorKind::NotFound);
+        self.dirs.iter().try_for_each(|dir| match sync_dir(dir) {
+            Err(error) if is_gone(&error) => Ok(()),
+            synced => synced,
+        })
     }
 
     /// Only the file.
@@ -433,14 +438,25 @@ impl PartitionLog {
             segment.sync()?;
         }
         let end = self.log_end();
+        self.save_for_next_start()?;
+        self.remove_old_snapshots(end);
+        Ok(())
+    }
+
+    /// Saves what makes the next start short: the active segment's index and the producers at the log end.
+    pub(super) fn save_for_next_start(&self) -> Result<(), LogError> {
+        let active = self.active();
         {
             let mut index = unpoison(active.index.write());
             index.note_time();
             index.save(&self.dir, active.base_offset)?;
         }
-        self.save_snapshot(end)?;
-        self.remove_old_snapshots(end);
-        Ok(())
+        self.save_snapshot(self.log_end())
+    }
+
+    /// Begins a copy of this log within another log dir.
+    pub fn relocate(&self, log_dir: &Path, name: MovedName) -> Result<Relocation, LogError> {
+        Relocation::begin(self.dir.clone(), self.shared.clone(), log_dir, name)
     }
 
     /// Removes the log's folder.

@@ -74,6 +74,27 @@ impl Segment {
         })
     }
 
+    /// The copy of a segment that is whole in the folder `now`, which will be called `later`. It stays open until it
+    /// [may close](Segment::may_close).
+    pub fn moved(of: &Segment, now: &Path, later: &Path) -> Result<Segment, LogError> {
+        let base_offset = of.base_offset;
+        let file = SegmentFile::renamed(&log_path(now, base_offset), log_path(later, base_offset))?;
+        let size = of.size();
+        Ok(Segment {
+            base_offset,
+            file,
+            size: AtomicU32::new(size),
+            allocated: AtomicU64::new(u64::from(size)),
+            index: RwLock::new(unpoison(of.index.read()).clone()),
+            verified: Verified::new(size),
+        })
+    }
+
+    /// The file is where its path says.
+    pub fn may_close(&self) {
+        self.file.may_close();
+    }
+
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         self.file.path()

@@ -181,6 +181,11 @@ impl PartitionCollector {
                 count(source.partitions.log_dirs().offline().len()),
             ),
             (
+                "moving_partitions",
+                "Partitions on their way to another log dir",
+                count(source.partitions.moving().len()),
+            ),
+            (
                 "partition_series_left_out",
                 "Partitions that have no series of their own in this answer",
                 count(left_out),

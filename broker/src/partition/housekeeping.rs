@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::owner::{Owner, now_ms};
+use super::handle::{Command, now_ms};
+use super::owner::Owner;
 use super::registry::Partitions;
 use crate::ids::Offset;
 use crate::log::{Compaction, LogError, Removed};
@@ -106,7 +107,7 @@ impl Owner {
                 None
             }
         };
-        self.points.log_start(log.log_start());
+        self.place.points.log_start(log.log_start());
         if let Some(chore) = due {
             self.start(chore);
         }
@@ -115,7 +116,7 @@ impl Owner {
     fn start(&mut self, chore: Chore) {
         self.house_is_kept = true;
         let own = self.own_commands.clone();
-        let (compactions, points) = (self.housekeeping.compactions.clone(), self.points.clone());
+        let (compactions, points) = (self.housekeeping.compactions.clone(), self.place.points.clone());
         tokio::spawn(async move {
             let _turn = match chore {
                 Chore::Compact(_) => compactions.acquire_owned().await.ok(),
@@ -139,7 +140,7 @@ impl Owner {
                 Err(_) => Done { cleaned_to: None },
             };
             if let Some(own) = own.upgrade() {
-                let _ = own.send(super::owner::Command::HouseKept(done));
+                let _ = own.send(Command::HouseKept(done));
             }
         });
     }
@@ -148,10 +149,10 @@ impl Owner {
         self.house_is_kept = false;
         if let Some(cleaned_to) = done.cleaned_to {
             self.cleaned_to = cleaned_to;
-            self.points.cleaned_to(cleaned_to);
+            self.place.points.cleaned_to(cleaned_to);
         }
-        // A close that waited until no file is replaced any more.
-        if let Some(command) = self.after_housekeeping.take() {
+        // What waited until no file is replaced any more.
+        for command in std::mem::take(&mut self.after_housekeeping) {
             self.on_command(command);
         }
     }

@@ -12,18 +12,22 @@ use prometheus_client::metrics::histogram::Histogram;
 use uuid::Uuid;
 
 use super::committer::Committer;
+use super::handle::Partition;
 use super::housekeeping::HousekeepingConfig;
 use super::log_dir_error::LogDirError;
 use super::meta_properties::Identity;
-use super::owner::Partition;
+use super::owner::Place;
 use super::points::{Checkpoints, Points};
 use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::log::{
-    Known, LogConfig, LogError, PartitionLog, create_dir_durably, sync_dir, write_file_durably,
+    Known, LogConfig, LogError, MovedName, PartitionLog, create_dir_durably, finish_move, sync_dir,
+    write_file_durably,
 };
 
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const LOCK: &str = ".lock";
+/// How the names of folders end that are to be removed.
+const LEFTOVER: &str = "-delete";
 
 /// An open log dir. Its lock is held until it is dropped.
 pub struct LogDir {
@@ -36,6 +40,10 @@ pub struct LogDir {
     was_clean: bool,
     /// Partitions that had a folder when the directory was opened.
     found: HashSet<TopicPartition>,
+    /// Copies that were on their way here then.
+    copies: Vec<MovedName>,
+    /// The names of folders that are to be removed.
+    leftovers: HashSet<String>,
     checkpoints: Arc<Checkpoints>,
     housekeeping: HousekeepingConfig,
     next_key: AtomicU64,
@@ -75,13 +83,25 @@ impl LogDir {
             // durable, so it is made so first.
             sync_file_system(&lock).map_err(unusable)?;
         }
+        let (mut found, mut copies, mut leftovers) = (HashSet::new(), Vec::new(), HashSet::new());
+        for name in folders(path)? {
+            if let Some(partition) = TopicPartition::parse(&name) {
+                found.insert(partition);
+            } else if let Some(copy) = MovedName::parse_future(&name) {
+                copies.push(copy);
+            } else if name.ends_with(LEFTOVER) {
+                leftovers.insert(name);
+            }
+        }
         Ok(LogDir {
             path: path.to_owned(),
             cluster_id,
             directory_id,
             committer: Committer::start(sync_seconds).map_err(unusable)?,
             was_clean,
-            found: partition_folders(path)?.into_iter().collect(),
+            found,
+            copies,
+            leftovers,
             checkpoints: Arc::new(Checkpoints::load(path)),
             housekeeping,
             next_key: AtomicU64::new(0),
@@ -102,13 +122,20 @@ impl LogDir {
         leader_epoch: LeaderEpoch,
     ) -> Result<Partition, LogError> {
         let log = self.open_log(&name, config)?;
-        let points = Points::new(name.clone(), self.checkpoints.clone());
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let place = self.place_of(name.clone());
         // The epochs of a log never go back, whoever wrote it.
         let leader_epoch =
             log.leader_epochs().latest().map_or(leader_epoch, |latest| latest.max(leader_epoch));
-        let (committer, housekeeping) = (self.committer.clone(), self.housekeeping.clone());
-        Ok(Partition::start(name, key, log, leader_epoch, committer, points, housekeeping))
+        Ok(Partition::start(name, place, log, leader_epoch, self.housekeeping.clone()))
+    }
+
+    /// What the owner of a partition in this dir works with.
+    pub(super) fn place_of(&self, name: TopicPartition) -> Place {
+        Place {
+            key: self.next_key.fetch_add(1, Ordering::Relaxed),
+            committer: self.committer.clone(),
+            points: Points::new(name, self.checkpoints.clone()),
+        }
     }
 
     /// Opens the log of a partition; nothing may write to it.
@@ -145,18 +172,44 @@ impl LogDir {
         self.found.contains(name)
     }
 
-    /// Partitions that have a folder here.
-    pub fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, LogError> {
-        partition_folders(&self.path)
+    /// Copies that were on their way here when the directory was opened.
+    pub(super) fn copies(&self) -> &[MovedName] {
+        &self.copies
     }
 
-    /// Removes folders of deleted partitions that a crash left behind.
-    pub fn remove_leftovers(&self) -> Result<(), LogError> {
-        for entry in fs::read_dir(&self.path).map_err(LogError::io("list", &self.path))? {
-            let path = entry.map_err(LogError::io("list", &self.path))?.path();
-            if path.is_dir() && path.to_string_lossy().ends_with("-delete") {
-                fs::remove_dir_all(&path).map_err(LogError::io("remove", &path))?;
+    /// Whether this folder was to be removed then.
+    pub(super) fn has_leftover(&self, name: &str) -> bool {
+        self.leftovers.contains(name)
+    }
+
+    /// Whether one was of a partition, which had moved away or been deleted.
+    pub(super) fn leftover_of(&self, name: &TopicPartition) -> Option<PathBuf> {
+        let found = self.leftovers.iter().find(|leftover| leftover_name(leftover).as_ref() == Some(name));
+        found.map(|leftover| self.path.join(leftover))
+    }
+
+    /// Gives a copy the place that is due to it.
+    pub(super) fn finish_move(&mut self, copy: &MovedName) -> Result<(), LogError> {
+        let to = self.path.join(copy.partition.to_string());
+        finish_move(&self.path.join(copy.future()), &to)?;
+        self.found.insert(copy.partition.clone());
+        Ok(())
+    }
+
+    /// Partitions that have a folder here.
+    pub fn partitions_on_disk(&self) -> Result<Vec<TopicPartition>, LogError> {
+        Ok(folders(&self.path)?.iter().filter_map(|name| TopicPartition::parse(name)).collect())
+    }
+
+    /// Removes folders of partitions that were deleted or moved away, but those of partitions that `is_lost`: it may be
+    /// the only copy.
+    pub fn remove_leftovers(&self, is_lost: impl Fn(&TopicPartition) -> bool) -> Result<(), LogError> {
+        for name in &self.leftovers {
+            if leftover_name(name).is_some_and(|partition| is_lost(&partition)) {
+                continue;
             }
+            let path = self.path.join(name);
+            fs::remove_dir_all(&path).map_err(LogError::io("remove", &path))?;
         }
         Ok(())
     }
@@ -193,15 +246,22 @@ pub fn space_of(dir: &Path) -> Option<(i64, i64)> {
     Some((bytes(found.f_blocks), bytes(found.f_bavail)))
 }
 
-fn partition_folders(path: &Path) -> Result<Vec<TopicPartition>, LogError> {
+/// The partition of a folder that is to be removed.
+fn leftover_name(folder: &str) -> Option<TopicPartition> {
+    let (partition, _) = folder.strip_suffix(LEFTOVER)?.rsplit_once('.')?;
+    TopicPartition::parse(partition)
+}
+
+/// The names of the folders in a folder.
+fn folders(path: &Path) -> Result<Vec<String>, LogError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(LogError::io("list", path))? {
         let entry = entry.map_err(LogError::io("list", path))?;
         // Without a look at each: the folder says what its entries are.
         if entry.file_type().is_ok_and(|kind| kind.is_dir())
-            && let Some(partition) = entry.file_name().to_str().and_then(TopicPartition::parse)
+            && let Ok(name) = entry.file_name().into_string()
         {
-            found.push(partition);
+            found.push(name);
         }
     }
     found.sort();

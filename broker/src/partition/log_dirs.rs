@@ -17,10 +17,12 @@ use super::log_dir_error::LogDirError;
 use super::slot::{is_of_another_topic, set_aside};
 use crate::controller::{ClusterImage, METADATA_TOPIC, Placement};
 use crate::ids::{NodeId, TopicPartition};
-use crate::log::{LogError, create_dir_durably};
+use crate::log::{LogError, MovedName, create_dir_durably};
 
-/// Ids below this stand for no dir (KIP-858): "unassigned", "lost" and the like.
-const RESERVED_IDS: u128 = 100;
+/// Stands for a dir that is not there and may have the only copy (KIP-858).
+pub(super) const LOST: Uuid = Uuid::from_u128(1);
+/// Stands for any dir of a node that had one when it was written.
+const MIGRATING: Uuid = Uuid::from_u128(2);
 
 /// Which log dirs a node has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +61,22 @@ pub struct Assignment {
     pub directory_id: Uuid,
 }
 
+/// A copy that the last stop or crash kept from taking its place.
+pub(super) struct Unfinished {
+    pub name: TopicPartition,
+    /// Where it was to go.
+    pub to: Arc<LogDir>,
+    /// What there is of it.
+    pub folder: PathBuf,
+}
+
 /// The log dirs of a node.
 pub struct LogDirs {
     /// In the order of `log.dirs`; never empty.
     online: Vec<Arc<LogDir>>,
     offline: Vec<OfflineDir>,
     metadata: Arc<LogDir>,
+    unfinished: Vec<Unfinished>,
 }
 
 impl LogDirs {
@@ -80,27 +92,40 @@ impl LogDirs {
     ) -> Result<LogDirs, LogDirError> {
         let (made, mut offline) = make(paths)?;
         let open = |path: &Path, cluster: Option<&str>| {
-            LogDir::open(path, node_id, cluster, housekeeping.clone(), sync_seconds.clone()).map(Arc::new)
+            LogDir::open(path, node_id, cluster, housekeeping.clone(), sync_seconds.clone())
         };
         let metadata = open(&absolute(paths.metadata()), None)?;
-        let mut online = Vec::new();
-        for path in made {
-            if path == metadata.path() {
-                online.push(metadata.clone());
-                continue;
-            }
-            match open(&path, Some(&metadata.cluster_id)) {
-                Ok(dir) => online.push(dir),
-                Err(error) if error.is_of_the_disk() => offline.push(went_offline(path, &error)),
+        let cluster_id = metadata.cluster_id.clone();
+        let mut opened = vec![metadata];
+        for path in made.iter().filter(|path| **path != absolute(paths.metadata())) {
+            match open(path, Some(&cluster_id)) {
+                Ok(dir) => opened.push(dir),
+                Err(error) if error.is_of_the_disk() => offline.push(went_offline(path.clone(), &error)),
                 Err(error) => return Err(error),
             }
         }
-        if online.is_empty() {
-            let first = offline.first().map(|dir| (dir.path.clone(), dir.reason.clone()));
+        let copies = finish_moves(&mut opened)?;
+        let opened: Vec<Arc<LogDir>> = opened.into_iter().map(Arc::new).collect();
+        let Some(metadata) = opened.first().cloned() else { unreachable!("it was opened first") };
+        let online = made.iter().filter_map(|path| opened.iter().find(|dir| dir.path() == path).cloned());
+        let dirs = LogDirs {
+            online: online.collect(),
+            offline,
+            metadata,
+            unfinished: copies
+                .into_iter()
+                .filter_map(|(at, copy)| {
+                    let to = opened.get(at)?.clone();
+                    let folder = to.path().join(copy.future());
+                    Some(Unfinished { name: copy.partition, to, folder })
+                })
+                .collect(),
+        };
+        if dirs.online.is_empty() {
+            let first = dirs.offline.first().map(|dir| (dir.path.clone(), dir.reason.clone()));
             let (path, reason) = first.unwrap_or_default();
             return Err(LogDirError::Unusable { path, source: std::io::Error::other(reason) });
         }
-        let dirs = LogDirs { online, offline, metadata };
         let all: Vec<&Arc<LogDir>> = dirs.all().collect();
         for (i, dir) in all.iter().enumerate() {
             let earlier = all.iter().take(i).find(|earlier| earlier.directory_id == dir.directory_id);
@@ -125,6 +150,11 @@ impl LogDirs {
     /// The one with the metadata log.
     pub fn metadata(&self) -> &Arc<LogDir> {
         &self.metadata
+    }
+
+    /// What the last stop or crash kept from moving.
+    pub(super) fn unfinished(&self) -> &[Unfinished] {
+        &self.unfinished
     }
 
     /// Every one that is open.
@@ -164,9 +194,17 @@ impl LogDirs {
                 let mut found = self.online.iter().filter(|dir| dir.has_found(&name));
                 let directory_id = match (found.next(), found.next()) {
                     (Some(dir), None) if is_recorded(dir) => continue,
-                    (None, _) if self.online.iter().any(is_recorded) => continue,
+                    (None, _) if self.online.iter().any(is_recorded) => {
+                        let recorded = self.online.iter().find(|dir| is_recorded(dir));
+                        let left = recorded.and_then(|dir| dir.leftover_of(&name));
+                        // It has moved into a dir that is not there now.
+                        match left.filter(|folder| !is_of_another_topic(folder, topic.id)) {
+                            Some(_) => LOST,
+                            None => continue,
+                        }
+                    }
                     (None, _) => {
-                        let is_named = recorded.is_some_and(|id| id.as_u128() >= RESERVED_IDS);
+                        let is_named = recorded.is_some_and(|id| !id.is_nil() && id != MIGRATING);
                         // It may be in a dir that is not there now.
                         if is_named || !self.offline.is_empty() {
                             continue;
@@ -218,6 +256,27 @@ impl LogDirs {
     pub fn keep_checkpoints(&self, is_there: impl Fn(&TopicPartition) -> bool) -> Result<(), LogError> {
         self.all().map(|dir| dir.keep_checkpoints(&is_there)).fold(Ok(()), Result::and)
     }
+}
+
+/// Gives every copy its place that had been decided to have it, and tells of the others, with the index of their dir.
+fn finish_moves(dirs: &mut [LogDir]) -> Result<Vec<(usize, MovedName)>, LogDirError> {
+    let copies: Vec<(usize, MovedName)> = dirs
+        .iter()
+        .enumerate()
+        .flat_map(|(at, dir)| dir.copies().iter().map(move |copy| (at, copy.clone())))
+        .collect();
+    let mut unfinished = Vec::new();
+    for (at, copy) in copies {
+        let is_decided = dirs.iter().any(|dir| dir.has_leftover(&copy.left_behind()));
+        match dirs.get_mut(at).filter(|_| is_decided) {
+            Some(dir) => {
+                tracing::info!(partition = %copy.partition, to = %dir.path().display(), "finishes a move");
+                dir.finish_move(&copy)?;
+            }
+            None => unfinished.push((at, copy)),
+        }
+    }
+    Ok(unfinished)
 }
 
 /// Makes the dirs of `log.dirs` and sees that none is named twice and the metadata log is where it should be.

@@ -5,23 +5,27 @@
 //! [`Committer`] → `Synced` → the leader's parked answers. Readers go to the log directly, below the high watermark.
 
 mod committer;
+mod handle;
 mod housekeeping;
 mod log_dir;
 mod log_dir_error;
 mod log_dirs;
 mod meta_properties;
+mod moving;
 mod owner;
 mod points;
 mod registry;
 mod slot;
 
 pub use committer::Committer;
+pub use handle::{AppendError, Appended, OutOfRange, Partition};
 pub use housekeeping::{HousekeepingConfig, keep_houses};
 pub use log_dir::{LogDir, space_of};
 pub use log_dir_error::LogDirError;
 pub use log_dirs::{Assignment, LogDirPaths, LogDirs, OfflineDir};
-pub use owner::{AppendError, Appended, OutOfRange, Partition};
+
+pub use moving::{MoveRefusal, MovingReplica};
 pub use registry::{OpenPartition, Partitions, RemovedPartition};
 pub use slot::PartitionState;
 
-pub(crate) use owner::now_ms;
+pub(crate) use handle::now_ms;

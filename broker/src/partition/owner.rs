@@ -1,21 +1,19 @@
-//! The task that owns a partition's log: the only one that writes it.
+//! The task that owns a partition's log: the only one that writes it. `housekeeping.rs` has what it does now and then,
+//! `moving.rs` how the log comes into another log dir.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committer::{Committer, SyncRequest};
-use super::housekeeping::{Done, HousekeepingConfig};
+use super::handle::{Append, AppendError, Appended, Command, OutOfRange};
+use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
-use crate::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::log::{
-    ActiveProducer, AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, LogReader, PartitionLog,
-};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::log::{AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, PartitionLog};
 use crate::replica::{AckId, Effect, Event, Leader};
 
 /// Batches taken from the queue for one write.
@@ -25,245 +23,28 @@ const LAZY_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes appended before the recovery point is moved, which bounds what is scanned after a crash.
 const CHECKPOINT_BYTES: usize = 64 << 20;
 
-/// Where a batch went, once that is as safe as was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of the first record.
-    pub base_offset: Offset,
-    /// Set when the topic's timestamps are the broker's; milliseconds since the epoch.
-    pub log_append_time_ms: Option<i64>,
-    /// The first offset of the partition at that time.
-    pub log_start: Offset,
-    /// From the append until the disk had it, where that was waited for.
-    pub synced_in: Option<Duration>,
-}
-
-impl Appended {
-    fn new(info: AppendInfo, log_start: Offset) -> Appended {
-        Appended {
-            base_offset: info.base_offset,
-            log_append_time_ms: info.log_append_time_ms,
-            log_start,
-            synced_in: None,
-        }
-    }
-}
-
-/// The offset is not between the log start and the high watermark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the offset is out of range")]
-pub struct OutOfRange;
-
-/// Why a batch was not appended.
-#[derive(Debug, Error)]
-pub enum AppendError {
-    /// The log refused it.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The partition was deleted or the broker stops.
-    #[error("the partition is closed")]
-    Closed,
-}
-
-/// A batch and who waits for its place.
-pub(super) struct Append {
-    batch: Checked,
-    durable: bool,
-    reply: oneshot::Sender<Result<Appended, AppendError>>,
-}
-
-/// Kept small: a queue has room for many from the start, in every idle partition.
-pub(super) enum Command {
-    Append(Box<Append>),
-    Synced {
-        end: Offset,
-    },
-    /// Time to sync what nobody waits for.
-    Sync,
-    Configure(Arc<LogConfig>),
-    /// Look for what is due, by this time in milliseconds since the epoch.
-    KeepHouse {
-        now_ms: i64,
-    },
-    HouseKept(Done),
-    Producers {
-        reply: oneshot::Sender<Vec<ActiveProducer>>,
-    },
-    DeleteRecords {
-        before: Offset,
-        reply: oneshot::Sender<Result<Offset, OutOfRange>>,
-    },
-    Close {
-        reply: oneshot::Sender<Result<(), LogError>>,
-    },
-    Delete {
-        reply: oneshot::Sender<Result<(), LogError>>,
-    },
-}
-
-/// A handle to a partition; cheap to clone.
-#[derive(Clone)]
-pub struct Partition {
-    name: Arc<TopicPartition>,
-    commands: mpsc::UnboundedSender<Command>,
-    reader: LogReader,
-    config: Arc<ArcSwap<LogConfig>>,
-    high_watermark: watch::Receiver<Offset>,
-    leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
-}
-
-impl Partition {
-    /// Starts the owner of a log. `key` tells it from the other partitions that share the committer; `points` hears
-    /// what the next start must know.
-    pub(super) fn start(
-        name: TopicPartition,
-        key: u64,
-        log: PartitionLog,
-        leader_epoch: LeaderEpoch,
-        committer: Committer,
-        points: Points,
-        housekeeping: HousekeepingConfig,
-    ) -> Partition {
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let (high_watermark_tx, high_watermark) = watch::channel(log.log_end());
-        let leader_epochs = Arc::new(ArcSwap::from_pointee(log.leader_epochs().clone()));
-        let reader = log.reader();
-        let config = Arc::new(ArcSwap::new(log.config().clone()));
-        let owner = Owner {
-            leader: Leader::new(log.log_end()),
-            key,
-            log: Some(log),
-            leader_epoch,
-            committer,
-            cleaned_to: points.known().cleaned_to,
-            points,
-            housekeeping,
-            house_is_kept: false,
-            after_housekeeping: None,
-            // A weak sender: an owner that nobody else can reach ends.
-            own_commands: commands.downgrade(),
-            high_watermark: high_watermark_tx,
-            leader_epochs: leader_epochs.clone(),
-            parked: HashMap::new(),
-            next_ack: 0,
-            bytes_unsynced: 0,
-            records_unsynced: 0,
-            sync_is_due: false,
-            bytes_since_checkpoint: 0,
-            point: Offset::ZERO,
-            saved_point: None,
-        };
-        // In a box, since a future holds what it is given twice.
-        tokio::spawn(Box::new(owner).run(inbox));
-        Partition { name: Arc::new(name), commands, reader, config, high_watermark, leader_epochs }
-    }
-
-    /// The partition's name.
-    pub fn name(&self) -> &TopicPartition {
-        &self.name
-    }
-
-    /// What the topic's config says about the log now.
-    pub fn config(&self) -> Arc<LogConfig> {
-        self.config.load_full()
-    }
-
-    /// Whether the owner has ended: closed, deleted, or by a fault of ours.
-    pub fn is_closed(&self) -> bool {
-        self.commands.is_closed()
-    }
-
-    /// The records below this are committed, and only they may be read.
-    pub fn high_watermark(&self) -> Offset {
-        *self.high_watermark.borrow()
-    }
-
-    /// Changes of the high watermark, for long polls.
-    pub fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
-        self.high_watermark.clone()
-    }
-
-    /// Reads the log; callers stay below the high watermark.
-    pub fn log(&self) -> &LogReader {
-        &self.reader
-    }
-
-    /// Where `epoch` ended (KIP-320): the largest epoch at or before it and the offset after its last record.
-    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        self.leader_epochs.load().end_offset(epoch, self.high_watermark())
-    }
-
-    /// Queues a batch; the order of calls is the order in the log. The answer comes when the batch is in the page
-    /// cache, or with `durable` when the disk has it.
-    pub fn append(&self, batch: Bytes, durable: bool) -> oneshot::Receiver<Result<Appended, AppendError>> {
-        let (reply, answer) = oneshot::channel();
-        // A closed partition drops the sender, which the receiver sees.
-        match self.config.load().check(&batch, now_ms()) {
-            Ok(batch) => {
-                let append = Box::new(Append { batch, durable, reply });
-                drop(self.commands.send(Command::Append(append)));
-            }
-            Err(error) => drop(reply.send(Err(error.into()))),
-        }
-        answer
-    }
-
-    /// Deletes the records below an offset, which must be committed; gives the new log start.
-    pub async fn delete_records(&self, before: Offset) -> Result<Offset, OutOfRange> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::DeleteRecords { before, reply });
-        answer.await.unwrap_or(Err(OutOfRange))
-    }
-
-    /// The idempotent producers that are remembered; `None` once it is closed.
-    pub async fn producers(&self) -> Option<Vec<ActiveProducer>> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Producers { reply });
-        answer.await.ok()
-    }
-
-    /// Has the owner look for what retention and compaction have to do, by a clock in milliseconds since the epoch.
-    pub fn keep_house(&self, now_ms: i64) {
-        let _ = self.commands.send(Command::KeepHouse { now_ms });
-    }
-
-    /// Replaces what the topic's config says about the log.
-    pub fn configure(&self, config: Arc<LogConfig>) {
-        self.config.store(config.clone());
-        let _ = self.commands.send(Command::Configure(config));
-    }
-
-    /// Makes everything durable and closes the log. An owner that has ended without doing so is an error: its files
-    /// are as a crash would have left them.
-    pub async fn close(&self) -> Result<(), LogError> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Close { reply });
-        answer.await.unwrap_or(Err(LogError::Abandoned))
-    }
-
-    /// Closes the log and removes its files.
-    pub async fn delete(&self) -> Result<(), LogError> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Delete { reply });
-        answer.await.unwrap_or(Ok(()))
-    }
-}
-
 type Parked = (oneshot::Sender<Result<Appended, AppendError>>, Appended, Instant);
+
+/// Where a log is, as far as its owner must know.
+pub(super) struct Place {
+    /// Tells the partition from the others that share the committer.
+    pub key: u64,
+    pub committer: Committer,
+    /// Hears what the next start must know.
+    pub points: Points,
+}
 
 pub(super) struct Owner {
     pub(super) leader: Leader,
-    key: u64,
     /// `None` once closed or deleted.
     pub(super) log: Option<PartitionLog>,
     leader_epoch: LeaderEpoch,
-    committer: Committer,
-    pub(super) points: Points,
+    pub(super) place: Place,
     pub(super) housekeeping: HousekeepingConfig,
     /// A chore is under way; nothing else may take segments out of the log.
     pub(super) house_is_kept: bool,
     /// What waits for the chore to end.
-    pub(super) after_housekeeping: Option<Command>,
+    pub(super) after_housekeeping: Vec<Command>,
     /// How far the log is compacted.
     pub(super) cleaned_to: Offset,
     pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
@@ -281,7 +62,7 @@ pub(super) struct Owner {
     /// What this owner has made the recovery point.
     pub(super) point: Offset,
     /// A checkpoint whose records are not all durable yet.
-    saved_point: Option<Offset>,
+    pub(super) saved_point: Option<Offset>,
 }
 
 struct Waiting {
@@ -290,7 +71,39 @@ struct Waiting {
 }
 
 impl Owner {
-    async fn run(mut self: Box<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+    pub fn new(
+        place: Place,
+        log: PartitionLog,
+        leader_epoch: LeaderEpoch,
+        housekeeping: HousekeepingConfig,
+        own_commands: mpsc::WeakUnboundedSender<Command>,
+        high_watermark: watch::Sender<Offset>,
+        leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
+    ) -> Owner {
+        Owner {
+            leader: Leader::new(log.log_end()),
+            log: Some(log),
+            leader_epoch,
+            cleaned_to: place.points.known().cleaned_to,
+            place,
+            housekeeping,
+            house_is_kept: false,
+            after_housekeeping: Vec::new(),
+            own_commands,
+            high_watermark,
+            leader_epochs,
+            parked: HashMap::new(),
+            next_ack: 0,
+            bytes_unsynced: 0,
+            records_unsynced: 0,
+            sync_is_due: false,
+            bytes_since_checkpoint: 0,
+            point: Offset::ZERO,
+            saved_point: None,
+        }
+    }
+
+    pub async fn run(mut self: Box<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, BATCHES_PER_APPEND_MAX).await > 0 {
             let mut batches = Vec::new();
@@ -315,8 +128,8 @@ impl Owner {
     pub(super) fn on_command(&mut self, command: Command) {
         match command {
             // Files are being replaced: a folder that is closed or gone must stay as it is.
-            Command::Close { .. } | Command::Delete { .. } if self.house_is_kept => {
-                self.after_housekeeping = Some(command);
+            Command::Close { .. } | Command::Delete { .. } | Command::Move(_) if self.house_is_kept => {
+                self.after_housekeeping.push(command);
             }
             Command::Append(_) => unreachable!("appends are gathered"),
             Command::Synced { end } => self.on_synced(end),
@@ -331,6 +144,11 @@ impl Owner {
             }
             Command::KeepHouse { now_ms } => self.keep_house(now_ms),
             Command::HouseKept(done) => self.on_house_kept(done),
+            Command::Relocate { to, name, reply } => {
+                let log = self.log.as_ref().ok_or(LogError::Abandoned);
+                let _ = reply.send(log.and_then(|log| log.relocate(to.path(), name)));
+            }
+            Command::Move(to) => self.on_move(*to),
             Command::DeleteRecords { before, reply } => {
                 let _ = reply.send(self.delete_records(before));
             }
@@ -342,8 +160,8 @@ impl Owner {
                     log.close()?;
                     let end = log.log_end();
                     self.step(Event::Durable { end });
-                    self.points.recovery(end);
-                    self.points.log_start(log.log_start());
+                    self.place.points.recovery(end);
+                    self.place.points.log_start(log.log_start());
                     Ok(())
                 });
                 let _ = reply.send(closed);
@@ -414,8 +232,8 @@ impl Owner {
             return;
         }
         let own = self.own_commands.clone();
-        self.committer.request(SyncRequest {
-            partition: self.key,
+        self.place.committer.request(SyncRequest {
+            partition: self.place.key,
             segments,
             end: log.log_end(),
             done: Box::new(move |end| {
@@ -448,7 +266,7 @@ impl Owner {
         };
         log.delete_before(before);
         let log_start = log.log_start();
-        self.points.log_start(log_start);
+        self.place.points.log_start(log_start);
         Ok(log_start)
     }
 
@@ -460,7 +278,7 @@ impl Owner {
         }
         if let Some(point) = self.saved_point.take_if(|point| *point <= end) {
             self.point = point;
-            self.points.recovery(point);
+            self.place.points.recovery(point);
         }
     }
 
@@ -477,7 +295,7 @@ impl Owner {
         self.request_sync();
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         let mut effects = Vec::new();
         self.leader.step(event, &mut effects);
         for effect in effects {
@@ -516,16 +334,12 @@ impl Flush {
     }
 }
 
-/// The wall clock, milliseconds since the epoch.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use ottla_protocol::records::{BatchBuilder, BatchOptions};
 
     use super::*;
+    use crate::ids::TopicPartition;
 
     fn append(log: &mut PartitionLog) -> Offset {
         let mut builder = BatchBuilder::default();
@@ -556,29 +370,21 @@ mod tests {
         append(&mut log);
         let points = Points::of_test(dir.path(), TopicPartition::new("t", 0));
         let (commands, mut inbox) = mpsc::unbounded_channel();
-        let mut owner = Owner {
-            leader: Leader::new(log.log_end()),
+        let place = Place {
             key: 0,
-            log: Some(log),
-            leader_epoch: LeaderEpoch(0),
             committer: Committer::start(crate::metrics::Metrics::new().sync_seconds).unwrap(),
             points: points.clone(),
-            housekeeping: HousekeepingConfig::default(),
-            house_is_kept: false,
-            after_housekeeping: None,
-            cleaned_to: Offset::ZERO,
-            own_commands: commands.downgrade(),
-            high_watermark: watch::channel(Offset::ZERO).0,
-            leader_epochs: Arc::default(),
-            parked: HashMap::new(),
-            next_ack: 0,
-            bytes_unsynced: 0,
-            records_unsynced: 0,
-            sync_is_due: false,
-            bytes_since_checkpoint: CHECKPOINT_BYTES,
-            point: Offset::ZERO,
-            saved_point: None,
         };
+        let mut owner = Owner::new(
+            place,
+            log,
+            LeaderEpoch(0),
+            HousekeepingConfig::default(),
+            commands.downgrade(),
+            watch::channel(Offset::ZERO).0,
+            Arc::default(),
+        );
+        owner.bytes_since_checkpoint = CHECKPOINT_BYTES;
         owner.on_synced(Offset(1));
         let recovery_point = || points.known().trusted_to;
         assert_eq!(recovery_point(), Some(Offset::ZERO), "the second record is not durable");

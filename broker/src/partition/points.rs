@@ -92,6 +92,11 @@ impl Points {
         Points { name, checkpoints }
     }
 
+    /// Whose.
+    pub fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
     #[cfg(test)]
     pub fn of_test(dir: &Path, name: TopicPartition) -> Points {
         Points::new(name, Arc::new(Checkpoints::load(dir)))
@@ -122,6 +127,13 @@ impl Points {
     /// The log is compacted up to here.
     pub fn cleaned_to(&self, offset: Offset) {
         self.checkpoints.cleaner.offsets().insert(self.name.clone(), offset);
+    }
+
+    /// There is nothing to remember any more.
+    pub fn forget(&self) {
+        for checkpoint in self.checkpoints.all() {
+            checkpoint.offsets().remove(&self.name);
+        }
     }
 
     /// Writes the checkpoints that changed. Blocking.

@@ -7,9 +7,10 @@ use std::thread;
 use futures::future::join_all;
 use uuid::Uuid;
 
+use super::handle::Partition;
 use super::log_dir_error::LogDirError;
-use super::log_dirs::{Assignment, LogDirs};
-use super::owner::Partition;
+use super::log_dirs::{Assignment, LOST, LogDirs};
+use super::moving::Moves;
 use super::slot::{PartitionState, Slot};
 use crate::controller::{ClusterImage, METADATA_TOPIC, ResourceType, TopicImage};
 use crate::ids::{NodeId, TopicPartition};
@@ -45,6 +46,7 @@ pub struct Partitions {
     log_dirs: Arc<LogDirs>,
     node_id: NodeId,
     topics: RwLock<Topics>,
+    pub(super) moves: Moves,
 }
 
 #[derive(Default)]
@@ -57,7 +59,7 @@ struct Topics {
 impl Partitions {
     /// None yet.
     pub fn new(log_dirs: Arc<LogDirs>, node_id: NodeId) -> Partitions {
-        Partitions { log_dirs, node_id, topics: RwLock::default() }
+        Partitions { log_dirs, node_id, topics: RwLock::default(), moves: Moves::default() }
     }
 
     /// Where they are kept.
@@ -116,6 +118,12 @@ impl Partitions {
         Some(woken)
     }
 
+    /// The place of a partition.
+    pub(super) fn slot(&self, name: &TopicPartition) -> Option<Arc<Slot>> {
+        let number = usize::try_from(name.partition).ok()?;
+        self.topics().by_name.get(&name.topic)?.slots.get(number).cloned()
+    }
+
     fn slots(&self) -> Vec<(TopicPartition, Arc<LogConfig>, Arc<Slot>)> {
         let topics = self.topics();
         let of_topic = |(name, topic): (&String, &OpenTopic)| {
@@ -138,9 +146,8 @@ impl Partitions {
 
     /// As [`states`](Partitions::states), of one.
     pub fn state(&self, topic: &str, partition: i32) -> Option<PartitionState> {
-        let number = usize::try_from(partition).ok()?;
-        let slot = self.topics().by_name.get(topic)?.slots.get(number)?.clone();
-        slot.state(|| TopicPartition::new(topic, partition))
+        let name = TopicPartition::new(topic, partition);
+        self.slot(&name)?.state(|| name)
     }
 
     /// Has every owner look for what retention and compaction have to do, by a clock in milliseconds since the epoch.
@@ -163,6 +170,7 @@ impl Partitions {
     /// Closes every partition for good. Gives the ids of the log dirs in which one was offline: its files are as a crash
     /// left them.
     pub async fn close(&self) -> Result<BTreeSet<Uuid>, LogError> {
+        self.moves.stop().await;
         let topics = {
             let mut topics = self.topics_mut();
             topics.closed = true;
@@ -185,8 +193,13 @@ impl Partitions {
     /// Opens everything that the image names; blocking. A partition whose files are beyond recovery stays offline
     /// and is named in the log: the rest of the node serves.
     pub fn open_all(&self, image: &ClusterImage) -> Result<(), LogError> {
+        let is_lost = |name: &TopicPartition| {
+            let number = usize::try_from(name.partition).unwrap_or(usize::MAX);
+            let partition = image.topic(&name.topic).and_then(|topic| topic.partitions.get(number));
+            partition.is_some_and(|partition| partition.directory_of(self.node_id) == Some(LOST))
+        };
         for dir in self.log_dirs.online() {
-            dir.remove_leftovers()?;
+            dir.remove_leftovers(is_lost)?;
         }
         self.follow(&ClusterImage::default(), image)?;
         let is_known = |name: &TopicPartition| {
@@ -246,6 +259,7 @@ impl Partitions {
     /// them. No topic of the same name may be made before this returns.
     pub async fn delete(&self, removed: Vec<RemovedPartition>) {
         for RemovedPartition { name, slot } in &removed {
+            self.moves.cancel(name).await;
             if let Err(error) = slot.clone().delete(name.clone()).await {
                 tracing::warn!(partition = %name, %error, "files of a deleted partition stay behind");
             }
@@ -342,7 +356,7 @@ impl Partitions {
 }
 
 /// Does what may wait for the disk so that other tasks of an async thread do not wait with it.
-fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn off_the_runtime<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
+use super::handle::Partition;
 use super::log_dir::LogDir;
 use super::meta_properties::kafka_uuid;
-use super::owner::Partition;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::log::{LogConfig, LogError, PartitionLog, file_extent, path_aside, write_file_durably};
 
@@ -205,6 +205,16 @@ impl Slot {
     /// The log dir that it lies in, where that can be used.
     pub fn dir(&self) -> Option<Arc<LogDir>> {
         self.dir.load_full()
+    }
+
+    /// It has moved to another log dir.
+    pub fn set_dir(&self, dir: Arc<LogDir>) {
+        self.dir.store(Some(dir));
+    }
+
+    /// Of its topic.
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
     }
 
     /// Whether it was closed by a clean stop and not touched since, so that it may sleep.

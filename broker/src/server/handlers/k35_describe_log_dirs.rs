@@ -1,5 +1,5 @@
 //! DescribeLogDirs (35): the log dirs with the size of each partition in them (KIP-113) and the space on their disks (4,
-//! KIP-827). A dir that could not be used when the broker started is told with an error. Versions 1 to 4.
+//! KIP-827). A partition on its way to another dir is there too, as its future. A dir that could not be used when the broker started is told with an error. Versions 1 to 4.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use ottla_protocol::wire::{Str, Uuid};
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use crate::ids::TopicPartition;
 use crate::partition::{PartitionState, space_of};
 
 pub(in super::super) async fn handle(
@@ -49,6 +50,23 @@ fn describe(context: &Context, request: &DescribeLogDirsRequest) -> Vec<Describe
         };
         let topics = in_dirs.entry(partition.directory_id).or_default();
         topics.entry(partition.name.topic.as_str().into()).or_default().push(described);
+    }
+    let is_wanted = |name: &TopicPartition| {
+        request.topics.as_ref().is_none_or(|topics| {
+            topics
+                .iter()
+                .any(|topic| *topic.topic == *name.topic && topic.partitions.contains(&name.partition))
+        })
+    };
+    for moving in context.partitions.moving().iter().filter(|moving| is_wanted(&moving.name)) {
+        let described = DescribeLogDirsPartition {
+            partition_index: moving.name.partition,
+            partition_size: i64::try_from(moving.size_bytes).unwrap_or(i64::MAX),
+            offset_lag: moving.offset_lag,
+            is_future_key: true,
+        };
+        let topics = in_dirs.entry(moving.directory_id).or_default();
+        topics.entry(moving.name.topic.as_str().into()).or_default().push(described);
     }
     let log_dirs = context.partitions.log_dirs();
     let online = log_dirs.online().iter().map(|dir| {
