@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::controller::{
     Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdBlock, TopicRules,
@@ -21,10 +21,18 @@ use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::offsets_log::OffsetsLog;
 use crate::partition::{Assignment, LogDirError, LogDirs, Partition, Partitions, keep_houses};
-use crate::server::{BrokerConfig, Context, FetchSessions, InProcess, Listener, RequestMemory};
+use crate::security::jwks;
+use crate::security::tls::TlsError;
+use crate::server::{
+    BrokerConfig, ConnectionLimits, Context, Endpoint, FetchSessions, InProcess, Listener, RequestMemory,
+    keep_certificates,
+};
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
 const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether certificates were renewed.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why a broker did not start. Each says what to do.
 #[derive(Debug, Error)]
@@ -49,6 +57,18 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A config is missing or wrong.
+    #[error("{0}")]
+    Config(String),
+    /// A listener's certificates cannot be used.
+    #[error("listener {listener}: {source}")]
+    Tls {
+        /// Whose.
+        listener: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
     /// The runtime ended while the broker started.
     #[error("the start was interrupted")]
     Interrupted,
@@ -57,11 +77,11 @@ pub enum StartError {
 /// A broker that serves.
 pub struct Broker {
     context: Arc<Context>,
-    address: SocketAddr,
+    addresses: Vec<(String, SocketAddr)>,
     log_dirs: Arc<LogDirs>,
     metadata: Partition,
     stop: watch::Sender<bool>,
-    serving: JoinHandle<()>,
+    serving: JoinSet<()>,
     /// What is done now and then.
     chores: JoinSet<()>,
 }
@@ -69,11 +89,13 @@ pub struct Broker {
 impl Broker {
     /// Starts it; when this returns, clients are served.
     pub async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
-        // The socket comes first: a taken port must be found before anything is written.
-        let listener = Listener::bind(config.listen)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener.address();
+        // Listeners come first: a taken port must be found before anything is written.
+        let authorizer = config.authorizer().map_err(StartError::Config)?;
+        let listeners = listen(&config).await?;
+        let endpoints: Vec<Arc<Endpoint>> = listeners.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        let addresses =
+            listeners.iter().map(|(listener, endpoint)| (endpoint.name.to_string(), listener.address()));
+        let addresses = addresses.collect();
         let metrics = Metrics::new();
         let (opened, sync_seconds) = (config.clone(), metrics.sync_seconds.clone());
         let opening = tokio::task::spawn_blocking(move || open(&opened, sync_seconds));
@@ -93,35 +115,52 @@ impl Broker {
             Arc::new(GroupTopics::new(controller.clone(), config.consumer_groups.clone())),
             coordinator_config(&config, offsets_partitions(&config, &controller)),
         );
-        let host = config.advertised_host.clone().unwrap_or_else(|| address.ip().to_string());
         let context = Arc::new(Context {
             cluster_id: log_dirs.metadata().cluster_id.as_str().into(),
-            host: host.into(),
-            port: i32::from(config.advertised_port.unwrap_or(address.port())),
+            endpoints,
             metrics: metrics.with_partitions(partitions.clone(), controller.clone()),
             controller,
             partitions,
             groups,
             offsets_log,
+            authorizer,
             request_memory: RequestMemory::new(config.queued_request_bytes_max),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions_max)),
             producer_ids: Mutex::new(ProducerIdBlock { next: 0, end: 0 }),
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(listener.run(context.clone(), stopped));
-        let mut chores = JoinSet::new();
+        let (mut serving, mut chores) = (JoinSet::new(), JoinSet::new());
+        let limits = ConnectionLimits::new(context.config.connections_max);
+        for (listener, endpoint) in listeners {
+            if let Some((source, validator, interval)) = endpoint.tokens() {
+                if let Err(error) = jwks::refresh(&source, &validator).await {
+                    tracing::warn!(%error, ?source, "the keys that sign tokens cannot be read yet");
+                }
+                chores.spawn(jwks::keep_fresh(source, validator, interval));
+            }
+            chores.spawn(keep_certificates(endpoint.clone(), CERTIFICATE_INTERVAL));
+            let address = listener.address();
+            let (name, protocol) = (&*endpoint.name, endpoint.protocol.name());
+            tracing::info!(node_id = %context.node_id(), %address, name, protocol, "broker serves");
+            serving.spawn(listener.run(endpoint, limits.clone(), context.clone(), stopped.clone()));
+        }
         chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));
         chores.spawn(context.partitions.clone().resume_moves());
-        tracing::info!(node_id = %context.node_id(), %address, "broker serves");
-        Ok(Broker { context, address, log_dirs, metadata, stop, serving, chores })
+        Ok(Broker { context, addresses, log_dirs, metadata, stop, serving, chores })
     }
 
-    /// Where clients connect.
+    /// Where clients of the first listener connect.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        // There is a first one, or the broker would not have started.
+        self.addresses.first().map_or(self.context.config.listen, |(_, address)| *address)
+    }
+
+    /// Where clients of each listener connect.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
     }
 
     /// Shared with the handlers.
@@ -142,7 +181,7 @@ impl Broker {
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
     pub async fn shutdown(mut self) -> Result<(), LogError> {
         let _ = self.stop.send(true);
-        let _ = self.serving.await;
+        while self.serving.join_next().await.is_some() {}
         self.context.groups.close().await;
         self.chores.shutdown().await;
         let partitions = self.context.partitions.close().await;
@@ -165,6 +204,19 @@ impl Broker {
         tracing::info!("broker stopped");
         marked.unwrap_or(Ok(()))
     }
+}
+
+/// Binds every listener.
+async fn listen(config: &BrokerConfig) -> Result<Vec<(Listener, Arc<Endpoint>)>, StartError> {
+    let mut listeners = Vec::new();
+    for listener in config.listeners().map_err(StartError::Config)? {
+        let address = listener.address;
+        let bound = Listener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+        let endpoint = Endpoint::new(&listener, bound.address().port())
+            .map_err(|source| StartError::Tls { listener: listener.name.clone(), source })?;
+        listeners.push((bound, Arc::new(endpoint)));
+    }
+    Ok(listeners)
 }
 
 /// The topic's own count, once it is made: groups must be looked for where they were put.

@@ -13,6 +13,7 @@ mod monitor;
 mod offsets_log;
 pub mod partition;
 pub mod replica;
+pub mod security;
 pub mod server;
 
 pub use broker::{Broker, StartError};

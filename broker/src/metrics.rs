@@ -123,6 +123,12 @@ pub struct Metrics {
     pub connections_opened: Counter,
     /// Connections that ended because their bytes were no request.
     pub violations: Counter,
+    /// Clients that showed who they are.
+    pub authentications: Counter,
+    /// Clients that did not manage to, by SASL or in the TLS handshake.
+    pub authentications_failed: Counter,
+    /// What clients asked for and may not do.
+    pub authorizations_denied: Counter,
     /// One group commit.
     pub sync_seconds: Histogram,
     /// What is read whenever somebody asks.
@@ -153,6 +159,14 @@ impl Metrics {
         registry.register("connections_opened", help, connections_opened.clone());
         let help = "Connections ended by bytes that are no request";
         registry.register("violations", help, violations.clone());
+        let (authentications, authentications_failed) = (Counter::default(), Counter::default());
+        let help = "Clients that showed by SASL who they are";
+        registry.register("authentications", help, authentications.clone());
+        let help = "Clients that failed to show who they are, by SASL or in the TLS handshake";
+        registry.register("authentications_failed", help, authentications_failed.clone());
+        let authorizations_denied = Counter::default();
+        let help = "Operations that clients asked for and may not do";
+        registry.register("authorizations_denied", help, authorizations_denied.clone());
         let sync_seconds = seconds();
         let help = "Time of group commits, of all log dirs";
         registry.register_with_unit("group_commit", help, Unit::Seconds, sync_seconds.clone());
@@ -167,6 +181,9 @@ impl Metrics {
             connections,
             connections_opened,
             violations,
+            authentications,
+            authentications_failed,
+            authorizations_denied,
             sync_seconds,
             partitions: None,
         }

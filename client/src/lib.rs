@@ -34,6 +34,7 @@ mod metadata;
 mod pool;
 mod producer;
 mod record;
+pub mod security;
 mod topic_partition;
 mod transport;
 mod versions;

@@ -6,10 +6,15 @@ use std::sync::Arc;
 use ottla_protocol::messages::metadata_records::ConfigRecord;
 use uuid::Uuid;
 
+use super::acls;
+use super::client_quotas::{self, ClientQuotas};
 use super::configs::Configs;
 use super::records::MetadataRecord;
+use super::scram_credentials::{self, ScramCredentials};
 use super::topic_configs::TopicConfigs;
 use crate::ids::{LeaderEpoch, NodeId};
+use crate::security::AclEntries;
+use crate::security::scram::{ScramCredential, ScramMechanism};
 
 /// The leader in a change of a partition that keeps its own.
 const LEADER_STAYS: i32 = -2;
@@ -91,8 +96,8 @@ pub struct TopicImage {
 /// Of a resource on which nothing was set.
 static NOTHING_SET: Configs = Configs::new();
 
-/// Everything that is decided for the whole cluster. Cloning shares the topics.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Everything that is decided for the whole cluster. Cloning shares what is large.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClusterImage {
     topics: BTreeMap<String, Arc<TopicImage>>,
     names: BTreeMap<Uuid, String>,
@@ -103,6 +108,9 @@ pub struct ClusterImage {
     next_producer_id: i64,
     /// Of everything but topics, by type and name.
     configs: BTreeMap<(ResourceType, String), Arc<Configs>>,
+    acls: Arc<AclEntries>,
+    scram_credentials: Arc<ScramCredentials>,
+    client_quotas: Arc<ClientQuotas>,
     /// No decision and in no record: what the node that reads was started with, under which configs are read.
     started_with: Arc<Configs>,
 }
@@ -151,6 +159,27 @@ impl ClusterImage {
     /// The first producer id that was not given out.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id
+    }
+
+    /// All access control entries.
+    pub fn acls(&self) -> &AclEntries {
+        &self.acls
+    }
+
+    /// The SCRAM credentials of all users.
+    pub fn scram_credentials(&self) -> &ScramCredentials {
+        &self.scram_credentials
+    }
+
+    /// A user's credential for one mechanism.
+    pub fn scram_credential(&self, user: &str, mechanism: ScramMechanism) -> Option<&ScramCredential> {
+        self.scram_credentials.get(user)?.get(&mechanism)
+    }
+
+    /// The quotas of users, client ids and addresses. Whoever computes with them can tell by the pointer whether they have
+    /// changed.
+    pub fn client_quotas(&self) -> &Arc<ClientQuotas> {
+        &self.client_quotas
     }
 
     /// What was set on a resource that is no topic. The broker without a name stands for all of them.
@@ -265,6 +294,25 @@ impl ClusterImage {
                 }
             }
             MetadataRecord::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
+            MetadataRecord::AccessControlEntry(record) => match acls::from_record(record) {
+                Some(acl) => Arc::make_mut(&mut self.acls).insert(record.id, acl),
+                // An entry that is left out might have denied something.
+                None => {
+                    tracing::error!(id = %record.id, "an access control entry is unknown to this release")
+                }
+            },
+            MetadataRecord::RemoveAccessControlEntry(record) => {
+                Arc::make_mut(&mut self.acls).remove(record.id);
+            }
+            MetadataRecord::UserScramCredential(record) => {
+                scram_credentials::apply(Arc::make_mut(&mut self.scram_credentials), record);
+            }
+            MetadataRecord::RemoveUserScramCredential(record) => {
+                scram_credentials::apply_removal(Arc::make_mut(&mut self.scram_credentials), record);
+            }
+            MetadataRecord::ClientQuota(record) => {
+                client_quotas::apply(Arc::make_mut(&mut self.client_quotas), record);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The controller: what the cluster is made of, decided in one place. This is ZooKeeper's job, done inside.
 //!
-//! Topics, partitions, configs and producer ids are an image that only changes by records of the metadata log
+//! Topics, partitions, configs, producer ids, access control entries, credentials and quotas are an image that only changes by records of the metadata log
 //! (`__cluster_metadata-0`, Kafka's record format, KIP-631). Deciding is pure: `decide_*` in `topics.rs` and
 //! `producer_ids.rs` turn a request and the image into records and a reply and change nothing;
 //! [`ClusterImage::apply`] is the only mutator; recovery is `apply` from the log. `runtime.rs` owns the log and the
@@ -8,9 +8,11 @@
 //!
 //! Architecture invariant: no file, socket, clock or task outside `runtime.rs` and `replay.rs`.
 
+mod acls;
 mod alter_configs;
 mod assign;
 mod client_metrics;
+mod client_quotas;
 mod configs;
 mod group_configs;
 mod image;
@@ -20,12 +22,14 @@ mod producer_ids;
 mod records;
 mod replay;
 mod runtime;
+mod scram_credentials;
 mod takeover;
 mod topic_configs;
 mod topics;
 
 pub use alter_configs::{AlterConfigs, ConfigEdit};
 pub use client_metrics::{ClientSubscription, client_metrics_configs};
+pub use client_quotas::{AlterQuotas, ClientQuotas, EntityName, QuotaEntity};
 pub use configs::{ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs};
 pub(crate) use configs::{Definition, Rule, define};
 pub use group_configs::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, group_configs};
@@ -35,6 +39,7 @@ pub use placement::Placement;
 pub use producer_ids::ProducerIdBlock;
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};
+pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};
 pub use takeover::OtherNodes;
 pub(crate) use topic_configs::{
     COARSER, broker_names_of_topic_configs, definition_of_broker, topic_defaults,

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use ottla_protocol::messages::metadata_records::{
-    ConfigRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
+    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord,
+    ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
+    TopicRecord, UserScramCredentialRecord,
 };
 use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
@@ -25,6 +27,16 @@ pub enum MetadataRecord {
     RemoveTopic(RemoveTopicRecord),
     /// Producer ids below this are given out.
     ProducerIds(ProducerIdsRecord),
+    /// An access control entry exists.
+    AccessControlEntry(AccessControlEntryRecord),
+    /// An access control entry is gone.
+    RemoveAccessControlEntry(RemoveAccessControlEntryRecord),
+    /// A user has this credential.
+    UserScramCredential(UserScramCredentialRecord),
+    /// A user's credential is gone.
+    RemoveUserScramCredential(RemoveUserScramCredentialRecord),
+    /// A quota is set, or gone.
+    ClientQuota(ClientQuotaRecord),
 }
 
 /// Why a stored record cannot be understood.
@@ -58,6 +70,11 @@ impl MetadataRecord {
             MetadataRecord::PartitionChange(message) => frame(5, 2, message),
             MetadataRecord::RemoveTopic(message) => frame(9, 0, message),
             MetadataRecord::ProducerIds(message) => frame(15, 0, message),
+            MetadataRecord::UserScramCredential(message) => frame(11, 0, message),
+            MetadataRecord::ClientQuota(message) => frame(14, 0, message),
+            MetadataRecord::AccessControlEntry(message) => frame(18, 0, message),
+            MetadataRecord::RemoveAccessControlEntry(message) => frame(19, 0, message),
+            MetadataRecord::RemoveUserScramCredential(message) => frame(22, 0, message),
         }
     }
 
@@ -107,14 +124,16 @@ impl Stored {
             4 => MetadataRecord::Config(body(&mut reader, version, unknown)?),
             5 => MetadataRecord::PartitionChange(body(&mut reader, version, unknown)?),
             9 => MetadataRecord::RemoveTopic(body(&mut reader, version, unknown)?),
+            11 => MetadataRecord::UserScramCredential(body(&mut reader, version, unknown)?),
+            14 => MetadataRecord::ClientQuota(body(&mut reader, version, unknown)?),
             15 => MetadataRecord::ProducerIds(body(&mut reader, version, unknown)?),
+            18 => MetadataRecord::AccessControlEntry(body(&mut reader, version, unknown)?),
+            19 => MetadataRecord::RemoveAccessControlEntry(body(&mut reader, version, unknown)?),
+            22 => MetadataRecord::RemoveUserScramCredential(body(&mut reader, version, unknown)?),
             23 => return Ok(Stored::BeginTransaction),
             24 => return Ok(Stored::EndTransaction),
             25 => return Ok(Stored::AbortTransaction),
             10 | 26 => return Ok(left_out(Some("delegation tokens"))),
-            11 | 22 => return Ok(left_out(Some("SCRAM credentials"))),
-            14 => return Ok(left_out(Some("client quotas"))),
-            18 | 19 => return Ok(left_out(Some("access control entries"))),
             // Brokers and controllers that registered or were fenced, levels of features, nothing at all, the end of
             // a migration from ZooKeeper, and eligible leaders, of which a single replica has none.
             0 | 1 | 7 | 8 | 12 | 17 | 20 | 21 | 27 | 28 => return Ok(left_out(None)),
@@ -142,6 +161,7 @@ fn body<M: Message>(reader: &mut Reader, version: i16, unknown: RecordError) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ottla_protocol::messages::metadata_records::EntityData;
     use proptest::prelude::*;
 
     proptest! {
@@ -162,6 +182,21 @@ mod tests {
                 }),
                 MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id }),
                 MetadataRecord::ProducerIds(ProducerIdsRecord { next_producer_id: next, ..Default::default() }),
+                MetadataRecord::AccessControlEntry(AccessControlEntryRecord {
+                    id: topic_id, resource_name: name.as_str().into(), operation: 3, ..Default::default()
+                }),
+                MetadataRecord::RemoveAccessControlEntry(RemoveAccessControlEntryRecord { id: topic_id }),
+                MetadataRecord::UserScramCredential(UserScramCredentialRecord {
+                    name: name.as_str().into(), mechanism: 2, salt: Bytes::from_static(b"s"), iterations: 4096,
+                    ..Default::default()
+                }),
+                MetadataRecord::RemoveUserScramCredential(RemoveUserScramCredentialRecord {
+                    name: name.as_str().into(), mechanism: 1,
+                }),
+                MetadataRecord::ClientQuota(ClientQuotaRecord {
+                    entity: vec![EntityData { entity_type: "user".into(), entity_name: None }],
+                    key: name.as_str().into(), value: partition.into(), remove: next > 0,
+                }),
             ];
             for record in records {
                 prop_assert_eq!(MetadataRecord::decode(record.encode().unwrap()).unwrap(), record);

@@ -12,17 +12,21 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::acls;
 use super::alter_configs::{self, AlterConfigs};
 use super::assign::decide_assign;
+use super::client_quotas::{self, AlterQuotas};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::records::{MetadataRecord, RecordError};
 use super::replay::replay;
+use super::scram_credentials::{self, AlterScram};
 use super::takeover::{OtherNodes, decide_takeover};
 use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
 use crate::ids::{NodeId, Offset};
 use crate::log::{LogError, ReadError};
 use crate::partition::{AppendError, Assignment, LogDirError, Partition, Partitions, now_ms};
+use crate::security::acl::{Acl, AclFilter};
 
 /// Requests that may wait; more of them wait at their connections.
 const QUEUE_LEN: usize = 256;
@@ -110,6 +114,10 @@ enum Command {
     Delete { topics: Vec<TopicRef>, reply: Answers<(String, Uuid)> },
     Assign { assignment: Assignment, reply: oneshot::Sender<Result<(), ControllerError>> },
     Configs { changes: Vec<AlterConfigs>, validate_only: bool, reply: Answers<()> },
+    CreateAcls { acls: Vec<Acl>, reply: Answers<()> },
+    DeleteAcls { filters: Vec<AclFilter>, reply: Answers<Vec<Acl>> },
+    Scram { changes: Vec<AlterScram>, reply: Answers<()> },
+    Quotas { changes: Vec<AlterQuotas>, validate_only: bool, reply: Answers<()> },
     ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
 }
 
@@ -205,6 +213,34 @@ impl Controller {
         answer.await.map_err(|_| ControllerError::Stopped)?
     }
 
+    /// Adds access control entries; one answer per entry, in order.
+    pub async fn create_acls(&self, acls: Vec<Acl>) -> Vec<Result<(), Refusal>> {
+        let count = acls.len();
+        self.ask(count, |reply| Command::CreateAcls { acls, reply }).await
+    }
+
+    /// Removes access control entries; one answer per filter, in order, with what it removed.
+    pub async fn delete_acls(&self, filters: Vec<AclFilter>) -> Vec<Result<Vec<Acl>, Refusal>> {
+        let count = filters.len();
+        self.ask(count, |reply| Command::DeleteAcls { filters, reply }).await
+    }
+
+    /// Changes SCRAM credentials; one answer per change, in order.
+    pub async fn alter_scram_credentials(&self, changes: Vec<AlterScram>) -> Vec<Result<(), Refusal>> {
+        let count = changes.len();
+        self.ask(count, |reply| Command::Scram { changes, reply }).await
+    }
+
+    /// Changes quotas; one answer per entity, in order. With `validate_only` nothing changes.
+    pub async fn alter_client_quotas(
+        &self,
+        changes: Vec<AlterQuotas>,
+        validate_only: bool,
+    ) -> Vec<Result<(), Refusal>> {
+        let count = changes.len();
+        self.ask(count, |reply| Command::Quotas { changes, validate_only, reply }).await
+    }
+
     /// A block of producer ids that nobody else gets.
     pub async fn producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
         let (reply, answer) = oneshot::channel();
@@ -287,6 +323,29 @@ impl Owner {
                         None => Ok(()),
                     };
                     let _ = reply.send(done);
+                }
+                Command::CreateAcls { acls, reply } => {
+                    let decide = |image: &ClusterImage, acl: &Acl| {
+                        acls::decide_create(image, acl, Uuid::new_v4()).map(|records| (records, ()))
+                    };
+                    let _ = reply.send(self.change(&acls, false, decide).await);
+                }
+                Command::DeleteAcls { filters, reply } => {
+                    let decide =
+                        |image: &ClusterImage, filter: &AclFilter| Ok(acls::decide_delete(image, filter));
+                    let _ = reply.send(self.change(&filters, false, decide).await);
+                }
+                Command::Scram { changes, reply } => {
+                    let decide = |image: &ClusterImage, wanted: &AlterScram| {
+                        scram_credentials::decide_alter(image, wanted).map(|records| (records, ()))
+                    };
+                    let _ = reply.send(self.change(&changes, false, decide).await);
+                }
+                Command::Quotas { changes, validate_only, reply } => {
+                    let decide = |image: &ClusterImage, wanted: &AlterQuotas| {
+                        client_quotas::decide_alter(image, wanted).map(|records| (records, ()))
+                    };
+                    let _ = reply.send(self.change(&changes, validate_only, decide).await);
                 }
                 Command::ProducerIds { reply } => {
                     let mut image = ClusterImage::clone(&self.image.load());

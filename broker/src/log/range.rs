@@ -41,6 +41,15 @@ impl FileRange {
         self.length as usize
     }
 
+    /// The same bytes in pieces of at most `bytes_max`, for whoever has to take them through memory.
+    pub fn pieces(&self, bytes_max: u32) -> impl Iterator<Item = FileRange> + use<> {
+        let (range, step) = (self.clone(), bytes_max.max(1));
+        (0..self.length).step_by(step as usize).map(move |from| {
+            let length = step.min(range.length - from);
+            FileRange { position: range.position + from, length, ..range.clone() }
+        })
+    }
+
     /// Whether all of it was found whole already.
     pub(super) fn is_verified(&self) -> bool {
         self.segment.verified.covers(self.position, self.position + self.length)

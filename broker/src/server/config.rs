@@ -49,11 +49,11 @@ pub struct BrokerConfig {
     pub node_id: NodeId,
     /// `log.dirs` and `metadata.log.dir`: where the data is.
     pub log_dirs: LogDirPaths,
-    /// `listeners`: where to listen; port 0 takes a free one.
+    /// Where to listen in plaintext, while no `listeners` are set; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// `advertised.listeners`: the host that clients are told, the listener's address by default.
+    /// The host that clients of the first listener are told, its address by default.
     pub advertised_host: Option<String>,
-    /// `advertised.listeners`: the port that clients are told, the listener's by default.
+    /// The port that clients of the first listener are told, its own by default.
     pub advertised_port: Option<u16>,
     /// `num.partitions`: of topics that are made without a number.
     pub num_partitions: i32,

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ottla_protocol::ApiKey;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::context::Context;
-use super::dispatch::{Peer, Started, dispatch};
+use super::dispatch::{Started, dispatch};
 use super::frames::FrameReader;
+use super::peer::Peer;
 use super::reply::Reply;
-use super::send::send;
+use super::transport::{Sink, Source};
 use crate::metrics::Waits;
 
 /// Requests of one connection that may be under way; clients send at most a handful, and a flood waits in its socket.
@@ -118,6 +118,9 @@ impl Requests {
             send(reply).await?;
         }
         self.context.metrics.note_request(key, queue, handling, send_at.elapsed(), &waits);
+        if self.peer.has_failed() {
+            return Err(io::Error::other("authentication failed"));
+        }
         Ok(())
     }
 }
@@ -128,17 +131,17 @@ impl Drop for Requests {
     }
 }
 
-/// Serves a TCP connection until it ends, breaks the protocol or idles too long.
-pub async fn serve(stream: TcpStream, peer: Peer, context: Arc<Context>) {
+/// Serves a connection until it ends, breaks the protocol or idles too long.
+pub(super) async fn serve(mut reader: impl Source, mut writer: impl Sink, peer: Peer, context: Arc<Context>) {
     // Also for a client that takes no replies: they would hold their memory for as long as it likes.
     let idle = Duration::from_millis(context.config.connection_idle_ms_max);
-    let mut frames = FrameReader::new(context.config.request_bytes_max);
+    let request_bytes_max = context.config.request_bytes_max;
+    let mut frames = FrameReader::new(request_bytes_max);
     let requests = Requests::new(peer, context);
-    let (mut reader, writer) = stream.into_split();
     let (replies, mut waiting) = mpsc::channel::<UnderWay>(REQUESTS_IN_FLIGHT_MAX);
     let writing = async {
         while let Some(under_way) = waiting.recv().await {
-            let send = async |reply| timeout(idle, send(writer.as_ref(), reply)).await?;
+            let send = async |reply| timeout(idle, writer.send(reply)).await?;
             requests.answer(under_way, send).await?;
         }
         Ok(())
@@ -148,6 +151,7 @@ pub async fn serve(stream: TcpStream, peer: Peer, context: Arc<Context>) {
             if frames.is_between_frames() {
                 timeout(idle, reader.readable()).await??;
             }
+            frames.set_bytes_max(requests.peer.request_bytes_max(request_bytes_max));
             let Some(frame) = timeout(FRAME_TIME_MAX, frames.next(&mut reader)).await?? else {
                 return Ok(());
             };

@@ -6,6 +6,7 @@ use ottla_protocol::wire::Str;
 
 use super::config::BrokerConfig;
 use super::connection::RequestMemory;
+use super::endpoint::Endpoint;
 use super::fetch_sessions::FetchSessions;
 use crate::controller::{ClusterImage, Controller, ControllerError, ProducerIdBlock};
 use crate::coordinator::GroupCoordinator;
@@ -13,6 +14,7 @@ use crate::ids::NodeId;
 use crate::metrics::Metrics;
 use crate::offsets_log::OffsetsLog;
 use crate::partition::Partitions;
+use crate::security::Authorizer;
 
 /// Shared by all connections.
 pub struct Context {
@@ -20,10 +22,8 @@ pub struct Context {
     pub config: BrokerConfig,
     /// Of this cluster.
     pub cluster_id: Str,
-    /// What clients are told to connect to.
-    pub host: Str,
-    /// What clients are told to connect to.
-    pub port: i32,
+    /// Where clients come in; there is at least one.
+    pub endpoints: Vec<Arc<Endpoint>>,
     /// Decides about topics.
     pub controller: Controller,
     /// The open partitions.
@@ -32,6 +32,8 @@ pub struct Context {
     pub groups: GroupCoordinator,
     /// Where they are kept.
     pub offsets_log: OffsetsLog,
+    /// Who may do what; without it everybody may do everything.
+    pub authorizer: Option<Authorizer>,
     /// What is counted.
     pub metrics: Metrics,
     pub(crate) request_memory: RequestMemory,

@@ -1,20 +1,23 @@
 //! Which APIs are served at which versions, and the way from a frame to its handler.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::frame::RequestHeader;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, Str};
+use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request};
 use ottla_protocol::{ApiKey, ErrorCode};
 use thiserror::Error;
 
+use super::access::{Access, denied};
 use super::context::Context;
 use super::handlers;
+use super::peer::{Peer, Unwelcome};
 use super::reply::Reply;
 use crate::log::FileRange;
 use crate::metrics::Waits;
+use crate::security::{Operation, ResourceType};
 
 /// An API that is served, with the versions that ApiVersions advertises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,16 +48,21 @@ pub const SERVED: &[Served] = &[
     serve(ApiKey::SyncGroup, 0, 5),
     serve(ApiKey::DescribeGroups, 0, 6),
     serve(ApiKey::ListGroups, 0, 5),
+    serve(ApiKey::SaslHandshake, 1, 1),
     serve(ApiKey::ApiVersions, 0, 4),
     serve(ApiKey::CreateTopics, 2, 7),
     serve(ApiKey::DeleteTopics, 1, 6),
     serve(ApiKey::DeleteRecords, 0, 2),
     serve(ApiKey::InitProducerId, 0, 5),
     serve(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    serve(ApiKey::DescribeAcls, 1, 3),
+    serve(ApiKey::CreateAcls, 1, 3),
+    serve(ApiKey::DeleteAcls, 1, 3),
     serve(ApiKey::DescribeConfigs, 1, 4),
     serve(ApiKey::AlterConfigs, 0, 2),
     serve(ApiKey::AlterReplicaLogDirs, 1, 2),
     serve(ApiKey::DescribeLogDirs, 1, 4),
+    serve(ApiKey::SaslAuthenticate, 0, 2),
     serve(ApiKey::CreatePartitions, 0, 3),
     serve(ApiKey::DeleteGroups, 0, 2),
     serve(ApiKey::ElectLeaders, 0, 2),
@@ -62,6 +70,10 @@ pub const SERVED: &[Served] = &[
     serve(ApiKey::AlterPartitionReassignments, 0, 1),
     serve(ApiKey::ListPartitionReassignments, 0, 0),
     serve(ApiKey::OffsetDelete, 0, 0),
+    serve(ApiKey::DescribeClientQuotas, 0, 1),
+    serve(ApiKey::AlterClientQuotas, 0, 1),
+    serve(ApiKey::DescribeUserScramCredentials, 0, 0),
+    serve(ApiKey::AlterUserScramCredentials, 0, 0),
     serve(ApiKey::DescribeQuorum, 0, 2),
     serve(ApiKey::UpdateFeatures, 0, 2),
     serve(ApiKey::DescribeCluster, 0, 2),
@@ -88,6 +100,9 @@ pub enum Violation {
         /// At which version.
         version: i16,
     },
+    /// Who sent it has not shown who they are.
+    #[error("{0}")]
+    Unwelcome(&'static str),
     /// The reply does not fit the version: a fault of ours.
     #[error("reply cannot be written: {0}")]
     Encode(#[from] EncodeError),
@@ -106,36 +121,13 @@ pub struct Started {
     pub reply: ReplyFuture,
 }
 
-/// Who sent a request.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// An address, or `in-process`.
-    pub host: Arc<str>,
-    /// Of the address.
-    pub port: u16,
-    /// What its ApiVersions request said.
-    pub(super) software: Arc<OnceLock<Software>>,
-}
-
-/// What a client says that it is (KIP-511).
-#[derive(Debug)]
-pub(super) struct Software {
-    pub name: Str,
-    pub version: Str,
-}
-
-impl Peer {
-    /// Nothing is known yet of what it is.
-    pub fn new(host: &str, port: u16) -> Peer {
-        Peer { host: host.into(), port, software: Arc::default() }
-    }
-}
-
 /// A request with what its header said.
 pub(super) struct Call<R> {
     pub header: RequestHeader,
     pub request: R,
     pub peer: Peer,
+    /// Whether the sender may.
+    pub access: Access,
     /// Where the handler notes what it waits for.
     pub waits: Arc<Waits>,
 }
@@ -163,6 +155,13 @@ fn start(
     waits: Arc<Waits>,
 ) -> Result<ReplyFuture, Violation> {
     let (key, version) = (header.api_key, header.api_version);
+    peer.admits(key).map_err(|why| match why {
+        Unwelcome::Unknown => Violation::Unwelcome("a request came before authentication"),
+        Unwelcome::Failed => Violation::Unwelcome("a request came after a failed authentication"),
+        Unwelcome::Expired => {
+            Violation::Unwelcome("the session has ended and the client did not authenticate again")
+        }
+    })?;
     if key == ApiKey::ApiVersions && version > <ApiVersionsRequest as Message>::VERSIONS.1 {
         return refuse_api_versions(header.correlation_id);
     }
@@ -170,6 +169,7 @@ fn start(
     if !served.is_some_and(|served| (served.versions.0..=served.versions.1).contains(&version)) {
         return Err(Violation::NotServed { key, version });
     }
+    use Operation::{Alter, AlterConfigs, Describe, DescribeConfigs};
     let mut start = Start { context, peer, header, reader, waits };
     match key {
         ApiKey::Produce => start.with_optional_reply(handlers::k00_produce::handle),
@@ -185,34 +185,89 @@ fn start(
         ApiKey::SyncGroup => start.with(handlers::groups::sync_group),
         ApiKey::DescribeGroups => start.with(handlers::groups::describe_groups),
         ApiKey::ListGroups => start.with(handlers::groups::list_groups),
+        ApiKey::SaslHandshake => start.with(handlers::sasl::handshake),
+        ApiKey::SaslAuthenticate => start.with(handlers::sasl::authenticate),
         ApiKey::ApiVersions => start.with(handlers::k18_api_versions::handle),
         ApiKey::CreateTopics => start.with(handlers::k19_create_topics::handle),
         ApiKey::DeleteTopics => start.with(handlers::k20_delete_topics::handle),
         ApiKey::DeleteRecords => start.with(handlers::k21_delete_records::handle),
         ApiKey::InitProducerId => start.with(handlers::k22_init_producer_id::handle),
         ApiKey::OffsetForLeaderEpoch => start.with(handlers::k23_offset_for_leader_epoch::handle),
+        ApiKey::DescribeAcls => {
+            start.guarded(Describe, handlers::acls::describe, handlers::acls::describe_refused)
+        }
+        ApiKey::CreateAcls => start.guarded(Alter, handlers::acls::create, handlers::acls::create_refused),
+        ApiKey::DeleteAcls => start.guarded(Alter, handlers::acls::delete, handlers::acls::delete_refused),
         ApiKey::DescribeConfigs => start.with(handlers::k32_describe_configs::handle),
         ApiKey::AlterConfigs => start.with(handlers::k33_alter_configs::handle),
-        ApiKey::AlterReplicaLogDirs => start.with(handlers::k34_alter_replica_log_dirs::handle),
-        ApiKey::DescribeLogDirs => start.with(handlers::k35_describe_log_dirs::handle),
+        ApiKey::AlterReplicaLogDirs => start.guarded(
+            Alter,
+            handlers::k34_alter_replica_log_dirs::handle,
+            handlers::k34_alter_replica_log_dirs::refused,
+        ),
+        ApiKey::DescribeLogDirs => start.guarded(
+            Describe,
+            handlers::k35_describe_log_dirs::handle,
+            handlers::k35_describe_log_dirs::refused,
+        ),
         ApiKey::CreatePartitions => start.with(handlers::k37_create_partitions::handle),
         ApiKey::DeleteGroups => start.with(handlers::groups::delete_groups),
-        ApiKey::ElectLeaders => start.with(handlers::k43_elect_leaders::handle),
-        ApiKey::IncrementalAlterConfigs => start.with(handlers::k44_incremental_alter_configs::handle),
-        ApiKey::AlterPartitionReassignments => {
-            start.with(handlers::k45_alter_partition_reassignments::handle)
+        ApiKey::ElectLeaders => {
+            start.guarded(Alter, handlers::k43_elect_leaders::handle, handlers::k43_elect_leaders::refused)
         }
-        ApiKey::ListPartitionReassignments => start.with(handlers::k46_list_partition_reassignments::handle),
+        ApiKey::IncrementalAlterConfigs => start.with(handlers::k44_incremental_alter_configs::handle),
+        ApiKey::AlterPartitionReassignments => start.guarded(
+            Alter,
+            handlers::k45_alter_partition_reassignments::handle,
+            handlers::k45_alter_partition_reassignments::refused,
+        ),
+        ApiKey::ListPartitionReassignments => start.guarded(
+            Describe,
+            handlers::k46_list_partition_reassignments::handle,
+            handlers::k46_list_partition_reassignments::refused,
+        ),
         ApiKey::OffsetDelete => start.with(handlers::groups::offset_delete),
-        ApiKey::DescribeQuorum => start.with(handlers::k55_describe_quorum::handle),
-        ApiKey::UpdateFeatures => start.with(handlers::k57_update_features::handle),
+        ApiKey::DescribeClientQuotas => start.guarded(
+            DescribeConfigs,
+            handlers::client_quotas::describe,
+            handlers::client_quotas::describe_refused,
+        ),
+        ApiKey::AlterClientQuotas => start.guarded(
+            AlterConfigs,
+            handlers::client_quotas::alter,
+            handlers::client_quotas::alter_refused,
+        ),
+        ApiKey::DescribeUserScramCredentials => start.guarded(
+            Describe,
+            handlers::scram_credentials::describe,
+            handlers::scram_credentials::describe_refused,
+        ),
+        ApiKey::AlterUserScramCredentials => start.guarded(
+            Alter,
+            handlers::scram_credentials::alter,
+            handlers::scram_credentials::alter_refused,
+        ),
+        ApiKey::DescribeQuorum => start.guarded(
+            Describe,
+            handlers::k55_describe_quorum::handle,
+            handlers::k55_describe_quorum::refused,
+        ),
+        ApiKey::UpdateFeatures => start.guarded(
+            Alter,
+            handlers::k57_update_features::handle,
+            handlers::k57_update_features::refused,
+        ),
         ApiKey::DescribeCluster => start.with(handlers::k60_describe_cluster::handle),
         ApiKey::DescribeProducers => start.with(handlers::k61_describe_producers::handle),
         ApiKey::ConsumerGroupHeartbeat => start.with(handlers::groups::consumer_group_heartbeat),
         ApiKey::ConsumerGroupDescribe => start.with(handlers::groups::consumer_group_describe),
         ApiKey::GetTelemetrySubscriptions => start.with(handlers::k71_get_telemetry_subscriptions::handle),
         ApiKey::PushTelemetry => start.with(handlers::k72_push_telemetry::handle),
-        ApiKey::ListConfigResources => start.with(handlers::k74_list_config_resources::handle),
+        ApiKey::ListConfigResources => start.guarded(
+            DescribeConfigs,
+            handlers::k74_list_config_resources::handle,
+            handlers::k74_list_config_resources::refused,
+        ),
         ApiKey::DescribeTopicPartitions => start.with(handlers::k75_describe_topic_partitions::handle),
         _ => Err(Violation::NotServed { key, version }),
     }
@@ -229,7 +284,13 @@ struct Start<'a> {
 impl Start<'_> {
     fn call<R: Request>(&mut self) -> Result<Call<R>, Violation> {
         let request = R::decode(&mut self.reader, self.header.api_version)?;
-        Ok(Call { header: self.header.clone(), request, peer: self.peer.clone(), waits: self.waits.clone() })
+        let access = Access {
+            principal: self.peer.principal(),
+            host: self.peer.host.clone(),
+            api: self.header.api_key,
+        };
+        let (header, peer, waits) = (self.header.clone(), self.peer.clone(), self.waits.clone());
+        Ok(Call { header, request, peer, access, waits })
     }
 
     /// Starts a handler that always answers.
@@ -243,6 +304,32 @@ impl Start<'_> {
     {
         let call = self.call::<R>()?;
         let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
+        let reply = handler(self.context.clone(), call);
+        let encoded = async move {
+            let reply = reply.await;
+            encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some)
+        };
+        Ok(encoded.boxed())
+    }
+
+    /// Starts a handler that is only for those who may do the operation with the cluster.
+    fn guarded<R: Request, F>(
+        &mut self,
+        operation: Operation,
+        handler: fn(Arc<Context>, Call<R>) -> F,
+        refused: fn(&R, ErrorCode) -> R::Response,
+    ) -> Result<ReplyFuture, Violation>
+    where
+        F: Future<Output = R::Response> + Send + 'static,
+        R::Response: Send,
+    {
+        let call = self.call::<R>()?;
+        let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
+        if !call.access.cluster(self.context, operation) {
+            let reply = refused(&call.request, denied(ResourceType::Cluster));
+            let encoded = encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some);
+            return Ok(futures::future::ready(encoded).boxed());
+        }
         let reply = handler(self.context.clone(), call);
         let encoded = async move {
             let reply = reply.await;

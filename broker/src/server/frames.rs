@@ -28,6 +28,11 @@ impl FrameReader {
         FrameReader { buffer: BytesMut::new(), frame_bytes_max, large_expected: false }
     }
 
+    /// From the next frame on none may be larger.
+    pub fn set_bytes_max(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
     /// Whether nothing of a frame has arrived. Memory is given back then: most connections idle most of the time.
     pub fn is_between_frames(&mut self) -> bool {
         if self.buffer.is_empty() {

@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection::serve_frames;
 use super::context::Context;
-use super::dispatch::Peer;
 use super::listener::stopped;
+use super::peer::Peer;
 
 /// Frames that may wait in each direction.
 const FRAMES_MAX: usize = 64;
@@ -37,7 +37,10 @@ impl Transport for InProcess {
         }
         let (requests, inbox) = mpsc::channel(FRAMES_MAX);
         let (outbox, responses) = mpsc::channel(FRAMES_MAX);
-        let peer = Peer::new("in-process", 0);
+        let Some(endpoint) = self.context.endpoints.first().cloned() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let peer = Peer::in_process(endpoint);
         let (context, mut stop) = (self.context.clone(), self.stop.clone());
         tokio::spawn(async move {
             tokio::select! {

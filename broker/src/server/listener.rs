@@ -6,18 +6,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::connection::serve;
 use super::context::Context;
-use super::dispatch::Peer;
+use super::endpoint::Endpoint;
+use super::peer::Peer;
+use super::transport;
+use crate::security::Principal;
+use crate::security::tls::TlsServer;
 
 /// How long accepting rests after the system refused, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long open requests may take once the broker stops.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A bound socket that does not accept yet.
 pub struct Listener {
@@ -38,25 +46,30 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop` becomes true, then closes what is open.
-    pub async fn run(self, context: Arc<Context>, mut stop: watch::Receiver<bool>) {
+    /// Accepts clients of the endpoint until `stop` becomes true, then closes what is open.
+    pub async fn run(
+        self,
+        endpoint: Arc<Endpoint>,
+        limits: ConnectionLimits,
+        context: Arc<Context>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut connections = JoinSet::new();
-        let by_address = ByAddress::default();
         loop {
             tokio::select! {
-                accepted = self.socket.accept(), if connections.len() < context.config.connections_max => match accepted {
-                    Ok((stream, address)) => {
-                        let Some(counted) = by_address.count(address.ip(), context.config.connections_per_ip_max) else {
+                accepted = limits.accept(&self.socket) => match accepted {
+                    Ok((stream, address, permit)) => {
+                        let per_ip = context.config.connections_per_ip_max;
+                        let Some(counted) = limits.by_address.count(address.ip(), per_ip) else {
                             tracing::info!(%address, "closed: its host has max.connections.per.ip connections");
                             continue;
                         };
                         // Replies are whole frames, so waiting for more to send only delays them.
                         let _ = stream.set_nodelay(true);
-                        let peer = Peer::new(&address.ip().to_string(), address.port());
-                        let serving = serve(stream, peer, context.clone());
+                        let serving = welcome(stream, address, endpoint.clone(), context.clone());
                         connections.spawn(async move {
                             serving.await;
-                            drop(counted);
+                            drop((counted, permit));
                         });
                     }
                     Err(error) => {
@@ -70,8 +83,75 @@ impl Listener {
         }
         drop(self.socket);
         let drained = async { while connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(DRAIN, drained).await;
+        let _ = timeout(DRAIN, drained).await;
         connections.shutdown().await;
+    }
+}
+
+/// Serves a new connection, after a TLS handshake where the endpoint has TLS.
+async fn welcome(stream: TcpStream, address: SocketAddr, endpoint: Arc<Endpoint>, context: Arc<Context>) {
+    let host = address.ip().to_string();
+    let Some(tls) = &endpoint.tls else {
+        let peer = Peer::new(&host, address.port(), endpoint, Principal::anonymous());
+        let (reader, writer) = transport::plain(stream);
+        return serve(reader, writer, peer, context).await;
+    };
+    let accepting = TlsAcceptor::from(tls.server()).accept(stream);
+    let refused = match timeout(HANDSHAKE_TIME_MAX, accepting).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates();
+            let principal = tls.principal(certificates.and_then(<[_]>::first));
+            let peer = Peer::new(&host, address.port(), endpoint, principal);
+            let (reader, writer) = transport::tls(stream);
+            return serve(reader, writer, peer, context).await;
+        }
+        Ok(Err(error)) => error,
+        Err(late) => late.into(),
+    };
+    context.metrics.authentications_failed.inc();
+    tracing::info!(target: "audit", host, listener = &*endpoint.name, error = %refused, "TLS handshake failed");
+}
+
+/// Reads an endpoint's certificates again whenever their files were written.
+pub(crate) async fn keep_certificates(endpoint: Arc<Endpoint>, interval: Duration) {
+    let Some(tls) = &endpoint.tls else { return };
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        reload(&endpoint.name, tls);
+    }
+}
+
+fn reload(listener: &str, tls: &TlsServer) {
+    match tls.reload() {
+        Ok(true) => tracing::info!(listener, "certificates were read again"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(listener, %error, "new certificates cannot be used, the old ones stay"),
+    }
+}
+
+/// How many connections there may be, of all listeners together.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionLimits {
+    all: Arc<Semaphore>,
+    by_address: ByAddress,
+}
+
+impl ConnectionLimits {
+    /// `max.connections`.
+    pub fn new(connections_max: usize) -> ConnectionLimits {
+        let all = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+        ConnectionLimits { all, by_address: ByAddress::default() }
+    }
+
+    /// The next connection, as soon as there is room for one.
+    async fn accept(
+        &self,
+        socket: &TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        let permit = self.all.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, address) = socket.accept().await?;
+        Ok((stream, address, permit))
     }
 }
 

@@ -7,26 +7,33 @@
 //! fixes the order (a produce request's batches enter their partitions' queues), and the future it gives does the
 //! rest (waits for the disk, for data, for a coordinator) and makes the reply.
 
+mod access;
 mod config;
 mod connection;
 mod context;
 mod data_settings;
 mod dispatch;
+mod endpoint;
 mod fetch_sessions;
 mod frames;
 mod handlers;
 mod in_process;
 mod listener;
+mod peer;
 mod reply;
+mod security_settings;
 mod send;
 mod settings;
+mod transport;
 
 pub use config::{BrokerConfig, ConsumerGroupSettings};
 pub(crate) use connection::RequestMemory;
 pub use context::Context;
+pub use endpoint::Endpoint;
 pub(crate) use fetch_sessions::FetchSessions;
 pub use in_process::InProcess;
-pub(crate) use listener::Listener;
+pub(crate) use listener::{ConnectionLimits, Listener, keep_certificates};
+pub use security_settings::{ListenerConfig, SaslConfig, SecurityProtocol, TokensConfig};
 pub use settings::SettingError;
 
 pub use dispatch::SERVED;

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::config::BrokerConfig;
 use super::data_settings::DATA_SETTINGS;
+use super::security_settings::{SECURITY, security_setting};
 use crate::controller::ConfigType::{Boolean, Int, List, Long, Short, String as Text};
 use crate::controller::{
     COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Definition, Rule,
@@ -351,12 +352,6 @@ struct Given {
 
 const GIVEN: &[Given] = &[
     Given {
-        name: "listeners",
-        config_type: Text,
-        by: "--listen, or listen in the file",
-        read: |config| format!("PLAINTEXT://{}", config.listen),
-    },
-    Given {
         name: "node.id",
         config_type: Int,
         by: "--node-id, or node-id in the file",
@@ -371,6 +366,7 @@ const GIVEN: &[Given] = &[
 ];
 
 const ADVERTISED_LISTENERS: &str = "advertised.listeners";
+const LISTENERS: &str = "listeners";
 const HOURS_A_WEEK: &str = "168";
 
 /// Defaults of configs that say the same as another in a coarser unit.
@@ -390,7 +386,17 @@ impl BrokerConfig {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let value = value.trim();
         if name == ADVERTISED_LISTENERS {
-            (self.advertised_host, self.advertised_port) = advertised(value)?;
+            for entry in value.split(',').map(str::trim) {
+                advertised(entry)?;
+            }
+        } else if name == LISTENERS {
+            // What it means depends on others, so it is looked at when the broker starts.
+        } else if let Some(setting) = security_setting(name) {
+            let of_secret = |error| match setting.definition.config_type {
+                ConfigType::Password => SettingError::Invalid(format!("{name}: the value is not right")),
+                _ => SettingError::Invalid(error),
+            };
+            setting.definition.check(name, value).map_err(of_secret)?;
         } else if self.set_data(name, value)? {
             // Done.
         } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.definition.name == name) {
@@ -417,8 +423,9 @@ impl BrokerConfig {
         let own = SETTINGS.iter().map(|setting| setting.definition.name);
         let of_topics = crate::controller::broker_names_of_topic_configs();
         let of_data = DATA_SETTINGS.iter().map(|(name, _)| *name);
-        let coarser = COARSER.iter().map(|(name, ..)| *name);
-        own.chain(of_data).chain(of_topics).chain(coarser).chain([ADVERTISED_LISTENERS])
+        let of_security = SECURITY.iter().map(|setting| setting.definition.name);
+        let own = own.chain(of_data).chain(of_topics).chain(of_security);
+        own.chain(COARSER.iter().map(|(name, ..)| *name)).chain([ADVERTISED_LISTENERS, LISTENERS])
     }
 
     /// Every config that Kafka's brokers have, by name, with its value here and where that comes from.
@@ -441,6 +448,15 @@ impl BrokerConfig {
         }
         let advertised = self.set.get(ADVERTISED_LISTENERS).cloned();
         all.push(self.read_only((ADVERTISED_LISTENERS, advertised), Text, None));
+        let listeners =
+            self.set.get(LISTENERS).cloned().unwrap_or_else(|| format!("PLAINTEXT://{}", self.listen));
+        all.push(self.read_only((LISTENERS, Some(listeners)), Text, None));
+        for setting in SECURITY {
+            let (name, value) = (setting.definition.name, self.set.get(setting.definition.name).cloned());
+            if value.is_some() || !setting.listed_when_set {
+                all.push(self.read_only((name, value), setting.definition.config_type, setting.default));
+            }
+        }
         for (name, config_type, default) in WITHOUT_MEANING {
             all.push(self.read_only((name, None), *config_type, *default));
         }
@@ -468,18 +484,17 @@ impl BrokerConfig {
     }
 }
 
-/// `PLAINTEXT://HOST:PORT`, where protocol and port may be left out.
-fn advertised(value: &str) -> Result<(Option<String>, Option<u16>), SettingError> {
+/// Name, host and port of `NAME://HOST:PORT`, where name and port may be left out.
+pub(super) fn advertised(value: &str) -> Result<(Option<&str>, String, Option<u16>), SettingError> {
     let wrong = || {
-        let why = "should be one listener, PLAINTEXT://HOST:PORT";
+        let why = "should be listeners, NAME://HOST:PORT";
         SettingError::Invalid(format!(
             "Invalid value {value} for configuration {ADVERTISED_LISTENERS}: {why}"
         ))
     };
-    let address = match value.split_once("://") {
-        Some(("PLAINTEXT", address)) => address,
-        Some(_) => return Err(wrong()),
-        None => value,
+    let (name, address) = match value.split_once("://") {
+        Some((name, address)) => (Some(name), address),
+        None => (None, value),
     };
     let (host, port) = match address.rsplit_once(':') {
         // The colons of an IPv6 address are inside its brackets.
@@ -487,10 +502,10 @@ fn advertised(value: &str) -> Result<(Option<String>, Option<u16>), SettingError
         _ => (address, None),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains([',', '/']) {
+    if host.is_empty() || host.contains('/') || name == Some("") {
         return Err(wrong());
     }
-    Ok((Some(host.to_owned()), port))
+    Ok((name, host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -519,6 +534,9 @@ mod tests {
         let without_meaning = WITHOUT_MEANING.iter().map(|(name, ..)| *name);
         for name in BrokerConfig::names().chain(given).chain(without_meaning) {
             assert!(seen.insert(name), "{name}");
+        }
+        for setting in SECURITY.iter().filter(|setting| setting.listed_when_set) {
+            seen.remove(setting.definition.name);
         }
         let described = BrokerConfig::new("data").described(&ClusterImage::default());
         assert_eq!(described.iter().map(|config| config.name).collect::<BTreeSet<_>>(), seen);
@@ -556,10 +574,11 @@ mod tests {
             ("log.segment.bytes", "5", "Value must be at least 1048576"),
             ("default.replication.factor", "3", "Value must be no more than 1"),
             ("num.io.threads", "8", "no meaning here: nothing here works by it; leave it out"),
-            ("ssl.keystore.location", "x", "no meaning here: this release has no TLS"),
+            ("ssl.keystore.password", "x", "no meaning here: keys and certificates are PEM text"),
             ("node.id", "4", "is given by --node-id"),
-            ("advertised.listeners", "SSL://a:1", "should be one listener"),
-            ("advertised.listeners", "PLAINTEXT://a:1,PLAINTEXT://b:2", "should be one listener"),
+            ("advertised.listeners", "PLAINTEXT://a:1,://b:2", "should be listeners"),
+            ("ssl.keystore.type", "JKS", "must be one of: PEM"),
+            ("listener.name.a.sasl.enabled.mechanisms", "GSSAPI", "must be one of: PLAIN"),
         ] {
             let error = config.set(name, value).unwrap_err().to_string();
             assert!(error.contains(expected), "{name}={value}: {error}");
@@ -575,7 +594,8 @@ mod tests {
             ("[::1]:9", "::1", Some(9)),
             ("[::1]", "::1", None),
         ] {
-            assert_eq!(advertised(value), Ok((Some(host.to_owned()), port)), "{value}");
+            let name = value.split_once("://").map(|(name, _)| name);
+            assert_eq!(advertised(value), Ok((name, host.to_owned(), port)), "{value}");
         }
     }
 }

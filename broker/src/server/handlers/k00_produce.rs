@@ -24,6 +24,7 @@ use crate::controller::is_internal;
 use crate::log::LogError;
 use crate::metrics::Waits;
 use crate::partition::{AppendError, Appended};
+use crate::security::Operation;
 
 const ZSTD_VERSION_MIN: i16 = 7;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
@@ -43,7 +44,7 @@ pub(in super::super) fn handle(
     call: Call<ProduceRequest>,
 ) -> impl Future<Output = Option<ProduceResponse>> + Send + 'static {
     let version = call.version();
-    let (request, waits) = (call.request, call.waits);
+    let (request, waits, access) = (call.request, call.waits, call.access);
     let acks = request.acks;
     let image = context.image();
     let transactional = request.transactional_id.is_some();
@@ -53,6 +54,10 @@ pub(in super::super) fn handle(
         .map(|topic| {
             let by_id = version >= TOPIC_ID_VERSION_MIN;
             let name = topic_name(&image, by_id, &topic.name, topic.topic_id);
+            let name = name.and_then(|name| match access.topic(&context, Operation::Write, &name) {
+                true => Ok(name),
+                false => Err(ErrorCode::TopicAuthorizationFailed),
+            });
             let partitions = topic
                 .partition_data
                 .into_iter()

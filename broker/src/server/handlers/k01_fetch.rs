@@ -18,6 +18,7 @@ use ottla_protocol::wire::Records;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted};
@@ -27,6 +28,7 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{DiskWait, FileRange, LogError, ReadError};
 use crate::metrics::Waits;
 use crate::partition::{Partition, now_ms};
+use crate::security::Operation;
 
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 const ZSTD_VERSION_MIN: i16 = 10;
@@ -66,7 +68,7 @@ pub(in super::super) async fn handle(
     call: Call<FetchRequest>,
 ) -> (FetchResponse, Vec<FileRange>) {
     let version = call.version();
-    let (request, waits) = (call.request, call.waits);
+    let (request, waits, access) = (call.request, call.waits, Arc::new(call.access));
     let by_id = version >= TOPIC_ID_VERSION_MIN;
     let begun = sessions(&context).begin(&request, by_id, now_ms().unsigned_abs());
     let (wanted, kind) = match begun {
@@ -85,7 +87,7 @@ pub(in super::super) async fn handle(
     };
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let wanted = Arc::new(wanted);
-    let pass = gather(&context, &wanted, limits, deadline, &waits).await;
+    let pass = gather(&context, &access, &wanted, limits, deadline, &waits).await;
     respond(&context, &wanted, kind, by_id, pass)
 }
 
@@ -96,6 +98,7 @@ fn sessions(context: &Context) -> std::sync::MutexGuard<'_, super::super::fetch_
 /// Reads until there is enough, something failed or the time is over.
 async fn gather(
     context: &Arc<Context>,
+    access: &Arc<Access>,
     wanted: &Arc<Wanted>,
     limits: Limits,
     deadline: Instant,
@@ -105,10 +108,10 @@ async fn gather(
     let mut last_try = limits.bytes_min == 0;
     loop {
         // The partitions are looked up anew for each pass: a topic may have gone while its records were waited for.
-        let mut pass = read(context, wanted, limits, DiskWait::Refused);
+        let mut pass = read(context, access, wanted, limits, DiskWait::Refused);
         if pass.would_wait {
-            let (context, wanted) = (context.clone(), wanted.clone());
-            let reading = move || read(&context, &wanted, limits, DiskWait::Allowed);
+            let (context, access, wanted) = (context.clone(), access.clone(), wanted.clone());
+            let reading = move || read(&context, &access, &wanted, limits, DiskWait::Allowed);
             pass = tokio::task::spawn_blocking(reading).await.unwrap_or_default();
         }
         if pass.bytes >= limits.bytes_min || pass.failed || pass.answers.is_empty() || last_try {
@@ -143,7 +146,7 @@ fn watch_commits(context: &Context, wanted: &Wanted) -> Vec<watch::Receiver<Offs
 }
 
 /// One pass within the byte budget.
-fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> Pass {
+fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wait: DiskWait) -> Pass {
     let image = context.image();
     let mut pass = Pass { answers: Vec::with_capacity(wanted.len()), ..Pass::default() };
     for (key, asked) in wanted {
@@ -155,8 +158,8 @@ fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> P
         };
         let left = limits.bytes_max.saturating_sub(pass.bytes);
         let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
-        let found =
-            find(context, &image, key, asked.current_leader_epoch, limits.version).and_then(|partition| {
+        let found = find(context, access, &image, key, asked.current_leader_epoch, limits.version).and_then(
+            |partition| {
                 let high_watermark = partition.high_watermark();
                 data.high_watermark = high_watermark.0;
                 data.last_stable_offset = high_watermark.0;
@@ -171,7 +174,8 @@ fn read(context: &Context, wanted: &Wanted, limits: Limits, wait: DiskWait) -> P
                 // The very first batch is given even when it is larger than all bounds: a consumer could never get
                 // past it otherwise (KIP-74).
                 locate(&partition, from, high_watermark, bytes_max, pass.bytes == 0, wait)
-            });
+            },
+        );
         let found = found.unwrap_or_else(|problem| {
             match problem {
                 Problem::WouldWait => pass.would_wait = true,
@@ -206,6 +210,7 @@ enum Problem {
 
 fn find(
     context: &Context,
+    access: &Access,
     image: &ClusterImage,
     key: &FetchKey,
     claimed_epoch: i32,
@@ -213,6 +218,9 @@ fn find(
 ) -> Result<Partition, Problem> {
     let topic = topic_name(image, version >= TOPIC_ID_VERSION_MIN, &key.topic, key.topic_id);
     let found = topic.and_then(|topic| {
+        if !access.topic(context, Operation::Read, &topic) {
+            return Err(ErrorCode::TopicAuthorizationFailed);
+        }
         let open = open_partition(context, &topic, key.partition)?;
         let epoch = leader_epoch(image.topic(&topic).map(|topic| &**topic), key.partition);
         check_epoch(claimed_epoch, epoch)?;

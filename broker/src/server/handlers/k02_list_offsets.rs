@@ -16,6 +16,7 @@ use super::super::dispatch::Call;
 use super::{check_epoch, leader_epoch, log_error_code, open_partition};
 use crate::ids::LeaderEpoch;
 use crate::partition::Partition;
+use crate::security::Operation;
 
 const EPOCH_VERSION_MIN: i16 = 4;
 const LATEST: i64 = -1;
@@ -31,13 +32,17 @@ pub(in super::super) async fn handle(
 ) -> ListOffsetsResponse {
     let with_epoch = call.version() >= EPOCH_VERSION_MIN;
     let looked_up = tokio::task::spawn_blocking(move || {
-        let topics = call.request.topics.iter().map(|topic| ListOffsetsTopicResponse {
-            name: topic.name.clone(),
-            partitions: topic
-                .partitions
-                .iter()
-                .map(|asked| answer(&context, &topic.name, asked, with_epoch))
-                .collect(),
+        let topics = call.request.topics.iter().map(|topic| {
+            let allowed = call.access.topic(&context, Operation::Describe, &topic.name);
+            let partitions = topic.partitions.iter().map(|asked| match allowed {
+                true => answer(&context, &topic.name, asked, with_epoch),
+                false => ListOffsetsPartitionResponse {
+                    partition_index: asked.partition_index,
+                    error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                    ..Default::default()
+                },
+            });
+            ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect() }
         });
         topics.collect()
     });

@@ -10,39 +10,59 @@ use ottla_protocol::messages::k03_metadata::{
 };
 use ottla_protocol::wire::Str;
 
+use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use super::OPERATIONS_UNKNOWN;
 use crate::controller::{CreateTopic, TopicImage, is_internal};
+use crate::security::acl::CLUSTER_NAME;
+use crate::security::{Operation, ResourceType};
 
 pub(in super::super) async fn handle(context: Arc<Context>, call: Call<MetadataRequest>) -> MetadataResponse {
     let version = call.version();
-    let request = call.request;
+    let (request, asker) = (call.request, Asker { access: call.access, with_operations: false });
+    let asker = Asker { with_operations: request.include_topic_authorized_operations, ..asker };
     // In version 0 an empty list asks for everything; later null does and an empty one asks for nothing.
     let wanted = request.topics.filter(|topics| version > 0 || !topics.is_empty());
     // Until version 4 a client could not say that it does not want topics to be made.
     let may_create = context.config.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
     let topics = match wanted {
-        None => context.image().topics().map(|topic| describe(topic)).collect(),
-        Some(wanted) => describe_wanted(&context, wanted, may_create).await,
+        None => {
+            let image = context.image();
+            let seen = image.topics().filter(|topic| {
+                asker.access.sees(&context, Operation::Describe, (ResourceType::Topic, &topic.name))
+            });
+            seen.map(|topic| asker.describe(&context, topic)).collect()
+        }
+        Some(wanted) => describe_wanted(&context, &asker, wanted, may_create).await,
     };
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
             node_id: context.node_id().0,
-            host: context.host.clone(),
-            port: context.port,
+            host: call.peer.endpoint.host.clone(),
+            port: call.peer.endpoint.port,
             rack: None,
         }],
         cluster_id: Some(context.cluster_id.clone()),
         controller_id: context.node_id().0,
         topics,
-        cluster_authorized_operations: OPERATIONS_UNKNOWN,
+        cluster_authorized_operations: asker.access.operations(
+            &context,
+            request.include_cluster_authorized_operations,
+            (ResourceType::Cluster, CLUSTER_NAME),
+        ),
         ..MetadataResponse::default()
     }
 }
 
+/// Who wants to know, and whether also what it may do.
+struct Asker {
+    access: Access,
+    with_operations: bool,
+}
+
 async fn describe_wanted(
     context: &Context,
+    asker: &Asker,
     wanted: Vec<MetadataRequestTopic>,
     may_create: bool,
 ) -> Vec<MetadataResponseTopic> {
@@ -51,7 +71,8 @@ async fn describe_wanted(
         .iter()
         .filter(|topic| topic.topic_id.is_nil())
         .filter_map(|topic| topic.name.as_deref())
-        .filter(|name| image.topic(name).is_none() && !is_internal(name))
+        .filter(|name| image.topic(name).is_none() && !is_internal(name) && may_create)
+        .filter(|name| asker.may_make(context, name))
         .map(|name| CreateTopic {
             name: name.to_owned(),
             partitions: -1,
@@ -60,7 +81,7 @@ async fn describe_wanted(
         })
         .collect();
     let mut refused = Vec::new();
-    if may_create && !missing.is_empty() {
+    if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
         for (name, made) in names.into_iter().zip(context.controller.create_topics(missing, false).await) {
             match made {
@@ -74,7 +95,14 @@ async fn describe_wanted(
         .into_iter()
         .map(|topic| {
             let found = match (&topic.name, topic.topic_id.is_nil()) {
-                (_, false) => image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId),
+                // Whoever may not know of a topic is told that there is none of that id.
+                (_, false) => image
+                    .topic_by_id(topic.topic_id)
+                    .filter(|found| asker.access.topic(context, Operation::Describe, &found.name))
+                    .ok_or(ErrorCode::UnknownTopicId),
+                (Some(name), true) if !asker.access.topic(context, Operation::Describe, name) => {
+                    Err(ErrorCode::TopicAuthorizationFailed)
+                }
                 (Some(name), true) => image.topic(name).ok_or_else(|| {
                     let refusal = refused.iter().find(|(refused, _)| **refused == **name);
                     match refusal {
@@ -87,18 +115,34 @@ async fn describe_wanted(
                 (None, true) => Err(ErrorCode::InvalidTopicException),
             };
             match found {
-                Ok(found) => describe(found),
+                Ok(found) => asker.describe(context, found),
                 Err(code) => MetadataResponseTopic {
                     error_code: code.code(),
                     // Until version 12 a name cannot be null.
                     name: Some(topic.name.unwrap_or_else(|| Str::from_static(""))),
                     topic_id: topic.topic_id,
-                    topic_authorized_operations: OPERATIONS_UNKNOWN,
+                    topic_authorized_operations: i32::MIN,
                     ..MetadataResponseTopic::default()
                 },
             }
         })
         .collect()
+}
+
+impl Asker {
+    /// Whether it may make a topic by asking for it.
+    fn may_make(&self, context: &Context, name: &str) -> bool {
+        let (describe, create) = (Operation::Describe, Operation::Create);
+        self.access.sees(context, describe, (ResourceType::Topic, name))
+            && (self.access.sees(context, create, (ResourceType::Cluster, CLUSTER_NAME))
+                || self.access.topic(context, create, name))
+    }
+
+    fn describe(&self, context: &Context, topic: &TopicImage) -> MetadataResponseTopic {
+        let resource = (ResourceType::Topic, &*topic.name);
+        let operations = self.access.operations(context, self.with_operations, resource);
+        MetadataResponseTopic { topic_authorized_operations: operations, ..describe(topic) }
+    }
 }
 
 fn describe(topic: &TopicImage) -> MetadataResponseTopic {
@@ -121,6 +165,6 @@ fn describe(topic: &TopicImage) -> MetadataResponseTopic {
         topic_id: topic.id,
         is_internal: is_internal(&topic.name),
         partitions: partitions.collect(),
-        topic_authorized_operations: OPERATIONS_UNKNOWN,
+        topic_authorized_operations: i32::MIN,
     }
 }

@@ -11,6 +11,7 @@ use ottla_protocol::wire::Str;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use crate::security::Operation;
 
 const GROUP: i8 = 0;
 const KEYS_VERSION_MIN: i16 = 4;
@@ -29,13 +30,26 @@ pub(in super::super) async fn handle(
             .map_err(|refusal| (ErrorCode::CoordinatorNotAvailable, refusal.message)),
         _ => Err((ErrorCode::InvalidRequest, "only groups have a coordinator in this release".to_owned())),
     };
+    let may_know = |key: &str| match request.key_type {
+        GROUP => call.access.group(&context, Operation::Describe, key),
+        _ => call.access.transactional_id(&context, Operation::Describe, key),
+    };
+    let denied = match request.key_type {
+        GROUP => ErrorCode::GroupAuthorizationFailed,
+        _ => ErrorCode::TransactionalIdAuthorizationFailed,
+    };
     let answer = |key: Str| {
+        let allowed = may_know(&key);
         let mut coordinator = Coordinator { key, node_id: -1, port: -1, ..Coordinator::default() };
         match &ready {
+            _ if !allowed => {
+                coordinator.error_code = denied.code();
+                coordinator.error_message = Some(denied.message().into());
+            }
             Ok(()) => {
                 coordinator.node_id = context.node_id().0;
-                coordinator.host = context.host.clone();
-                coordinator.port = context.port;
+                coordinator.host = call.peer.endpoint.host.clone();
+                coordinator.port = call.peer.endpoint.port;
             }
             Err((code, message)) => {
                 coordinator.error_code = code.code();

@@ -9,7 +9,8 @@ use ottla_protocol::messages::k18_api_versions::{
 };
 
 use super::super::context::Context;
-use super::super::dispatch::{Call, SERVED, Software};
+use super::super::dispatch::{Call, SERVED};
+use super::super::peer::Software;
 
 /// A feature of the cluster (KIP-584) at the one level that this release has.
 pub(super) struct Feature {

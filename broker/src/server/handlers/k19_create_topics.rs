@@ -14,15 +14,22 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{CreateTopic, CreatedTopic, Refusal};
 use crate::ids::NodeId;
+use crate::security::acl::CLUSTER_NAME;
+use crate::security::{Operation, ResourceType};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<CreateTopicsRequest>,
 ) -> CreateTopicsResponse {
-    let request = call.request;
+    let (request, access) = (call.request, call.access);
+    let of_cluster = (ResourceType::Cluster, CLUSTER_NAME);
+    let may_make_all = access.sees(&context, Operation::Create, of_cluster);
     let twice = names_that_come_twice(&request.topics);
     let (doubled, wanted): (Vec<CreatableTopic>, Vec<CreatableTopic>) =
         request.topics.into_iter().partition(|topic| twice.contains(&topic.name));
+    let may_make =
+        |topic: &CreatableTopic| may_make_all || access.topic(&context, Operation::Create, &topic.name);
+    let (wanted, denied): (Vec<CreatableTopic>, Vec<CreatableTopic>) = wanted.into_iter().partition(may_make);
     let names: Vec<Str> = wanted.iter().map(|topic| topic.name.detached()).collect();
     let wanted = wanted.into_iter().map(wanted_topic).collect();
     let answers = context.controller.create_topics(wanted, request.validate_only).await;
@@ -34,11 +41,17 @@ pub(in super::super) async fn handle(
                 if !request.validate_only {
                     tracing::info!(topic = %&*name, partitions = created.partitions, "made a topic");
                 }
-                granted(&context, name, created)
+                let shows_configs =
+                    access.sees(&context, Operation::DescribeConfigs, (ResourceType::Topic, &name));
+                granted(&context, name, created, shows_configs)
             }
             Err(refusal) => refused(name, refusal),
         })
         .collect();
+    topics.extend(denied.into_iter().map(|topic| {
+        let code = ErrorCode::TopicAuthorizationFailed;
+        refused(topic.name, Refusal { code, message: "Authorization failed.".to_owned() })
+    }));
     let doubled: BTreeSet<Str> = doubled.into_iter().map(|topic| topic.name).collect();
     topics.extend(doubled.into_iter().map(|name| {
         let message = "Duplicate topic name.".to_owned();
@@ -70,7 +83,18 @@ fn wanted_topic(topic: CreatableTopic) -> CreateTopic {
     }
 }
 
-fn granted(context: &Context, name: Str, created: CreatedTopic) -> CreatableTopicResult {
+/// Without the right to see its configs, a client is told only that it has none (KIP-525).
+fn granted(context: &Context, name: Str, created: CreatedTopic, shows_configs: bool) -> CreatableTopicResult {
+    if !shows_configs {
+        return CreatableTopicResult {
+            name,
+            topic_id: created.id,
+            topic_config_error_code: ErrorCode::TopicAuthorizationFailed.code(),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..CreatableTopicResult::default()
+        };
+    }
     let all = context.image().topic_configs(&created.configs, context.node_id()).all();
     let configs = all.into_iter().map(|config| CreatableTopicConfigs {
         name: config.name.into(),

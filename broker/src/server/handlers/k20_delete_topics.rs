@@ -11,12 +11,13 @@ use ottla_protocol::wire::{Str, Uuid};
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{OFFSETS_TOPIC, TopicRef};
+use crate::security::{Operation, ResourceType};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<DeleteTopicsRequest>,
 ) -> DeleteTopicsResponse {
-    let request = call.request;
+    let (request, access) = (call.request, call.access);
     let by_name = request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil()));
     let by_state = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
     let asked: Vec<(Option<Str>, Uuid)> = by_name.chain(by_state).collect();
@@ -30,7 +31,30 @@ pub(in super::super) async fn handle(
         let responses = asked.into_iter().map(disabled).collect();
         return DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() };
     }
-    let topics = asked.iter().map(|(name, id)| match name {
+    let image = context.image();
+    let (mut denied, mut allowed) = (Vec::new(), Vec::new());
+    for (name, id) in asked {
+        let known = name.as_deref().or_else(|| image.topic_by_id(id).map(|topic| topic.name.as_str()));
+        match known {
+            Some(topic) if !access.topic(&context, Operation::Delete, topic) => {
+                // Whoever may not know of a topic is told that there is none of that id.
+                let hidden = name.is_none()
+                    && !access.sees(&context, Operation::Describe, (ResourceType::Topic, topic));
+                denied.push(match hidden {
+                    true => (name, id, ErrorCode::UnknownTopicId),
+                    false => (Some(topic.into()), id, ErrorCode::TopicAuthorizationFailed),
+                });
+            }
+            _ => allowed.push((name, id)),
+        }
+    }
+    let denied = denied.into_iter().map(|(name, topic_id, code)| DeletableTopicResult {
+        name,
+        topic_id,
+        error_code: code.code(),
+        error_message: Some(code.message().into()),
+    });
+    let topics = allowed.iter().map(|(name, id)| match name {
         Some(name) => TopicRef::Name(name.to_string()),
         None => TopicRef::Id(*id),
     });
@@ -43,7 +67,7 @@ pub(in super::super) async fn handle(
         // A topic of the same name that is made later has another id; its readers reset as for any lost offset.
         tracing::warn!(%error, "committed offsets of deleted topics stay behind");
     }
-    let responses = asked.into_iter().zip(answers).map(|((name, id), answer)| match answer {
+    let responses = allowed.into_iter().zip(answers).map(|((name, id), answer)| match answer {
         Ok((deleted, topic_id)) => {
             tracing::info!(topic = deleted, "deleted a topic");
             DeletableTopicResult {
@@ -59,5 +83,5 @@ pub(in super::super) async fn handle(
             error_message: Some(refusal.message.into()),
         },
     });
-    DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }
+    DeleteTopicsResponse { responses: responses.chain(denied).collect(), ..DeleteTopicsResponse::default() }
 }

@@ -15,6 +15,7 @@ use super::super::dispatch::Call;
 use super::open_partition;
 use crate::controller::is_internal;
 use crate::ids::Offset;
+use crate::security::Operation;
 
 /// Stands for the high watermark.
 const TO_HIGH_WATERMARK: i64 = -1;
@@ -24,7 +25,8 @@ pub(in super::super) async fn handle(
     call: Call<DeleteRecordsRequest>,
 ) -> DeleteRecordsResponse {
     let topics = call.request.topics.iter().map(|topic| async {
-        let partitions = topic.partitions.iter().map(|asked| answer(&context, &topic.name, asked));
+        let allowed = call.access.topic(&context, Operation::Delete, &topic.name);
+        let partitions = topic.partitions.iter().map(|asked| answer(&context, &topic.name, asked, allowed));
         DeleteRecordsTopicResult { name: topic.name.clone(), partitions: join_all(partitions).await }
     });
     DeleteRecordsResponse { topics: join_all(topics).await, ..DeleteRecordsResponse::default() }
@@ -34,8 +36,13 @@ async fn answer(
     context: &Context,
     topic: &str,
     asked: &DeleteRecordsPartition,
+    allowed: bool,
 ) -> DeleteRecordsPartitionResult {
-    let (low_watermark, code) = match delete(context, topic, asked).await {
+    let deleted = match allowed {
+        true => delete(context, topic, asked).await,
+        false => Err(ErrorCode::TopicAuthorizationFailed),
+    };
+    let (low_watermark, code) = match deleted {
         Ok(start) => (start.0, ErrorCode::None),
         Err(code) => (-1, code),
     };

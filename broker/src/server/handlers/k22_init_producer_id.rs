@@ -8,6 +8,7 @@ use ottla_protocol::messages::k22_init_producer_id::{InitProducerIdRequest, Init
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use crate::security::{Operation, ResourceType};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -18,6 +19,14 @@ pub(in super::super) async fn handle(
         producer_epoch: -1,
         ..Default::default()
     };
+    let (write, any_topic) = (Operation::Write, ResourceType::Topic);
+    // Whoever may write to some topic may do so idempotently (KIP-679).
+    if call.request.transactional_id.is_none()
+        && !call.access.any(&context, write, any_topic)
+        && !call.access.cluster(&context, Operation::IdempotentWrite)
+    {
+        return refused(ErrorCode::ClusterAuthorizationFailed);
+    }
     if call.request.transactional_id.is_some() {
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);
     }

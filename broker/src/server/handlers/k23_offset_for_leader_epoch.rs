@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k23_offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopicResult,
@@ -12,14 +13,23 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::{check_epoch, leader_epoch, open_partition};
 use crate::ids::LeaderEpoch;
+use crate::security::Operation;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<OffsetForLeaderEpochRequest>,
 ) -> OffsetForLeaderEpochResponse {
-    let topics = call.request.topics.into_iter().map(|topic| OffsetForLeaderTopicResult {
-        partitions: topic.partitions.iter().map(|asked| answer(&context, &topic.topic, asked)).collect(),
-        topic: topic.topic,
+    let topics = call.request.topics.into_iter().map(|topic| {
+        let allowed = call.access.topic(&context, Operation::Describe, &topic.topic);
+        let partitions = topic.partitions.iter().map(|asked| match allowed {
+            true => answer(&context, &topic.topic, asked),
+            false => EpochEndOffset {
+                error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                partition: asked.partition,
+                ..EpochEndOffset::default()
+            },
+        });
+        OffsetForLeaderTopicResult { partitions: partitions.collect(), topic: topic.topic }
     });
     OffsetForLeaderEpochResponse { topics: topics.collect(), ..OffsetForLeaderEpochResponse::default() }
 }

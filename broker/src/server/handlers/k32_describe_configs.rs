@@ -11,24 +11,63 @@ use ottla_protocol::messages::k32_describe_configs::{
 
 use ottla_protocol::wire::Str;
 
+use super::super::access::{Access, denied};
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{
     ConfigLayer, ConfigType, ConfigValue, ResourceType, client_metrics_configs, dynamic_broker_configs,
     group_configs,
 };
+use crate::security::{Operation, acl};
+
+const TOPIC: i8 = 2;
+const GROUP: i8 = 32;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<DescribeConfigsRequest>,
 ) -> DescribeConfigsResponse {
     let synonyms = call.request.include_synonyms;
-    let results = call.request.resources.into_iter().map(|resource| answer(&context, resource, synonyms));
+    let access = &call.access;
+    let results = call.request.resources.into_iter().map(|resource| {
+        let denied = of_resource(
+            &context,
+            access,
+            Operation::DescribeConfigs,
+            resource.resource_type,
+            &resource.resource_name,
+        );
+        answer(&context, resource, synonyms, denied.err())
+    });
     DescribeConfigsResponse { results: results.collect(), ..DescribeConfigsResponse::default() }
 }
 
-fn answer(context: &Context, resource: DescribeConfigsResource, synonyms: bool) -> DescribeConfigsResult {
-    let found = find(context, resource.resource_type, &resource.resource_name);
+/// Whether the configs of a resource may be seen or changed.
+pub(super) fn of_resource(
+    context: &Context,
+    access: &Access,
+    operation: Operation,
+    resource_type: i8,
+    name: &str,
+) -> Result<(), ErrorCode> {
+    let (allowed, resource) = match resource_type {
+        TOPIC => (access.topic(context, operation, name), acl::ResourceType::Topic),
+        GROUP => (access.group(context, operation, name), acl::ResourceType::Group),
+        _ => (access.cluster(context, operation), acl::ResourceType::Cluster),
+    };
+    if allowed { Ok(()) } else { Err(denied(resource)) }
+}
+
+fn answer(
+    context: &Context,
+    resource: DescribeConfigsResource,
+    synonyms: bool,
+    denied: Option<ErrorCode>,
+) -> DescribeConfigsResult {
+    let found = match denied {
+        None => find(context, resource.resource_type, &resource.resource_name),
+        Some(code) => Err((code, code.message())),
+    };
     let mut result = DescribeConfigsResult {
         resource_type: resource.resource_type,
         resource_name: resource.resource_name,
@@ -83,16 +122,19 @@ fn find(
 }
 
 fn described(config: ConfigValue, synonyms: bool) -> DescribeConfigsResourceResult {
+    // A secret is told to nobody, however it got here.
+    let is_sensitive = config.config_type == ConfigType::Password;
     let synonym = |layer: &ConfigLayer| {
-        let (value, source) = (Some(layer.value.as_str().into()), layer.source.code());
+        let value = (!is_sensitive).then(|| layer.value.as_str().into());
+        let source = layer.source.code();
         Some(DescribeConfigsSynonym { name: layer.name?.into(), value, source })
     };
     DescribeConfigsResourceResult {
         name: config.name.into(),
-        value: config.value().map(Str::from),
+        value: config.value().filter(|_| !is_sensitive).map(Str::from),
         read_only: config.read_only,
         config_source: config.source().code(),
-        is_sensitive: config.config_type == ConfigType::Password,
+        is_sensitive,
         synonyms: if synonyms { config.layers.iter().filter_map(synonym).collect() } else { Vec::new() },
         config_type: config.config_type.code(),
         documentation: None,

@@ -20,7 +20,7 @@ pub(in super::super) async fn handle(
     let changes = request.resources.iter().map(change).collect();
     let named: Vec<_> =
         request.resources.iter().map(|named| (named.resource_type, &*named.resource_name)).collect();
-    let answers = alter(&context, &named, changes, request.validate_only).await;
+    let answers = alter(&context, &call.access, &named, changes, request.validate_only).await;
     let responses = request.resources.iter().zip(answers).map(|(resource, answer)| {
         let (error_code, error_message) = in_protocol(answer);
         AlterConfigsResourceResponse {

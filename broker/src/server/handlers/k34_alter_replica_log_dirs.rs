@@ -39,3 +39,22 @@ pub(in super::super) async fn handle(
     }
     AlterReplicaLogDirsResponse { results, ..AlterReplicaLogDirsResponse::default() }
 }
+
+pub(in super::super) fn refused(
+    request: &AlterReplicaLogDirsRequest,
+    code: ErrorCode,
+) -> AlterReplicaLogDirsResponse {
+    let topics = request.dirs.iter().flat_map(|dir| &dir.topics);
+    let results = topics.map(|topic| AlterReplicaLogDirTopicResult {
+        topic_name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| AlterReplicaLogDirPartitionResult {
+                partition_index: *partition,
+                error_code: code.code(),
+            })
+            .collect(),
+    });
+    AlterReplicaLogDirsResponse { results: results.collect(), ..AlterReplicaLogDirsResponse::default() }
+}

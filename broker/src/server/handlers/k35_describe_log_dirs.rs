@@ -90,3 +90,7 @@ fn describe(context: &Context, request: &DescribeLogDirsRequest) -> Vec<Describe
     });
     online.chain(offline).collect()
 }
+
+pub(in super::super) fn refused(_: &DescribeLogDirsRequest, code: ErrorCode) -> DescribeLogDirsResponse {
+    DescribeLogDirsResponse { error_code: code.code(), ..DescribeLogDirsResponse::default() }
+}

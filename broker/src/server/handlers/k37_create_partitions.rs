@@ -4,19 +4,29 @@ use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k37_create_partitions::{
-    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopicResult,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic, CreatePartitionsTopicResult,
 };
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::GrowTopic;
 use crate::ids::NodeId;
+use crate::security::Operation;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<CreatePartitionsRequest>,
 ) -> CreatePartitionsResponse {
-    let request = call.request;
+    let mut request = call.request;
+    let allowed = |topic: &CreatePartitionsTopic| call.access.topic(&context, Operation::Alter, &topic.name);
+    let (wanted, denied) = std::mem::take(&mut request.topics).into_iter().partition(allowed);
+    request.topics = wanted;
+    let denied: Vec<CreatePartitionsTopic> = denied;
+    let denied = denied.into_iter().map(|topic| CreatePartitionsTopicResult {
+        name: topic.name,
+        error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        error_message: Some(ErrorCode::TopicAuthorizationFailed.message().into()),
+    });
     let wanted: Vec<GrowTopic> = request
         .topics
         .iter()
@@ -37,5 +47,8 @@ pub(in super::super) async fn handle(
         };
         CreatePartitionsTopicResult { name: topic.name, error_code: code.code(), error_message: message }
     });
-    CreatePartitionsResponse { results: results.collect(), ..CreatePartitionsResponse::default() }
+    CreatePartitionsResponse {
+        results: results.chain(denied).collect(),
+        ..CreatePartitionsResponse::default()
+    }
 }

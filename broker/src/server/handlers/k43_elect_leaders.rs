@@ -49,3 +49,16 @@ fn elect(image: &ClusterImage, topic: &Str, partition: i32) -> PartitionResult {
     };
     PartitionResult { partition_id: partition, error_code: code.code(), error_message: Some(message.into()) }
 }
+
+pub(in super::super) fn refused(request: &ElectLeadersRequest, code: ErrorCode) -> ElectLeadersResponse {
+    let refused = |partition: &i32| PartitionResult {
+        partition_id: *partition,
+        error_code: code.code(),
+        error_message: Some(code.message().into()),
+    };
+    let results = request.topic_partitions.iter().flatten().map(|topic| ReplicaElectionResult {
+        topic: topic.topic.clone(),
+        partition_result: topic.partitions.iter().map(refused).collect(),
+    });
+    ElectLeadersResponse { replica_election_results: results.collect(), ..ElectLeadersResponse::default() }
+}

@@ -10,9 +10,12 @@ use ottla_protocol::messages::k44_incremental_alter_configs::{
     IncrementalAlterConfigsResponse,
 };
 
+use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use super::k32_describe_configs::of_resource;
 use crate::controller::{AlterConfigs, ConfigEdit, Refusal};
+use crate::security::Operation;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -22,7 +25,7 @@ pub(in super::super) async fn handle(
     let changes: Vec<Result<AlterConfigs, Refusal>> = request.resources.iter().map(change).collect();
     let named: Vec<_> =
         request.resources.iter().map(|named| (named.resource_type, &*named.resource_name)).collect();
-    let answers = alter(&context, &named, changes, request.validate_only).await;
+    let answers = alter(&context, &call.access, &named, changes, request.validate_only).await;
     let responses = request.resources.iter().zip(answers).map(|(resource, answer)| {
         let (error_code, error_message) = in_protocol(answer);
         AlterConfigsResourceResponse {
@@ -64,6 +67,7 @@ fn edit(config: &AlterableConfig) -> Result<ConfigEdit, Refusal> {
 /// Has the controller make those changes that can be understood; a resource that is named twice is not changed at all.
 pub(super) async fn alter(
     context: &Context,
+    access: &Access,
     named: &[(i8, &str)],
     changes: Vec<Result<AlterConfigs, Refusal>>,
     validate_only: bool,
@@ -75,7 +79,9 @@ pub(super) async fn alter(
             let message = "Each resource must appear at most once.".to_owned();
             Err(Refusal { code: ErrorCode::InvalidRequest, message })
         }
-        false => change,
+        false => of_resource(context, access, Operation::AlterConfigs, resource.0, resource.1)
+            .map_err(|code| Refusal { code, message: code.message().to_owned() })
+            .and(change),
     });
     let mut wanted = Vec::new();
     let placed: Vec<Result<usize, Refusal>> = changes

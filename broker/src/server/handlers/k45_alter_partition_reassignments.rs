@@ -56,3 +56,14 @@ fn reassign(
         error_message: (code != ErrorCode::None).then(|| message.into()),
     }
 }
+
+pub(in super::super) fn refused(
+    _: &AlterPartitionReassignmentsRequest,
+    code: ErrorCode,
+) -> AlterPartitionReassignmentsResponse {
+    AlterPartitionReassignmentsResponse {
+        error_code: code.code(),
+        error_message: Some(code.message().into()),
+        ..AlterPartitionReassignmentsResponse::default()
+    }
+}

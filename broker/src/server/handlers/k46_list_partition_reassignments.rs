@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
 use super::super::context::Context;
@@ -12,4 +13,15 @@ pub(in super::super) async fn handle(
     _call: Call<ListPartitionReassignmentsRequest>,
 ) -> ListPartitionReassignmentsResponse {
     ListPartitionReassignmentsResponse::default()
+}
+
+pub(in super::super) fn refused(
+    _: &ListPartitionReassignmentsRequest,
+    code: ErrorCode,
+) -> ListPartitionReassignmentsResponse {
+    ListPartitionReassignmentsResponse {
+        error_code: code.code(),
+        error_message: Some(code.message().into()),
+        ..ListPartitionReassignmentsResponse::default()
+    }
 }

@@ -53,8 +53,8 @@ pub(in super::super) async fn handle(
     };
     let listener = Listener {
         name: "PLAINTEXT".into(),
-        host: context.host.clone(),
-        port: u16::try_from(context.port).unwrap_or_default(),
+        host: call.peer.endpoint.host.clone(),
+        port: u16::try_from(call.peer.endpoint.port).unwrap_or_default(),
     };
     let node = Node { node_id: context.node_id().0, listeners: vec![listener] };
     DescribeQuorumResponse {
@@ -62,4 +62,8 @@ pub(in super::super) async fn handle(
         nodes: if version >= 2 { vec![node] } else { Vec::new() },
         ..DescribeQuorumResponse::default()
     }
+}
+
+pub(in super::super) fn refused(_: &DescribeQuorumRequest, code: ErrorCode) -> DescribeQuorumResponse {
+    DescribeQuorumResponse { error_code: code.code(), ..DescribeQuorumResponse::default() }
 }

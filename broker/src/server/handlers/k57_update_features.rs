@@ -50,3 +50,11 @@ fn decide(update: &FeatureUpdateKey) -> Result<(), String> {
         }
     }
 }
+
+pub(in super::super) fn refused(_: &UpdateFeaturesRequest, code: ErrorCode) -> UpdateFeaturesResponse {
+    UpdateFeaturesResponse {
+        error_code: code.code(),
+        error_message: Some(code.message().into()),
+        ..UpdateFeaturesResponse::default()
+    }
+}

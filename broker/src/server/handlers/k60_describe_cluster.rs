@@ -10,7 +10,8 @@ use ottla_protocol::messages::k60_describe_cluster::{
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use super::OPERATIONS_UNKNOWN;
+use crate::security::ResourceType;
+use crate::security::acl::CLUSTER_NAME;
 
 const BROKERS: i8 = 1;
 
@@ -32,12 +33,16 @@ pub(in super::super) async fn handle(
         controller_id: context.node_id().0,
         brokers: vec![DescribeClusterBroker {
             broker_id: context.node_id().0,
-            host: context.host.clone(),
-            port: context.port,
+            host: call.peer.endpoint.host.clone(),
+            port: call.peer.endpoint.port,
             rack: None,
             is_fenced: false,
         }],
-        cluster_authorized_operations: OPERATIONS_UNKNOWN,
+        cluster_authorized_operations: call.access.operations(
+            &context,
+            call.request.include_cluster_authorized_operations,
+            (ResourceType::Cluster, CLUSTER_NAME),
+        ),
         ..DescribeClusterResponse::default()
     }
 }

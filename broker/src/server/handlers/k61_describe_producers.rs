@@ -11,21 +11,26 @@ use ottla_protocol::messages::k61_describe_producers::{
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::open_partition;
+use crate::security::Operation;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<DescribeProducersRequest>,
 ) -> DescribeProducersResponse {
     let topics = call.request.topics.iter().map(|topic| async {
-        let partitions =
-            topic.partition_indexes.iter().map(|partition| describe(&context, &topic.name, *partition));
+        let allowed = call.access.topic(&context, Operation::Read, &topic.name);
+        let partitions = topic
+            .partition_indexes
+            .iter()
+            .map(|partition| describe(&context, &topic.name, *partition, allowed));
         TopicResponse { name: topic.name.clone(), partitions: join_all(partitions).await }
     });
     DescribeProducersResponse { topics: join_all(topics).await, ..DescribeProducersResponse::default() }
 }
 
-async fn describe(context: &Context, topic: &str, partition: i32) -> PartitionResponse {
+async fn describe(context: &Context, topic: &str, partition: i32, allowed: bool) -> PartitionResponse {
     let producers = match open_partition(context, topic, partition) {
+        _ if !allowed => Err(ErrorCode::TopicAuthorizationFailed),
         Ok(open) => open.partition.producers().await.ok_or(ErrorCode::NotLeaderOrFollower),
         Err(code) => Err(code),
     };

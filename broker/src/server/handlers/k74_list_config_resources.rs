@@ -50,3 +50,10 @@ pub(in super::super) async fn handle(
     }
     ListConfigResourcesResponse { config_resources, ..ListConfigResourcesResponse::default() }
 }
+
+pub(in super::super) fn refused(
+    _: &ListConfigResourcesRequest,
+    code: ErrorCode,
+) -> ListConfigResourcesResponse {
+    ListConfigResourcesResponse { error_code: code.code(), ..ListConfigResourcesResponse::default() }
+}

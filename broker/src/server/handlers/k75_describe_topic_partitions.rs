@@ -12,8 +12,8 @@ use ottla_protocol::messages::k75_describe_topic_partitions::{
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use super::OPERATIONS_UNKNOWN;
 use crate::controller::{ClusterImage, PartitionImage, is_internal};
+use crate::security::{Operation, ResourceType};
 
 /// `max.request.partition.size.limit`.
 const PARTITIONS_PER_PAGE_MAX: usize = 2000;
@@ -22,9 +22,10 @@ pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<DescribeTopicPartitionsRequest>,
 ) -> DescribeTopicPartitionsResponse {
-    let image = context.image();
+    let (image, access) = (context.image(), &call.access);
+    let sees = |name: &&str| access.sees(&context, Operation::Describe, (ResourceType::Topic, *name));
     let mut names: BTreeSet<&str> = match call.request.topics.as_slice() {
-        [] => image.topics().map(|topic| topic.name.as_str()).collect(),
+        [] => image.topics().map(|topic| topic.name.as_str()).filter(sees).collect(),
         topics => topics.iter().map(|topic| &*topic.name).collect(),
     };
     let mut from = 0;
@@ -35,7 +36,26 @@ pub(in super::super) async fn handle(
         }
     }
     let limit = usize::try_from(call.request.response_partition_limit).unwrap_or(0);
-    page(&image, names, from, limit.clamp(1, PARTITIONS_PER_PAGE_MAX))
+    let mut response = page(&image, names, from, limit.clamp(1, PARTITIONS_PER_PAGE_MAX));
+    for topic in &mut response.topics {
+        let name = topic.name.clone().unwrap_or_default();
+        if !access.topic(&context, Operation::Describe, &name) {
+            *topic = DescribeTopicPartitionsResponseTopic {
+                error_code: ErrorCode::TopicAuthorizationFailed.code(),
+                name: Some(name),
+                ..DescribeTopicPartitionsResponseTopic::default()
+            };
+        }
+        topic.topic_authorized_operations = match ErrorCode::from_code(topic.error_code) {
+            ErrorCode::None => access.operations(
+                &context,
+                true,
+                (ResourceType::Topic, topic.name.as_deref().unwrap_or_default()),
+            ),
+            _ => i32::MIN,
+        };
+    }
+    response
 }
 
 /// The partitions of these topics, of the first one from number `from` on, until there are `limit` of them.
@@ -57,7 +77,6 @@ fn page(
         }
         let mut described = DescribeTopicPartitionsResponseTopic {
             name: Some(name.into()),
-            topic_authorized_operations: OPERATIONS_UNKNOWN,
             ..DescribeTopicPartitionsResponseTopic::default()
         };
         let Some(topic) = image.topic(name) else {

@@ -2,6 +2,9 @@
 //!
 //! A handler never fails: what goes wrong becomes the error code of the topic, partition or group that it concerns.
 
+pub(super) mod acls;
+pub(super) mod client_quotas;
+mod group_access;
 pub(super) mod groups;
 pub(super) mod k00_produce;
 pub(super) mod k01_fetch;
@@ -31,6 +34,8 @@ pub(super) mod k71_get_telemetry_subscriptions;
 pub(super) mod k72_push_telemetry;
 pub(super) mod k74_list_config_resources;
 pub(super) mod k75_describe_topic_partitions;
+pub(super) mod sasl;
+pub(super) mod scram_credentials;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::wire::{Str, Uuid};
@@ -41,10 +46,6 @@ use crate::log::LogError;
 use crate::partition::{AppendError, OpenPartition};
 
 use super::context::Context;
-
-/// What a client must be told to do itself when it is not authorised to ask: this release has no ACLs, so nothing is
-/// computed.
-const OPERATIONS_UNKNOWN: i32 = i32::MIN;
 
 /// The topic that a request names, by id where its version has ids, else by name.
 fn topic_name(image: &ClusterImage, by_id: bool, name: &Str, id: Uuid) -> Result<Str, ErrorCode> {
