@@ -40,7 +40,9 @@ pipelines: release
 # 200 kills, 50 power cuts (root, loop devices) and failing disks (strace) of a broker under load
 crashes:
     tests/crash/kill.sh 200
+    tests/crash/kill.sh 100 "" --log-dirs a,b,c
     tests/crash/power.sh 50
+    tests/crash/power.sh 25 "" --log-dirs a,b
     tests/crash/faults.sh 10
 
 # Every fuzz target for a minute

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # As kill.sh, but the data is on a file system of its own that loses its power under the server: what was not synced is
 # gone afterwards, as on a machine whose plug was pulled. Needs root, ext4 and a loop device. Usage: power.sh [CYCLES
-# [SERVER_COMMAND]].
+# [SERVER_COMMAND [ARGUMENTS…]]].
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root"
@@ -28,4 +28,4 @@ mount -o loop "$work/image" "$disk"
 cargo build --release --quiet -p ottla-broker --example serve --example crash
 "${CARGO_TARGET_DIR:-$root/target}/release/examples/crash" --cycles "${1:-50}" --dir "$disk/data" \
     --power-off "python3 $work/off.py $disk" \
-    --power-on "umount $disk && mount -o loop $work/image $disk" ${2:+--server "$2"}
+    --power-on "umount $disk && mount -o loop $work/image $disk" ${2:+--server "$2"} "${@:3}"

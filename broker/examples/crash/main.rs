@@ -1,6 +1,6 @@
 //! Crashes a server under load, over and over, and holds what it promised against what is there afterwards:
 //! `cargo run --release -p ottla-broker --example crash -- [--cycles N] [--dir DIR] [--server COMMAND]
-//! [--power-off COMMAND --power-on COMMAND] [--faulty COMMAND]`.
+//! [--log-dirs NAME,NAME…] [--power-off COMMAND --power-on COMMAND] [--faulty COMMAND]`.
 //!
 //! Idempotent producers on connections of their own send numbered records with `acks=all` and never stop; a reader
 //! follows. At a random moment the server is killed, or stopped, or loses its disk's power, and is started again on the
@@ -10,6 +10,8 @@
 //! A faulty server is another command for the same server under which its disk fails; every other cycle is one of its
 //! own. It may end at any moment, or refuse records for as long as it lives; what it acknowledged all the same must be
 //! there for the next one.
+//!
+//! With several log dirs the partitions are on their way from one to another all the time.
 //!
 //! The server is any command: `{dir}` and `{listen}` in it are replaced, and it prints a line with `kafka=ADDRESS` when it
 //! serves. `tests/crash/` has the commands for whole runs. `OTTLA_SEED` repeats the moments of a run.
@@ -25,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ottla_client::{Client, ClientConfig, NewTopic};
+use ottla_client::{Client, ClientConfig, NewTopic, TopicPartition};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -34,6 +36,7 @@ use load::Load;
 use reader::Reader;
 use server::{Commands, Server};
 
+const BROKER: i32 = 1;
 const TOPIC: &str = "crashed";
 const PARTITIONS: i32 = 4;
 const PRODUCERS: u32 = 3;
@@ -83,6 +86,7 @@ fn arguments() -> Result<Arguments> {
         match word.as_str() {
             "--cycles" => arguments.cycles = value.parse()?,
             "--dir" => arguments.commands.dir = PathBuf::from(value),
+            "--log-dirs" => arguments.commands.spread(&value)?,
             "--server" => arguments.commands.server = value,
             "--power-off" => arguments.commands.power_off = Some(value),
             "--faulty" => arguments.commands.faulty = Some(value),
@@ -124,6 +128,8 @@ struct Run {
     starts: Vec<Duration>,
     /// Faulty servers that ended by themselves.
     faults_fatal: u32,
+    /// That were asked for.
+    moves: u32,
 }
 
 impl Run {
@@ -149,6 +155,7 @@ impl Run {
             offset_committed: 0,
             starts,
             faults_fatal: 0,
+            moves: 0,
         })
     }
 
@@ -161,6 +168,7 @@ impl Run {
         if !matches!(end, End::KilledWhileStarting) {
             server.ready(PATIENCE).await?;
             self.starts.push(server.age());
+            self.move_partitions().await?;
         }
         match end {
             End::KilledWhileStarting | End::KilledUnchecked => tokio::time::sleep(after).await,
@@ -168,6 +176,7 @@ impl Run {
                 let mut reader = self.checked_reader(cycle.is_multiple_of(CYCLES_PER_WHOLE_READ)).await?;
                 self.check_cluster().await?;
                 self.change_cluster(cycle).await?;
+                self.move_partitions().await?;
                 reader.follow(after).await?;
                 server.check_running()?;
             }
@@ -211,6 +220,21 @@ impl Run {
         Ok(())
     }
 
+    /// Sends every partition to some log dir, where there are several.
+    async fn move_partitions(&mut self) -> Result<()> {
+        if self.commands.log_dirs.is_empty() {
+            return Ok(());
+        }
+        for number in 0..PARTITIONS {
+            let log_dir = self.random.random_range(0..self.commands.log_dirs.len());
+            let path = self.commands.dir.join(&self.commands.log_dirs[log_dir]).display().to_string();
+            let replica = TopicPartition::new(TOPIC, number);
+            self.client.admin().move_replica(BROKER, &replica, &path).await?;
+            self.moves += 1;
+        }
+        Ok(())
+    }
+
     async fn change_cluster(&mut self, cycle: u32) -> Result<()> {
         if cycle.is_multiple_of(5) {
             let topic = format!("made-{cycle}");
@@ -241,8 +265,12 @@ impl Run {
             Some(_) => format!("; {} servers ended by themselves", self.faults_fatal),
             None => String::new(),
         };
+        let moves = match self.moves {
+            0 => String::new(),
+            moves => format!("; {moves} moves between log dirs"),
+        };
         format!(
-            "{}; ready after {:.0} ms (median), {:.0} ms (slowest){faults}",
+            "{}; ready after {:.0} ms (median), {:.0} ms (slowest){faults}{moves}",
             self.ledger.lock().expect("nobody panics").report(),
             median.as_secs_f64() * 1e3,
             slowest.as_secs_f64() * 1e3

@@ -19,6 +19,8 @@ pub struct Commands {
     /// Starts the server; `{dir}` and `{listen}` are replaced.
     pub server: String,
     pub dir: PathBuf,
+    /// Folders of `dir` that partitions are moved among, where there are several.
+    pub log_dirs: Vec<String>,
     pub listen: String,
     /// Starts it with a disk that fails; `{n}` is the count of the operation from which on it does.
     pub faulty: Option<String>,
@@ -38,12 +40,23 @@ impl Commands {
         Ok(Commands {
             server: format!("{} {{dir}} {{listen}}", serve.display()),
             dir: temporary.path().join("data"),
+            log_dirs: Vec::new(),
             listen: "127.0.0.1:0".to_owned(),
             faulty: None,
             power_off: None,
             power_on: None,
             _temporary: temporary,
         })
+    }
+
+    /// The light server with several log dirs, named with commas.
+    pub fn spread(&mut self, names: &str) -> Result<()> {
+        self.log_dirs = names.split(',').map(str::to_owned).collect();
+        let dirs: Vec<String> = self.log_dirs.iter().map(|name| format!("{{dir}}/{name}")).collect();
+        let first = dirs.first().context("--log-dirs names none")?;
+        let serve = std::env::current_exe()?.with_file_name("serve");
+        self.server = format!("{} {first} {{listen}} log.dirs={}", serve.display(), dirs.join(","));
+        Ok(())
     }
 
     fn run(command: &Option<String>) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ottla_protocol::messages::DescribeLogDirsRequest;
+use ottla_protocol::messages::k34_alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use ottla_protocol::messages::k35_describe_log_dirs::DescribableLogDirTopic;
+use ottla_protocol::messages::{AlterReplicaLogDirsRequest, DescribeLogDirsRequest};
 use ottla_protocol::{ErrorCode, Str};
 
 use super::Admin;
@@ -70,5 +71,26 @@ impl Admin {
                 .collect(),
         });
         Ok(described.collect())
+    }
+
+    /// Has a broker begin to move a replica to the log dir of a path, or cancel that where the replica is there.
+    ///
+    /// # Errors
+    /// What the broker answers.
+    pub async fn move_replica(
+        &self,
+        broker_id: i32,
+        replica: &TopicPartition,
+        path: &str,
+    ) -> Result<(), ClientError> {
+        let topics = vec![AlterReplicaLogDirTopic {
+            name: Str::from(replica.topic.as_str()),
+            partitions: vec![replica.partition],
+        }];
+        let request =
+            AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: Str::from(path), topics }] };
+        let response = self.cluster.send_broker(broker_id, &request).await?;
+        let answers = response.results.iter().flat_map(|topic| &topic.partitions);
+        answers.map(|answer| check(answer.error_code, || format!("moving {replica} to {path}"))).collect()
     }
 }
