@@ -2,3 +2,4 @@
 
 pub mod parsers;
 pub mod stored;
+pub mod strangers;

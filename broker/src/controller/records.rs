@@ -65,7 +65,7 @@ impl MetadataRecord {
     pub fn encode(&self) -> Result<Bytes, EncodeError> {
         match self {
             MetadataRecord::Topic(message) => frame(2, 0, message),
-            MetadataRecord::Partition(message) => frame(3, 1, message),
+            MetadataRecord::Partition(message) => frame(3, partition_version(message), message),
             MetadataRecord::Config(message) => frame(4, 0, message),
             MetadataRecord::PartitionChange(message) => frame(5, 2, message),
             MetadataRecord::RemoveTopic(message) => frame(9, 0, message),
@@ -142,6 +142,12 @@ impl Stored {
     }
 }
 
+/// Eligible leaders are in no version before 2, which the metadata versions of older clusters do not have.
+fn partition_version(message: &PartitionRecord) -> i16 {
+    let tells_of_eligible = message.eligible_leader_replicas.is_some() || message.last_known_elr.is_some();
+    if tells_of_eligible { 2 } else { 1 }
+}
+
 fn frame<M: Message>(number: u32, version: i16, message: &M) -> Result<Bytes, EncodeError> {
     let mut writer = Writer::new();
     writer.unsigned_varint(FRAME_VERSION);
@@ -172,6 +178,9 @@ mod tests {
                 MetadataRecord::Topic(TopicRecord { name: name.as_str().into(), topic_id }),
                 MetadataRecord::Partition(PartitionRecord {
                     partition_id: partition, topic_id, replicas: vec![1], isr: vec![1], leader: 1, ..Default::default()
+                }),
+                MetadataRecord::Partition(PartitionRecord {
+                    partition_id: partition, topic_id, eligible_leader_replicas: Some(vec![]), ..Default::default()
                 }),
                 MetadataRecord::Config(ConfigRecord {
                     resource_type: 2, resource_name: name.as_str().into(), name: "a".into(), value: None,

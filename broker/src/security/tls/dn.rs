@@ -21,7 +21,7 @@ const NAMES: [(&str, &str); 9] = [
 ];
 
 /// The subject of a certificate; `None` when it cannot be read.
-pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+pub fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let mut parts = Vec::new();
     for relative in certificate.tbs_certificate.subject.0.iter().rev() {

@@ -5,4 +5,5 @@ mod dn;
 mod mapping;
 
 pub use config::{ClientAuth, PemSource, TlsConfig, TlsError, TlsServer};
+pub use dn::subject;
 pub use mapping::PrincipalMapping;
