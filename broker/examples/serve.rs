@@ -19,7 +19,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         config.set(name, value).map_err(|error| format!("{name}: {error}"))?;
     }
     let broker = Broker::start(config).await?;
-    println!("ready kafka={}", broker.address());
+    print!("ready kafka={}", broker.address());
+    for (name, address) in broker.addresses().iter().skip(1) {
+        print!(" {}={address}", name.to_lowercase());
+    }
+    println!();
     tokio::signal::ctrl_c().await?;
     broker.shutdown().await?;
     Ok(())

@@ -54,6 +54,7 @@ own_tests ottla-client any_cluster --
 own_tests ottla-streams answers -- any_cluster
 check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
 check kafka-log-dirs "$here/kafka_log_dirs.sh" "$ottla"
+check security "$here/security.sh" "$ottla"
 check kafka-adopt "$here/kafka_adopt.sh" "$ottla"
 if grep -E ' (ERROR|panicked)' "$work/log"; then
     echo "FAILED  the server logged an error"

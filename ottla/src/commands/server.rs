@@ -18,8 +18,12 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let http_address = http.address();
     tokio::spawn(http.run(broker.monitor()));
     let mut out = std::io::stdout();
-    // The line that scripts wait for; only what is served is named.
-    writeln!(out, "ready kafka={} http={http_address}", broker.address())?;
+    // The line that scripts wait for; only what is served is named, further listeners by their names.
+    write!(out, "ready kafka={} http={http_address}", broker.address())?;
+    for (name, address) in broker.addresses().iter().skip(1) {
+        write!(out, " {}={address}", name.to_lowercase())?;
+    }
+    writeln!(out)?;
     out.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}
