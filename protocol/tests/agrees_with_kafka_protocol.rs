@@ -51,12 +51,15 @@ const ONLY_THEIRS: [&str; 3] = [
     ", ongoing_txn_producer_id: -1, ongoing_txn_producer_epoch: -1",
 ];
 
-/// Structures of a response that there have the names of other ones of the request, and a field whose name is a keyword.
-const RENAMED: [(&str, &str); 4] = [
+/// Structures that there have the names of others, and a field whose name is a keyword.
+const RENAMED: [(&str, &str); 7] = [
     ("DescribedQuorumTopic {", "TopicData {"),
     ("DescribedQuorum {", "PartitionData {"),
     ("match_name:", "_match:"),
     ("EntryResult {", "EntryData {"),
+    ("AddPartitionsToTxnTopicV3 {", "AddPartitionsToTxnTopic {"),
+    ("AddPartitionsToTxnTopicResultV3 {", "AddPartitionsToTxnTopicResult {"),
+    ("AddPartitionsToTxnPartitionResultV3 {", "AddPartitionsToTxnPartitionResult {"),
 ];
 
 /// Both print a field as `name: value`, so that two fields in the wrong places show. A nullable field that the

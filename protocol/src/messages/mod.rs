@@ -24,6 +24,11 @@ pub mod k20_delete_topics;
 pub mod k21_delete_records;
 pub mod k22_init_producer_id;
 pub mod k23_offset_for_leader_epoch;
+pub mod k24_add_partitions_to_txn;
+pub mod k25_add_offsets_to_txn;
+pub mod k26_end_txn;
+pub mod k27_write_txn_markers;
+pub mod k28_txn_offset_commit;
 pub mod k29_describe_acls;
 pub mod k30_create_acls;
 pub mod k31_delete_acls;
@@ -47,6 +52,8 @@ pub mod k55_describe_quorum;
 pub mod k57_update_features;
 pub mod k60_describe_cluster;
 pub mod k61_describe_producers;
+pub mod k65_describe_transactions;
+pub mod k66_list_transactions;
 pub mod k68_consumer_group_heartbeat;
 pub mod k69_consumer_group_describe;
 pub mod k71_get_telemetry_subscriptions;
@@ -54,6 +61,7 @@ pub mod k72_push_telemetry;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
 pub mod metadata_records;
+pub mod transaction_records;
 
 pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 pub use group_records::{
@@ -85,6 +93,11 @@ pub use k20_delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 pub use k21_delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
 pub use k22_init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 pub use k23_offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+pub use k24_add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+pub use k25_add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+pub use k26_end_txn::{EndTxnRequest, EndTxnResponse};
+pub use k27_write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
+pub use k28_txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 pub use k29_describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
 pub use k30_create_acls::{CreateAclsRequest, CreateAclsResponse};
 pub use k31_delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
@@ -116,6 +129,8 @@ pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use k65_describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+pub use k66_list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 pub use k68_consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 pub use k69_consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 pub use k71_get_telemetry_subscriptions::{
@@ -129,6 +144,7 @@ pub use metadata_records::{
     ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
     TopicRecord, UserScramCredentialRecord,
 };
+pub use transaction_records::{TransactionLogKey, TransactionLogValue};
 
 use crate::api_key::{ApiKey, ApiVersions};
 
@@ -154,6 +170,11 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::DeleteRecords, first: 0, last: 2, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::InitProducerId, first: 0, last: 5, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::OffsetForLeaderEpoch, first: 2, last: 4, flexible_from: Some(4) },
+    ApiVersions { key: ApiKey::AddPartitionsToTxn, first: 0, last: 5, flexible_from: Some(3) },
+    ApiVersions { key: ApiKey::AddOffsetsToTxn, first: 0, last: 4, flexible_from: Some(3) },
+    ApiVersions { key: ApiKey::EndTxn, first: 0, last: 5, flexible_from: Some(3) },
+    ApiVersions { key: ApiKey::WriteTxnMarkers, first: 1, last: 1, flexible_from: Some(1) },
+    ApiVersions { key: ApiKey::TxnOffsetCommit, first: 0, last: 5, flexible_from: Some(3) },
     ApiVersions { key: ApiKey::DescribeAcls, first: 1, last: 3, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::CreateAcls, first: 1, last: 3, flexible_from: Some(2) },
     ApiVersions { key: ApiKey::DeleteAcls, first: 1, last: 3, flexible_from: Some(2) },
@@ -177,6 +198,8 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::DescribeTransactions, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::ListTransactions, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ConsumerGroupHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ConsumerGroupDescribe, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::GetTelemetrySubscriptions, first: 0, last: 0, flexible_from: Some(0) },
@@ -210,6 +233,11 @@ $callback! {
             DeleteRecords DeleteRecordsRequest DeleteRecordsResponse;
             InitProducerId InitProducerIdRequest InitProducerIdResponse;
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+            AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse;
+            AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse;
+            EndTxn EndTxnRequest EndTxnResponse;
+            WriteTxnMarkers WriteTxnMarkersRequest WriteTxnMarkersResponse;
+            TxnOffsetCommit TxnOffsetCommitRequest TxnOffsetCommitResponse;
             DescribeAcls DescribeAclsRequest DescribeAclsResponse;
             CreateAcls CreateAclsRequest CreateAclsResponse;
             DeleteAcls DeleteAclsRequest DeleteAclsResponse;
@@ -233,6 +261,8 @@ $callback! {
             UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
             DescribeProducers DescribeProducersRequest DescribeProducersResponse;
+            DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
+            ListTransactions ListTransactionsRequest ListTransactionsResponse;
             ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
             ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
             GetTelemetrySubscriptions GetTelemetrySubscriptionsRequest GetTelemetrySubscriptionsResponse;
@@ -278,6 +308,8 @@ macro_rules! for_each_data {
             ClientQuotaRecord;
             AccessControlEntryRecord;
             RemoveAccessControlEntryRecord;
+            TransactionLogKey;
+            TransactionLogValue;
         }
     };
 }
