@@ -10,16 +10,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::controller::{
-    Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdBlock, TopicRules,
+    Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource, TRANSACTIONS_TOPIC,
+    TopicRules,
 };
-use crate::coordinator::{CoordinatorConfig, GroupCoordinator};
+use crate::coordinator::{CoordinatorConfig, GroupCoordinator, TransactionCoordinator};
 use crate::group_topics::GroupTopics;
 use crate::groups::{ConsumerGroupConfig, GroupConfig, OffsetRetention};
 use crate::ids::{LeaderEpoch, TopicPartition};
+use crate::internal_topic::InternalTopic;
 use crate::log::{LogConfig, LogError};
+use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
-use crate::offsets_log::OffsetsLog;
 use crate::partition::{Assignment, LogDirError, LogDirs, Partition, Partitions, keep_houses};
 use crate::security::jwks;
 use crate::security::tls::TlsError;
@@ -108,13 +110,32 @@ impl Broker {
             topic_defaults: config.topic_defaults(),
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
-        let offsets_log =
-            OffsetsLog::new(partitions.clone(), controller.clone(), offsets_partitions(&config, &controller));
+        let internal_topic = |name, partition_count| {
+            InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count)
+        };
+        let offsets_log = internal_topic(OFFSETS_TOPIC, offsets_partitions(&config, &controller));
         let groups = GroupCoordinator::new(
             Arc::new(offsets_log.clone()),
             Arc::new(GroupTopics::new(controller.clone(), config.consumer_groups.clone())),
             coordinator_config(&config, offsets_partitions(&config, &controller)),
         );
+        let producer_ids = ProducerIdSource::new(controller.clone());
+        let markers = MarkerWriter::new(partitions.clone(), controller.clone(), groups.clone());
+        let transaction_partitions = transaction_partitions(&config, &controller);
+        let transactions_log = internal_topic(TRANSACTIONS_TOPIC, transaction_partitions);
+        let transactions = TransactionCoordinator::new(
+            Arc::new(transactions_log.clone()),
+            Arc::new(producer_ids.clone()),
+            Arc::new(markers.clone()),
+            CoordinatorConfig {
+                partitions: transaction_partitions,
+                machine: config.transactions.clone(),
+                ..CoordinatorConfig::default()
+            },
+        );
+        if controller.image().topic(TRANSACTIONS_TOPIC).is_some() {
+            transactions.load_all();
+        }
         let context = Arc::new(Context {
             cluster_id: log_dirs.metadata().cluster_id.as_str().into(),
             endpoints,
@@ -124,9 +145,12 @@ impl Broker {
             groups,
             offsets_log,
             authorizer,
+            transactions,
+            transactions_log,
+            markers,
             request_memory: RequestMemory::new(config.queued_request_bytes_max),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions_max)),
-            producer_ids: Mutex::new(ProducerIdBlock { next: 0, end: 0 }),
+            producer_ids,
             config,
         });
         let (stop, stopped) = watch::channel(false);
@@ -182,6 +206,7 @@ impl Broker {
     pub async fn shutdown(mut self) -> Result<(), LogError> {
         let _ = self.stop.send(true);
         while self.serving.join_next().await.is_some() {}
+        self.context.transactions.close().await;
         self.context.groups.close().await;
         self.chores.shutdown().await;
         let partitions = self.context.partitions.close().await;
@@ -223,6 +248,12 @@ async fn listen(config: &BrokerConfig) -> Result<Vec<(Listener, Arc<Endpoint>)>,
 fn offsets_partitions(config: &BrokerConfig, controller: &Controller) -> i32 {
     let made = controller.image().topic(OFFSETS_TOPIC).map(|topic| topic.partitions.len() as i32);
     made.unwrap_or(config.offsets_topic_partitions)
+}
+
+/// As [`offsets_partitions`], of transactional ids.
+fn transaction_partitions(config: &BrokerConfig, controller: &Controller) -> i32 {
+    let made = controller.image().topic(TRANSACTIONS_TOPIC).map(|topic| topic.partitions.len() as i32);
+    made.unwrap_or(config.transaction_topic_partitions)
 }
 
 fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConfig<GroupConfig> {

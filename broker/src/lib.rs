@@ -6,15 +6,17 @@ pub mod coordinator;
 mod group_topics;
 pub mod groups;
 pub mod ids;
+mod internal_topic;
 pub mod log;
 pub mod machine;
+mod markers;
 pub mod metrics;
 mod monitor;
-mod offsets_log;
 pub mod partition;
 pub mod replica;
 pub mod security;
 pub mod server;
+pub mod transactions;
 
 pub use broker::{Broker, StartError};
 pub use monitor::{Monitor, Problem};

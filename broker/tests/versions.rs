@@ -174,7 +174,7 @@ async fn records_are_refused_and_looked_up_at_every_version() {
         assert_ne!(refused.error_code, 0, "version {version}");
     }
     for version in versions::<FindCoordinatorRequest>() {
-        for (key_type, is_served) in [(0, true), (1, false)] {
+        for (key_type, is_served) in [(0, true), (1, true), (3, false)] {
             let mut request = FindCoordinatorRequest { key_type, ..Default::default() };
             match version {
                 ..4 => request.key = "group".into(),

@@ -36,7 +36,7 @@ pub use group_configs::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, group_configs
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use placement::Placement;
-pub use producer_ids::ProducerIdBlock;
+pub use producer_ids::{ProducerIdBlock, ProducerIdSource};
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};
 pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::shards::Shards;
 use super::{CoordinatorConfig, CoordinatorLog, TopicLookup};
 use crate::groups::{GroupConfig, GroupError, GroupId, Groups, Reply, Request, TopicName, partition_for};
+use crate::ids::Producer;
 
 /// The groups of this broker. Cheap to clone; must be used within a tokio runtime.
 #[derive(Clone)]
@@ -46,6 +47,25 @@ impl GroupCoordinator {
             Reply::DeleteTopics(done) => done,
             other => unreachable!("a shard answers what it was asked, not {other:?}"),
         })
+    }
+
+    /// Ends a producer's transaction in one partition of `__consumer_offsets`: the offsets that were committed in it
+    /// count, or are forgotten.
+    ///
+    /// # Errors
+    /// When the marker may not be there; it may be asked for again.
+    pub async fn end_transaction(
+        &self,
+        partition: i32,
+        producer: Producer,
+        coordinator_epoch: i32,
+        commit: bool,
+    ) -> Result<(), GroupError> {
+        let request = Request::EndTransaction { producer, coordinator_epoch, commit };
+        match self.shards.ask(partition, request).await {
+            Reply::EndTransaction(ended) => ended,
+            other => unreachable!("a shard answers what it was asked, not {other:?}"),
+        }
     }
 
     /// Starts every shard, so that all groups are loaded before anyone asks.

@@ -2,8 +2,8 @@
 //! the first request for it.
 //!
 //! It owns tasks, timers and the order of replies; what is decided is decided by the machine (`machine.rs`), which is
-//! `groups/` for `__consumer_offsets`. It knows the log only through [`CoordinatorLog`] and topics only through
-//! [`TopicLookup`].
+//! `groups/` for `__consumer_offsets` and `transactions/` for `__transaction_state`. It knows the log only through
+//! [`CoordinatorLog`] and topics only through [`TopicLookup`].
 //!
 //! ```text
 //!   handler ── api/k11_join_group ──▶ shard's task ── decide, apply ──▶ records ──▶ outbox ──▶ CoordinatorLog
@@ -25,6 +25,8 @@ mod shards;
 mod task;
 #[cfg(test)]
 mod tests;
+mod transaction_coordinator;
+mod transaction_machine;
 
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ use crate::groups::Topics;
 pub use api::Caller;
 pub use group_coordinator::GroupCoordinator;
 pub use log::{CoordinatorLog, LogError, LogSlice};
+pub use transaction_coordinator::{ProducerIds, TransactionCoordinator, WriteMarkers};
 
 /// Settings of the runtime, with `C` for its machines.
 #[derive(Clone, Debug)]

@@ -82,11 +82,26 @@ impl Groups {
             },
             Request::CommitOffsets(commit) => {
                 let consumer = self.consumer.get(&commit.group);
-                on_commit_offsets(self.live.get(&commit.group), consumer, &self.config, now, reply, commit)
+                let live = self.live.get(&commit.group);
+                on_commit_offsets(live, consumer, &self.config, now, reply, commit, None)
+            }
+            Request::CommitOffsetsInTransaction(producer, commit) => {
+                let consumer = self.consumer.get(&commit.group);
+                let live = self.live.get(&commit.group);
+                on_commit_offsets(live, consumer, &self.config, now, reply, commit, Some(*producer))
+            }
+            Request::EndTransaction { producer, coordinator_epoch, commit } => {
+                let mut decision = Decision::reply(reply, Reply::EndTransaction(Ok(())));
+                decision.changes.push(Change::EndTransaction {
+                    producer: *producer,
+                    coordinator_epoch: *coordinator_epoch,
+                    commit: *commit,
+                });
+                decision
             }
             Request::FetchOffsets(fetch) => {
                 let checked = check_fetch(self.consumer.get(&fetch.group), fetch);
-                let answer = checked.map(|()| on_fetch_offsets(&self.offsets, fetch));
+                let answer = checked.map(|()| on_fetch_offsets(&self.offsets, &self.pending, fetch));
                 Decision::reply(reply, Reply::FetchOffsets(answer))
             }
             Request::ConsumerHeartbeat(heartbeat) => self.on_consumer_heartbeat(now, reply, heartbeat),

@@ -9,6 +9,7 @@ use super::consumer::{ConsumerHeartbeat, ConsumerRefused, DescribedConsumerGroup
 use super::error::GroupError;
 use super::names::{GroupId, TopicName};
 use super::offsets::{CommitOffsets, FetchOffsets, FetchedOffset};
+use crate::ids::Producer;
 
 /// A request for the groups of one coordinator partition.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,17 @@ pub enum Request {
     LeaveGroup(LeaveGroup),
     /// Answered when durable.
     CommitOffsets(CommitOffsets),
+    /// Answered when durable; the offsets count once the producer's transaction is committed.
+    CommitOffsetsInTransaction(Producer, CommitOffsets),
+    /// A producer's transaction has ended. Answered when the marker is durable.
+    EndTransaction {
+        /// Whose.
+        producer: Producer,
+        /// Of the transaction's coordinator.
+        coordinator_epoch: i32,
+        /// Or abort.
+        commit: bool,
+    },
     /// Answered when what it saw is durable.
     FetchOffsets(FetchOffsets),
     /// Answered when what it leads to is durable.
@@ -89,6 +101,7 @@ pub enum Reply {
     LeaveGroup(Result<Vec<Result<(), GroupError>>, GroupError>),
     /// Partition by partition, in the request's order.
     CommitOffsets(Result<Vec<Result<(), GroupError>>, GroupError>),
+    EndTransaction(Result<(), GroupError>),
     FetchOffsets(Result<Vec<FetchedOffset>, GroupError>),
     ConsumerHeartbeat(Result<MemberAnswer, ConsumerRefused>),
     DescribeGroup(Result<DescribedGroup, GroupError>),
@@ -110,7 +123,10 @@ impl Request {
             Request::SyncGroup(_) => Reply::SyncGroup(Err(error)),
             Request::Heartbeat(_) => Reply::Heartbeat(Err(error)),
             Request::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
-            Request::CommitOffsets(_) => Reply::CommitOffsets(Err(error)),
+            Request::CommitOffsets(_) | Request::CommitOffsetsInTransaction(..) => {
+                Reply::CommitOffsets(Err(error))
+            }
+            Request::EndTransaction { .. } => Reply::EndTransaction(Err(error)),
             Request::FetchOffsets(_) => Reply::FetchOffsets(Err(error)),
             Request::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(error.into())),
             Request::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
@@ -133,6 +149,7 @@ impl Reply {
             Reply::Heartbeat(_) => Reply::Heartbeat(Err(error)),
             Reply::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
             Reply::CommitOffsets(_) => Reply::CommitOffsets(Err(error)),
+            Reply::EndTransaction(_) => Reply::EndTransaction(Err(error)),
             Reply::FetchOffsets(_) => Reply::FetchOffsets(Err(error)),
             Reply::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(error.into())),
             Reply::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),

@@ -2,22 +2,44 @@
 //! It runs where the bytes have just arrived, for all connections at once; the partition's owner only places.
 
 use bytes::{Bytes, BytesMut};
-use ottla_protocol::records::{Batch, patch_log_append_time};
+use ottla_protocol::records::{Batch, EndTxnMarker, patch_log_append_time};
 
 use super::LogError;
 use super::config::LogConfig;
+use crate::ids::Producer;
 
 /// Decompression bound for batches that must be opened to be checked.
 const DECOMPRESSED_BYTES_MAX: usize = 128 << 20;
 
 /// A batch that may be appended.
 #[derive(Debug, Clone)]
-pub struct Checked(Batch);
+pub struct Checked {
+    batch: Batch,
+    marker: Option<EndTxnMarker>,
+}
 
 impl Checked {
+    /// The end of a producer's transaction.
+    pub fn marker(marker: EndTxnMarker, producer: Producer, now_ms: i64) -> Result<Checked, LogError> {
+        let batch = Batch::parse(&marker.to_batch(now_ms, producer.id, producer.epoch))?;
+        Ok(Checked { batch, marker: Some(marker) })
+    }
+
+    /// A batch that a coordinator of this broker has built for its own partition.
+    pub fn of_coordinator(records: &Bytes) -> Result<Checked, LogError> {
+        let batch = Batch::parse(records)?;
+        let marker = EndTxnMarker::from_batch(&batch);
+        Ok(Checked { batch, marker })
+    }
+
     /// The batch.
     pub fn batch(&self) -> &Batch {
-        &self.0
+        &self.batch
+    }
+
+    /// Set when it is the end of a producer's transaction.
+    pub fn end_of_transaction(&self) -> Option<&EndTxnMarker> {
+        self.marker.as_ref()
     }
 }
 
@@ -40,8 +62,8 @@ impl LogConfig {
         if header.is_control() {
             return Err(LogError::Invalid("clients may not write control batches"));
         }
-        if header.is_transactional() {
-            return Err(LogError::Invalid("transactions are not served by this release"));
+        if header.is_transactional() && !header.has_producer_id() {
+            return Err(LogError::Invalid("a transactional batch needs a producer id"));
         }
         if header.has_producer_id() && (header.base_sequence < 0 || header.producer_epoch < 0) {
             return Err(LogError::Invalid("an idempotent batch needs an epoch and a sequence"));
@@ -63,7 +85,7 @@ impl LogConfig {
             patch_log_append_time(&mut stamped, now_ms);
             batch = Batch::parse(&stamped.freeze())?;
         }
-        Ok(Checked(batch))
+        Ok(Checked { batch, marker: None })
     }
 
     /// What is compacted is kept by key. Producers hear which records lack one (KIP-467).

@@ -9,6 +9,7 @@
 //!    00000000000000000000.log        record batches, one after the other, preallocated with zeros past the end
 //!    00000000000000000000.index      sparse: relative offset -> position, 8 bytes an entry
 //!    00000000000000000000.timeindex  sparse: timestamp -> relative offset, 12 bytes an entry
+//!    00000000000000000000.txnindex   aborted transactions, 34 bytes each; only where there are any
 //!    00000000000000000512.snapshot   producers' state just before offset 512
 //!    leader-epoch-checkpoint         text: epoch -> its first offset
 //!
@@ -16,6 +17,7 @@
 //!     |---- trusted --------|--- scanned after a crash ---|--- may be lost ---|
 //! ```
 
+mod aborted;
 mod check;
 mod checkpoint;
 mod compact;
@@ -44,6 +46,7 @@ use std::path::PathBuf;
 use ottla_protocol::records::BatchError;
 use thiserror::Error;
 
+pub use aborted::{AbortedTransaction, AbortedTransactions};
 pub use check::Checked;
 pub use checkpoint::{OffsetCheckpoint, write_file_durably};
 pub(crate) use checkpoint::{create_dir_durably, sync_dir};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use ottla_protocol::records::{Batch, BatchHeader};
+use ottla_protocol::records::BatchHeader;
 
 use super::LogError;
+use super::aborted::{AbortedTransaction, txn_index_path};
 use super::check::Checked;
 use super::checkpoint::{sync_dir, write_file_durably};
 use super::config::LogConfig;
@@ -19,7 +20,7 @@ use super::producer_state::{ActiveProducer, ProducerStates, ProducerUndo, Sequen
 use super::read::{LogReader, Shared};
 use super::relocate::{MovedName, Relocation};
 use super::segment::{Segment, unpoison};
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, Producer};
 
 /// Bytes of a batch that are patched on append: base offset, length, leader epoch.
 const PATCHED_LEN: usize = 16;
@@ -67,6 +68,8 @@ struct Placed {
     bytes: Bytes,
     /// The producer's state from before the batch, should the write fail.
     undo: ProducerUndo,
+    /// The transaction that the batch aborts.
+    aborted: Option<AbortedTransaction>,
 }
 
 /// The batches that one write will take, and the offset after them.
@@ -187,6 +190,22 @@ impl PartitionLog {
         self.producers.active()
     }
 
+    /// The first offset that a `read_committed` reader may not see yet, if it is below the high watermark.
+    pub fn first_unstable(&self, high_watermark: Offset) -> Option<Offset> {
+        let first = self.producers.first_unstable(high_watermark)?;
+        Some(first.max(self.log_start()))
+    }
+
+    /// Markers below the high watermark decide for everybody.
+    pub fn forget_ended_transactions(&mut self, high_watermark: Offset) {
+        self.producers.forget_ended(high_watermark);
+    }
+
+    /// Whether this instance of a producer has a transaction open here.
+    pub fn has_open_transaction(&self, producer: Producer) -> bool {
+        self.producers.has_open_transaction(producer.id, producer.epoch)
+    }
+
     /// Forgets idempotent producers that wrote nothing since a time, milliseconds since the epoch.
     pub fn forget_producers_before(&mut self, time_ms: i64) {
         self.producers.forget_before(time_ms);
@@ -203,8 +222,8 @@ impl PartitionLog {
     ) -> Vec<Result<AppendInfo, LogError>> {
         let mut answers = Vec::with_capacity(batches.len());
         let mut pending = Pending::at(self.log_end());
-        for batch in batches.iter().map(Checked::batch) {
-            let answer = match self.producers.check(&batch.header) {
+        for batch in batches {
+            let answer = match self.producers.check(&batch.batch().header, batch.end_of_transaction()) {
                 Ok(SequenceCheck::Append) => {
                     let placed = self.place(batch, leader_epoch, &mut pending);
                     if let Err(error) = &placed {
@@ -232,10 +251,11 @@ impl PartitionLog {
     /// waits. Only the file system can refuse.
     fn place(
         &mut self,
-        batch: &Batch,
+        checked: &Checked,
         leader_epoch: LeaderEpoch,
         pending: &mut Pending,
     ) -> Result<AppendInfo, LogError> {
+        let batch = checked.batch();
         let size = batch.bytes.len();
         if self.must_roll(size + pending.bytes, pending.next, &batch.header)? {
             self.write(pending)?;
@@ -249,10 +269,12 @@ impl PartitionLog {
         patched[..8].copy_from_slice(&header.base_offset.to_be_bytes());
         patched[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
         patched[12..].copy_from_slice(&leader_epoch.0.to_be_bytes());
-        let undo = self.producers.apply(&header);
+        let marker = checked.end_of_transaction();
+        let aborted = marker.and_then(|marker| self.producers.aborted_by(&header, marker));
+        let undo = self.producers.apply(&header, marker);
         pending.next = Offset(header.next_offset());
         pending.bytes += size;
-        pending.placed.push(Placed { header, patched, bytes: batch.bytes.clone(), undo });
+        pending.placed.push(Placed { header, patched, bytes: batch.bytes.clone(), undo, aborted });
         Ok(AppendInfo {
             base_offset: Offset(header.base_offset),
             end_offset: pending.next,
@@ -345,6 +367,10 @@ impl PartitionLog {
             }
         }
         active.set_size(position);
+        // Before readers get at the marker.
+        for aborted in pending.placed.iter().filter_map(|placed| placed.aborted) {
+            unpoison(self.shared.aborted.write()).push(aborted);
+        }
         self.shared.log_end.store(last.header.next_offset(), Ordering::Release);
         self.mark_dirty(active, file);
         pending.placed.clear();
@@ -371,6 +397,7 @@ impl PartitionLog {
             index.note_time();
             index.save(&self.dir, active.base_offset)?;
         }
+        self.save_aborted(&active)?;
         self.save_snapshot(base_offset)?;
         let next = Segment::open(&self.dir, base_offset, true)?;
         self.dirty_dirs.push(self.dir.clone());
@@ -382,6 +409,11 @@ impl PartitionLog {
 
     pub(super) fn snapshot_path(dir: &Path, offset: Offset) -> PathBuf {
         dir.join(format!("{:020}.snapshot", offset.0))
+    }
+
+    /// Comes before the producers' snapshot: recovery makes the index again from the snapshot on only.
+    fn save_aborted(&self, active: &Segment) -> Result<(), LogError> {
+        unpoison(self.shared.aborted.read()).save(&self.dir, active.base_offset, Offset(i64::MAX))
     }
 
     fn save_snapshot(&self, offset: Offset) -> Result<(), LogError> {
@@ -405,6 +437,7 @@ impl PartitionLog {
         let end = self.log_end();
         let active = self.active();
         unpoison(active.index.read()).save(&self.dir, active.base_offset)?;
+        self.save_aborted(&active)?;
         if !self.producers.is_empty() {
             self.save_snapshot(end)?;
         }
@@ -451,6 +484,7 @@ impl PartitionLog {
             index.note_time();
             index.save(&self.dir, active.base_offset)?;
         }
+        self.save_aborted(&active)?;
         self.save_snapshot(self.log_end())
     }
 
@@ -479,7 +513,11 @@ impl PartitionLog {
     pub(super) fn remove_segment_files(dir: &Path, base_offset: Offset) -> Result<(), LogError> {
         let path = log_path(dir, base_offset);
         fs::remove_file(&path).map_err(LogError::io("remove", path))?;
-        for path in [index_path(dir, base_offset), time_index_path(dir, base_offset)] {
+        for path in [
+            index_path(dir, base_offset),
+            time_index_path(dir, base_offset),
+            txn_index_path(dir, base_offset),
+        ] {
             // An index may never have been written.
             let _ = fs::remove_file(path);
         }

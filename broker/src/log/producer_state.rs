@@ -1,14 +1,25 @@
-//! What the log knows of idempotent producers (KIP-98): pure, and kept in Kafka's `.snapshot` files.
+//! What the log knows of idempotent and transactional producers (KIP-98): pure, and kept in Kafka's `.snapshot` files.
 //!
 //! A producer numbers its records per partition. The last five batches of each producer are remembered, because a
 //! client may have five requests in flight: a batch among them is a duplicate and is answered with its first offset,
 //! the next sequence is appended, anything else is refused.
+//!
+//! A producer's transaction is open from its first record to its marker. What a `read_committed` reader may see ends
+//! before the first record that is undecided, and a marker decides once it is itself below the high watermark:
+//!
+//! ```text
+//!   first of A     first of B   marker of A     high watermark
+//!       |--------------|------------|----------------|
+//!       ^ last stable offset while A is open
+//!                      ^ afterwards, for as long as B is
+//! ```
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ottla_protocol::records::BatchHeader;
+use ottla_protocol::records::{BatchHeader, EndTxnMarker, NO_SEQUENCE};
 use thiserror::Error;
 
+use super::aborted::AbortedTransaction;
 use crate::ids::Offset;
 
 /// Batches remembered of each producer, and so the most that a client may have in flight.
@@ -56,6 +67,20 @@ pub enum SequenceError {
         /// What should have come.
         expected: i32,
     },
+    /// A marker comes from a transaction coordinator that was replaced.
+    #[error("coordinator epoch {epoch} is older than {current}")]
+    CoordinatorFenced {
+        /// Of the marker.
+        epoch: i32,
+        /// Of the log.
+        current: i32,
+    },
+    /// A record outside a transaction comes from a producer that has one open.
+    #[error("producer {producer_id} has a transaction open, the batch is not part of it")]
+    NotTransactional {
+        /// Whose.
+        producer_id: i64,
+    },
 }
 
 /// Most of them come again within milliseconds, or never.
@@ -70,23 +95,54 @@ struct BatchMetadata {
     timestamp_ms: i64,
 }
 
+impl BatchMetadata {
+    /// As Kafka writes it for a producer of which it knows no batch.
+    const NONE: BatchMetadata = BatchMetadata {
+        base_sequence: NO_SEQUENCE,
+        last_sequence: NO_SEQUENCE,
+        last_offset: Offset(-1),
+        offset_delta: 0,
+        timestamp_ms: -1,
+    };
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ProducerState {
     epoch: i16,
     batches: VecDeque<BatchMetadata>,
+    /// Of the coordinator that wrote the last marker; -1 if there was none.
+    coordinator_epoch: i32,
+    /// Of the last batch or marker, milliseconds since the epoch; -1 if there was none.
+    last_timestamp_ms: i64,
+    /// The first offset of its open transaction.
+    open_from: Option<Offset>,
 }
 
 impl ProducerState {
+    fn new(epoch: i16) -> ProducerState {
+        ProducerState {
+            epoch,
+            batches: VecDeque::new(),
+            coordinator_epoch: -1,
+            last_timestamp_ms: -1,
+            open_from: None,
+        }
+    }
+
     /// A new epoch forgets the batches of the old one.
     fn remember(&mut self, epoch: i16, batch: BatchMetadata) {
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            self.batches.clear();
-        }
+        self.begin_epoch(epoch);
         if self.batches.len() == BATCHES_REMEMBERED {
             self.batches.pop_front();
         }
         self.batches.push_back(batch);
+    }
+
+    fn begin_epoch(&mut self, epoch: i16) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches.clear();
+        }
     }
 }
 
@@ -101,11 +157,23 @@ pub struct ActiveProducer {
     pub last_sequence: i32,
     /// Of its last batch, milliseconds since the epoch; -1 if it has none.
     pub last_timestamp_ms: i64,
+    /// Of the transaction coordinator that wrote its last marker; -1 if there was none.
+    pub coordinator_epoch: i32,
+    /// Of its open transaction; -1 if it has none.
+    pub transaction_start: i64,
 }
 
 /// What a producer's state was before a batch. Dropping it keeps the batch.
 #[derive(Debug)]
-pub struct ProducerUndo(Option<(BatchHeader, Option<ProducerState>)>);
+pub struct ProducerUndo(Option<Before>);
+
+#[derive(Debug)]
+struct Before {
+    batch: BatchHeader,
+    state: Option<ProducerState>,
+    /// The first offset of the transaction that it ended.
+    ended: Option<Offset>,
+}
 
 /// The producers of one partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -114,6 +182,10 @@ pub struct ProducerStates {
     /// Epoch and sequence of the first batch of producers that are unknown because it could not be written. What they
     /// sent behind it must not get before it.
     refused: BTreeMap<i64, (i16, i32)>,
+    /// Open transactions, by their first offset; follows from `producers`.
+    open: BTreeMap<Offset, i64>,
+    /// Transactions by their first offset, with that of their marker, which may not be below the high watermark yet.
+    ended: BTreeMap<Offset, Offset>,
 }
 
 fn next_sequence(sequence: i32) -> i32 {
@@ -127,14 +199,26 @@ impl ProducerStates {
             producer_id: *producer_id,
             epoch: state.epoch,
             last_sequence: state.batches.back().map_or(-1, |batch| batch.last_sequence),
-            last_timestamp_ms: state.batches.back().map_or(-1, |batch| batch.timestamp_ms),
+            last_timestamp_ms: state.last_timestamp_ms,
+            coordinator_epoch: state.coordinator_epoch,
+            transaction_start: state.open_from.map_or(-1, |offset| offset.0),
         });
         active.collect()
     }
 
-    /// Decides about a batch; changes nothing.
-    pub fn check(&self, batch: &BatchHeader) -> Result<SequenceCheck, SequenceError> {
-        if !batch.has_producer_id() || batch.is_control() {
+    /// Decides about a batch, which may be a marker; changes nothing.
+    pub fn check(
+        &self,
+        batch: &BatchHeader,
+        marker: Option<&EndTxnMarker>,
+    ) -> Result<SequenceCheck, SequenceError> {
+        if !batch.has_producer_id() {
+            return Ok(SequenceCheck::Append);
+        }
+        if let Some(marker) = marker {
+            return self.check_marker(batch, marker);
+        }
+        if batch.is_control() {
             return Ok(SequenceCheck::Append);
         }
         let producer_id = batch.producer_id;
@@ -156,6 +240,13 @@ impl ProducerStates {
                 current: state.epoch,
             });
         }
+        if state.open_from.is_some() && !batch.is_transactional() {
+            return Err(SequenceError::NotTransactional { producer_id });
+        }
+        // What a coordinator writes for a producer is in its own order.
+        if batch.base_sequence == NO_SEQUENCE {
+            return Ok(SequenceCheck::Append);
+        }
         if batch.producer_epoch > state.epoch {
             return if batch.base_sequence == 0 { Ok(SequenceCheck::Append) } else { Err(out_of_order(0)) };
         }
@@ -173,20 +264,94 @@ impl ProducerStates {
             Some(last) if batch.base_sequence != next_sequence(last.last_sequence) => {
                 Err(out_of_order(next_sequence(last.last_sequence)))
             }
+            // A marker has begun this epoch, and nothing of it was written yet (KIP-890).
+            None if batch.base_sequence != 0 => Err(out_of_order(0)),
             _ => Ok(SequenceCheck::Append),
         }
     }
 
+    fn check_marker(
+        &self,
+        batch: &BatchHeader,
+        marker: &EndTxnMarker,
+    ) -> Result<SequenceCheck, SequenceError> {
+        let Some(state) = self.producers.get(&batch.producer_id) else { return Ok(SequenceCheck::Append) };
+        if batch.producer_epoch < state.epoch {
+            return Err(SequenceError::StaleEpoch {
+                producer_id: batch.producer_id,
+                epoch: batch.producer_epoch,
+                current: state.epoch,
+            });
+        }
+        if marker.coordinator_epoch < state.coordinator_epoch {
+            return Err(SequenceError::CoordinatorFenced {
+                epoch: marker.coordinator_epoch,
+                current: state.coordinator_epoch,
+            });
+        }
+        Ok(SequenceCheck::Append)
+    }
+
+    /// Whether this instance of a producer has a transaction open.
+    pub fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        self.producers
+            .get(&producer_id)
+            .is_some_and(|state| state.epoch == epoch && state.open_from.is_some())
+    }
+
+    /// The transaction that a marker, which was not applied yet, aborts.
+    pub fn aborted_by(&self, batch: &BatchHeader, marker: &EndTxnMarker) -> Option<AbortedTransaction> {
+        let first_offset = self.producers.get(&batch.producer_id)?.open_from.filter(|_| !marker.commit)?;
+        let last_offset = Offset(batch.last_offset());
+        let next_open = self.open.keys().find(|first| **first != first_offset).copied();
+        let producer_id = batch.producer_id;
+        let last_stable_offset = next_open.unwrap_or(last_offset.plus(1));
+        Some(AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset })
+    }
+
+    /// The first offset that is undecided for a reader who sees what is below the high watermark.
+    pub fn first_unstable(&self, high_watermark: Offset) -> Option<Offset> {
+        let ended = self.ended.iter().find(|(_, marker)| **marker >= high_watermark).map(|(first, _)| *first);
+        self.open.keys().next().copied().into_iter().chain(ended).min()
+    }
+
+    /// Forgets the markers below the high watermark, which decide for everybody.
+    pub fn forget_ended(&mut self, high_watermark: Offset) {
+        self.ended.retain(|_, marker| *marker >= high_watermark);
+    }
+
     /// Notes a batch that goes into the log, and gives what it takes to forget it again.
-    pub fn apply(&mut self, batch: &BatchHeader) -> ProducerUndo {
-        if !batch.has_producer_id() || batch.is_control() {
+    pub fn apply(&mut self, batch: &BatchHeader, marker: Option<&EndTxnMarker>) -> ProducerUndo {
+        if !batch.has_producer_id() || (batch.is_control() && marker.is_none()) {
             return ProducerUndo(None);
         }
-        let undo = ProducerUndo(Some((*batch, self.producers.get(&batch.producer_id).cloned())));
-        let state = self
-            .producers
-            .entry(batch.producer_id)
-            .or_insert_with(|| ProducerState { epoch: batch.producer_epoch, batches: VecDeque::new() });
+        let before = self.producers.get(&batch.producer_id).cloned();
+        let mut state = before.clone().unwrap_or_else(|| ProducerState::new(batch.producer_epoch));
+        state.last_timestamp_ms = batch.max_timestamp_ms;
+        let ended = match marker {
+            Some(marker) => {
+                state.begin_epoch(batch.producer_epoch);
+                state.coordinator_epoch = marker.coordinator_epoch;
+                state.open_from.take()
+            }
+            None => {
+                self.note_records(&mut state, batch);
+                None
+            }
+        };
+        self.ended.extend(ended.map(|first| (first, Offset(batch.last_offset()))));
+        self.replace(batch.producer_id, Some(state));
+        self.refused.remove(&batch.producer_id);
+        ProducerUndo(Some(Before { batch: *batch, state: before, ended }))
+    }
+
+    fn note_records(&self, state: &mut ProducerState, batch: &BatchHeader) {
+        if batch.is_transactional() {
+            state.open_from.get_or_insert(Offset(batch.base_offset));
+        }
+        if batch.base_sequence == NO_SEQUENCE {
+            return state.begin_epoch(batch.producer_epoch);
+        }
         let metadata = BatchMetadata {
             base_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
@@ -195,24 +360,37 @@ impl ProducerStates {
             timestamp_ms: batch.max_timestamp_ms,
         };
         state.remember(batch.producer_epoch, metadata);
-        self.refused.remove(&batch.producer_id);
-        undo
+    }
+
+    /// The one place where a producer's state changes.
+    fn replace(&mut self, producer_id: i64, state: Option<ProducerState>) {
+        if let Some(first) = self.producers.get(&producer_id).and_then(|state| state.open_from) {
+            self.open.remove(&first);
+        }
+        match state {
+            Some(state) => {
+                self.open.extend(state.open_from.map(|first| (first, producer_id)));
+                self.producers.insert(producer_id, state);
+            }
+            None => {
+                self.producers.remove(&producer_id);
+            }
+        }
     }
 
     /// Takes back an [`apply`](ProducerStates::apply); of several, the last one first.
     pub fn undo(&mut self, undo: ProducerUndo) {
-        match undo.0 {
-            Some((batch, Some(state))) => {
-                self.producers.insert(batch.producer_id, state);
+        let Some(Before { batch, state, ended }) = undo.0 else { return };
+        if let Some(first) = ended {
+            self.ended.remove(&first);
+        }
+        let was_unknown = state.is_none();
+        self.replace(batch.producer_id, state);
+        if was_unknown && batch.base_sequence != NO_SEQUENCE {
+            if self.refused.len() == REFUSED_REMEMBERED {
+                self.refused.pop_first();
             }
-            Some((batch, None)) => {
-                self.producers.remove(&batch.producer_id);
-                if self.refused.len() == REFUSED_REMEMBERED {
-                    self.refused.pop_first();
-                }
-                self.refused.insert(batch.producer_id, (batch.producer_epoch, batch.base_sequence));
-            }
-            None => {}
+            self.refused.insert(batch.producer_id, (batch.producer_epoch, batch.base_sequence));
         }
     }
 
@@ -224,8 +402,12 @@ impl ProducerStates {
     /// Forgets producers whose last batch is older than a time, milliseconds since the epoch
     /// (`producer.id.expiration.ms`).
     pub fn forget_before(&mut self, time_ms: i64) {
-        let is_recent = |batch: &BatchMetadata| batch.timestamp_ms >= time_ms || batch.timestamp_ms < 0;
-        self.producers.retain(|_, state| state.batches.back().is_some_and(is_recent));
+        // One whose transaction is open is still awaited.
+        self.producers.retain(|_, state| {
+            state.open_from.is_some()
+                || state.last_timestamp_ms >= time_ms
+                || (state.last_timestamp_ms < 0 && !state.batches.is_empty())
+        });
     }
 
     /// How many producers are known.
@@ -241,21 +423,24 @@ impl ProducerStates {
     /// Kafka's snapshot file: version, CRC-32C of what follows, then the batches of each producer, oldest first. Kafka
     /// writes only the newest; it reads ours, because of several entries of a producer it keeps the last.
     pub fn to_snapshot(&self) -> Vec<u8> {
-        let count: usize = self.producers.values().map(|state| state.batches.len()).sum();
+        let count: usize = self.producers.values().map(|state| state.batches.len().max(1)).sum();
         let mut entries = Vec::with_capacity(4 + count * SNAPSHOT_ENTRY_LEN);
         entries.extend_from_slice(&(count as i32).to_be_bytes());
-        let batches = self.producers.iter().flat_map(|(producer_id, state)| {
-            state.batches.iter().map(move |batch| (producer_id, state, batch))
-        });
-        for (producer_id, state, batch) in batches {
-            entries.extend_from_slice(&producer_id.to_be_bytes());
-            entries.extend_from_slice(&state.epoch.to_be_bytes());
-            entries.extend_from_slice(&batch.last_sequence.to_be_bytes());
-            entries.extend_from_slice(&batch.last_offset.0.to_be_bytes());
-            entries.extend_from_slice(&batch.offset_delta.to_be_bytes());
-            entries.extend_from_slice(&batch.timestamp_ms.to_be_bytes());
-            entries.extend_from_slice(&(-1i32).to_be_bytes()); // coordinator epoch: no transaction yet
-            entries.extend_from_slice(&(-1i64).to_be_bytes()); // first offset of the open transaction: none
+        for (producer_id, state) in &self.producers {
+            let none = state
+                .batches
+                .is_empty()
+                .then_some(BatchMetadata { timestamp_ms: state.last_timestamp_ms, ..BatchMetadata::NONE });
+            for batch in state.batches.iter().chain(&none) {
+                entries.extend_from_slice(&producer_id.to_be_bytes());
+                entries.extend_from_slice(&state.epoch.to_be_bytes());
+                entries.extend_from_slice(&batch.last_sequence.to_be_bytes());
+                entries.extend_from_slice(&batch.last_offset.0.to_be_bytes());
+                entries.extend_from_slice(&batch.offset_delta.to_be_bytes());
+                entries.extend_from_slice(&batch.timestamp_ms.to_be_bytes());
+                entries.extend_from_slice(&state.coordinator_epoch.to_be_bytes());
+                entries.extend_from_slice(&state.open_from.map_or(-1, |first| first.0).to_be_bytes());
+            }
         }
         let mut snapshot = Vec::with_capacity(SNAPSHOT_HEADER_LEN + entries.len());
         snapshot.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
@@ -279,7 +464,7 @@ impl ProducerStates {
             return None;
         }
         let count = i32::from_be_bytes(take(&mut rest)?);
-        let mut producers: BTreeMap<i64, ProducerState> = BTreeMap::new();
+        let mut states = ProducerStates::default();
         for _ in 0..count {
             let producer_id = i64::from_be_bytes(take(&mut rest)?);
             let epoch = i16::from_be_bytes(take(&mut rest)?);
@@ -287,24 +472,23 @@ impl ProducerStates {
             let last_offset = Offset(i64::from_be_bytes(take(&mut rest)?));
             let offset_delta = i32::from_be_bytes(take(&mut rest)?);
             let timestamp_ms = i64::from_be_bytes(take(&mut rest)?);
-            let _coordinator_epoch: [u8; 4] = take(&mut rest)?;
-            let _transaction_first_offset: [u8; 8] = take(&mut rest)?;
-            let batch = BatchMetadata {
-                base_sequence: last_sequence.wrapping_sub(offset_delta) & i32::MAX,
-                last_sequence,
-                last_offset,
-                offset_delta,
-                timestamp_ms,
-            };
-            let state = producers
-                .entry(producer_id)
-                .or_insert_with(|| ProducerState { epoch, batches: VecDeque::new() });
+            let coordinator_epoch = i32::from_be_bytes(take(&mut rest)?);
+            let open_from = i64::from_be_bytes(take(&mut rest)?);
+            let known = states.producers.get(&producer_id).cloned();
+            let mut state = known.unwrap_or_else(|| ProducerState::new(epoch));
+            state.coordinator_epoch = coordinator_epoch;
+            state.last_timestamp_ms = timestamp_ms;
+            state.open_from = (open_from >= 0).then_some(Offset(open_from));
             // Kafka writes -1 for a producer of which it knows the epoch alone.
             if last_sequence >= 0 {
+                let base_sequence = last_sequence.wrapping_sub(offset_delta) & i32::MAX;
+                let batch =
+                    BatchMetadata { base_sequence, last_sequence, last_offset, offset_delta, timestamp_ms };
                 state.remember(epoch, batch);
             }
+            states.replace(producer_id, Some(state));
         }
-        rest.is_empty().then_some(ProducerStates { producers, ..ProducerStates::default() })
+        rest.is_empty().then_some(states)
     }
 }
 
@@ -334,42 +518,42 @@ mod tests {
         let mut states = ProducerStates::default();
         for i in 0..6 {
             let next = batch(i * 2, 0, i as i32 * 2, 2);
-            assert_eq!(states.check(&next), Ok(SequenceCheck::Append));
-            states.apply(&next);
+            assert_eq!(states.check(&next, None), Ok(SequenceCheck::Append));
+            states.apply(&next, None);
         }
-        let again = states.check(&batch(0, 0, 2, 2));
+        let again = states.check(&batch(0, 0, 2, 2), None);
         assert_eq!(
             again,
             Ok(SequenceCheck::Duplicate { base_offset: Offset(2), end_offset: Offset(4), timestamp_ms: 5 })
         );
-        let forgotten = states.check(&batch(0, 0, 0, 2));
+        let forgotten = states.check(&batch(0, 0, 0, 2), None);
         assert!(matches!(forgotten, Err(SequenceError::OutOfOrder { expected: 12, .. })));
     }
 
     #[test]
     fn refuses_a_gap_and_a_stale_epoch_and_lets_a_new_epoch_begin_at_zero() {
         let mut states = ProducerStates::default();
-        states.apply(&batch(0, 3, 0, 1));
+        states.apply(&batch(0, 3, 0, 1), None);
         assert!(matches!(
-            states.check(&batch(1, 3, 2, 1)),
+            states.check(&batch(1, 3, 2, 1), None),
             Err(SequenceError::OutOfOrder { expected: 1, .. })
         ));
         assert!(matches!(
-            states.check(&batch(1, 2, 1, 1)),
+            states.check(&batch(1, 2, 1, 1), None),
             Err(SequenceError::StaleEpoch { current: 3, .. })
         ));
         assert!(matches!(
-            states.check(&batch(1, 4, 1, 1)),
+            states.check(&batch(1, 4, 1, 1), None),
             Err(SequenceError::OutOfOrder { expected: 0, .. })
         ));
-        assert_eq!(states.check(&batch(1, 4, 0, 1)), Ok(SequenceCheck::Append));
+        assert_eq!(states.check(&batch(1, 4, 0, 1), None), Ok(SequenceCheck::Append));
     }
 
     #[test]
     fn sequences_wrap_to_zero() {
         let mut states = ProducerStates::default();
-        states.apply(&batch(0, 0, i32::MAX - 1, 2));
-        assert_eq!(states.check(&batch(2, 0, 0, 1)), Ok(SequenceCheck::Append));
+        states.apply(&batch(0, 0, i32::MAX - 1, 2), None);
+        assert_eq!(states.check(&batch(2, 0, 0, 1), None), Ok(SequenceCheck::Append));
     }
 
     proptest! {
@@ -380,7 +564,7 @@ mod tests {
             let mut states = ProducerStates::default();
             for i in 0..batches {
                 let sequence = (i64::from(sequence) + i64::from(i * count)) & i64::from(i32::MAX);
-                states.apply(&batch(offset + i64::from(i * count), 1, sequence as i32, count));
+                states.apply(&batch(offset + i64::from(i * count), 1, sequence as i32, count), None);
             }
             let read = ProducerStates::from_snapshot(&states.to_snapshot()).unwrap();
             prop_assert_eq!(read, states);

@@ -8,6 +8,7 @@ use ottla_protocol::records::Batch;
 use thiserror::Error;
 
 use super::LogError;
+use super::aborted::{AbortedTransaction, AbortedTransactions};
 use super::damage::{Gaps, corrupt};
 use super::locate::{Place, next_place, place_of};
 use super::segment::{DiskWait, Segment, unpoison};
@@ -68,6 +69,7 @@ pub(super) struct Shared {
     pub log_end: AtomicI64,
     /// Compaction has taken batches out, or may do so at any time.
     pub may_have_gaps: AtomicBool,
+    pub aborted: RwLock<AbortedTransactions>,
 }
 
 /// A handle for reading a log; cheap to clone.
@@ -90,6 +92,11 @@ impl LogReader {
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         unpoison(self.shared.segments.read()).iter().map(|segment| u64::from(segment.size())).sum()
+    }
+
+    /// The aborted transactions that have records in `from..up_to`, by first offset.
+    pub fn aborted_within(&self, from: Offset, up_to: Offset) -> Vec<AbortedTransaction> {
+        unpoison(self.shared.aborted.read()).within(from, up_to)
     }
 
     pub(super) fn gaps(&self) -> Gaps {

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, RwLock};
 
-use ottla_protocol::records::BatchHeader;
+use ottla_protocol::records::{Batch, BatchHeader, EndTxnMarker};
 
 use super::LogError;
+use super::aborted::AbortedTransactions;
 use super::checkpoint::sync_dir;
 use super::config::LogConfig;
 use super::damage::{next_whole_batch, whole_batch};
@@ -68,8 +69,10 @@ impl PartitionLog {
             bases.push(Offset::ZERO);
         }
         let first = bases.first().copied().unwrap_or_default();
+        let (aborted, damaged_from) = AbortedTransactions::load(dir, &bases);
         let mut recovery = Recovery {
             dir,
+            aborted,
             producers: ProducerStates::default(),
             // Producers are known up to here; batches before it need no walk for their sake.
             producers_from: first,
@@ -79,7 +82,8 @@ impl PartitionLog {
             gaps_below: if config.compacted { Offset(i64::MAX) } else { known.cleaned_to },
         };
         let may_have_gaps = recovery.gaps_below > first;
-        recovery.load_snapshot();
+        recovery.load_snapshot(damaged_from);
+        recovery.aborted.truncate(recovery.producers_from);
         let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(bases.len());
         let mut torn = false;
         for (i, base) in bases.iter().enumerate() {
@@ -94,6 +98,8 @@ impl PartitionLog {
             segments.push(Arc::new(segment));
         }
         recovery.leader_epochs.truncate(recovery.next);
+        // All of it is below the high watermark.
+        recovery.producers.forget_ended(recovery.next);
         // A removed file must stay removed: its name may mean something else by the next crash.
         if remove_snapshots_past(dir, recovery.next) || torn {
             sync_dir(dir)?;
@@ -103,6 +109,7 @@ impl PartitionLog {
             log_start: AtomicI64::new(log_start.0),
             log_end: AtomicI64::new(recovery.next.0),
             may_have_gaps: AtomicBool::new(may_have_gaps),
+            aborted: RwLock::new(recovery.aborted),
             segments: RwLock::new(segments),
         };
         let jitter_ms = drawn_jitter(&config);
@@ -123,6 +130,8 @@ impl PartitionLog {
 
 struct Recovery<'a> {
     dir: &'a Path,
+    /// Of the segments' files up to where the producers are known, then as the markers say.
+    aborted: AbortedTransactions,
     producers: ProducerStates,
     producers_from: Offset,
     leader_epochs: LeaderEpochs,
@@ -134,12 +143,13 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Starts from the newest whole snapshot that does not lie past what is trusted.
-    fn load_snapshot(&mut self) {
+    /// Starts from the newest whole snapshot that does not lie past what is trusted, nor past `at_most`.
+    fn load_snapshot(&mut self, at_most: Option<Offset>) {
         let mut offsets = snapshot_offsets(self.dir);
         offsets.sort();
+        let trusted_to = self.trusted_to.into_iter().chain(at_most).min();
         for offset in offsets.into_iter().rev() {
-            if self.trusted_to.is_some_and(|trusted| offset > trusted) {
+            if trusted_to.is_some_and(|trusted| offset > trusted) {
                 continue;
             }
             let read = fs::read(PartitionLog::snapshot_path(self.dir, offset)).ok();
@@ -150,6 +160,26 @@ impl Recovery<'_> {
             }
             tracing::warn!(dir = %self.dir.display(), %offset, "a producer snapshot is damaged and left out");
         }
+    }
+
+    /// Brings the producers, and what they aborted, past a batch.
+    fn note_producer(
+        &mut self,
+        segment: &Segment,
+        position: u32,
+        header: &BatchHeader,
+    ) -> Result<(), LogError> {
+        let marker = if header.is_control() && header.has_producer_id() {
+            let batch = Batch::parse(&segment.read(position, header.size())?);
+            batch.ok().and_then(|batch| EndTxnMarker::from_batch(&batch))
+        } else {
+            None
+        };
+        if let Some(aborted) = marker.and_then(|marker| self.producers.aborted_by(header, &marker)) {
+            self.aborted.push(aborted);
+        }
+        self.producers.apply(header, marker.as_ref());
+        Ok(())
     }
 
     /// Brings one segment into a usable state; `next_base` is where the one after it begins. True when records are
@@ -325,7 +355,7 @@ impl Recovery<'_> {
             unpoison(segment.index.write()).note(segment.noted(&header, position));
             self.leader_epochs.assign(LeaderEpoch(header.leader_epoch), base);
             if base >= self.producers_from {
-                self.producers.apply(&header);
+                self.note_producer(segment, position, &header)?;
             }
             self.next = Offset(header.next_offset());
             position += length;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::LogError;
+use super::aborted::txn_index_path;
 use super::config::LogConfig;
 use super::index::{index_path, log_path, time_index_path};
 use super::partition_log::PartitionLog;
@@ -81,6 +82,7 @@ impl Removed {
             for path in [
                 index_path(&self.dir, base),
                 time_index_path(&self.dir, base),
+                txn_index_path(&self.dir, base),
                 PartitionLog::snapshot_path(&self.dir, base),
             ] {
                 // Not every segment has all of them.
@@ -149,6 +151,7 @@ impl PartitionLog {
         };
         self.dirty.retain(|dirty| !removed.iter().any(|segment| dirty.is_of(segment)));
         self.shared.log_start.fetch_max(first.unwrap_or_default().0, Ordering::AcqRel);
+        unpoison(self.shared.aborted.write()).forget_before(first.unwrap_or_default());
         self.leader_epochs.begin_at(self.log_start());
         self.leader_epochs.save(&self.dir)?;
         tracing::info!(dir = %self.dir.display(), segments = count, log_start = %self.log_start(), "retention");

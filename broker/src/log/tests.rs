@@ -241,18 +241,19 @@ fn what_a_new_producer_sent_behind_a_batch_that_was_not_written_does_not_get_bef
 fn a_header_that_lies_about_its_records_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), None);
-    let patched = |at: usize, bytes: &[u8]| {
-        let mut batch = sequenced(1, &[b"a"], 7, 0).to_vec();
+    let patched_in = |batch: Bytes, at: usize, bytes: &[u8]| {
+        let mut batch = batch.to_vec();
         batch[at..at + bytes.len()].copy_from_slice(bytes);
         let crc = crc32c::crc32c(&batch[21..]);
         batch[17..21].copy_from_slice(&crc.to_be_bytes());
         Bytes::from(batch)
     };
+    let patched = |at: usize, bytes: &[u8]| patched_in(sequenced(1, &[b"a"], 7, 0), at, bytes);
     for batch in [
-        patched(23, &i32::MAX.to_be_bytes()),    // last offset delta
-        patched(57, &i32::MAX.to_be_bytes()),    // record count
-        patched(51, &(-1i16).to_be_bytes()),     // producer epoch
-        patched(21, &(1i16 << 4).to_be_bytes()), // transactional
+        patched(23, &i32::MAX.to_be_bytes()), // last offset delta
+        patched(57, &i32::MAX.to_be_bytes()), // record count
+        patched(51, &(-1i16).to_be_bytes()),  // producer epoch
+        patched_in(batch(1, &[b"a"]), 21, &(1i16 << 4).to_be_bytes()), // transactional, of no producer
     ] {
         assert!(matches!(append_all(&mut log, &[batch], 0).remove(0), Err(LogError::Invalid(_))));
     }

@@ -6,17 +6,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use ottla_protocol::records::EndTxnMarker;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::log_dir::LogDir;
 use super::owner::{Owner, Place};
-use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use super::unverified::{Ticket, Verify};
+use crate::ids::{LeaderEpoch, Offset, Producer, TopicPartition};
 use crate::log::{
     ActiveProducer, AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, LogReader, MovedName,
     PartitionLog, Relocation,
 };
+use crate::transactions::TransactionError;
 
 /// Where a batch went, once that is as safe as was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,9 @@ pub enum AppendError {
     /// The log refused it.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Its transaction's coordinator knows better.
+    #[error("{0}")]
+    Transaction(TransactionError),
     /// The partition was deleted or the broker stops.
     #[error("the partition is closed")]
     Closed,
@@ -63,11 +69,31 @@ pub(super) struct Append {
     pub batch: Checked,
     pub durable: bool,
     pub reply: oneshot::Sender<Result<Appended, AppendError>>,
+    /// Set where the batch must be part of a transaction that is open.
+    pub verify: Option<Verify>,
+}
+
+impl Append {
+    pub fn producer(&self) -> Producer {
+        let header = &self.batch.batch().header;
+        Producer { id: header.producer_id, epoch: header.producer_epoch }
+    }
+
+    pub fn refuse(self, error: TransactionError) {
+        // Whoever asked may have gone.
+        let _ = self.reply.send(Err(AppendError::Transaction(error)));
+    }
 }
 
 /// Kept small: a queue has room for many from the start, in every idle partition.
 pub(super) enum Command {
     Append(Box<Append>),
+    /// A transaction's coordinator has said whether this partition is part of it.
+    Verified {
+        producer: Producer,
+        ticket: Ticket,
+        result: Result<(), TransactionError>,
+    },
     Synced {
         end: Offset,
     },
@@ -118,6 +144,7 @@ pub struct Partition {
     reader: LogReader,
     config: Arc<ArcSwap<LogConfig>>,
     high_watermark: watch::Receiver<Offset>,
+    last_stable: watch::Receiver<Offset>,
     leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
 }
 
@@ -131,7 +158,9 @@ impl Partition {
         housekeeping: HousekeepingConfig,
     ) -> Partition {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (high_watermark_tx, high_watermark) = watch::channel(log.log_end());
+        let log_end = log.log_end();
+        let (high_watermark_tx, high_watermark) = watch::channel(log_end);
+        let (last_stable_tx, last_stable) = watch::channel(log.first_unstable(log_end).unwrap_or(log_end));
         let leader_epochs = Arc::new(ArcSwap::from_pointee(log.leader_epochs().clone()));
         let reader = log.reader();
         let config = Arc::new(ArcSwap::new(log.config().clone()));
@@ -142,12 +171,20 @@ impl Partition {
             housekeeping,
             // A weak sender: an owner that nobody else can reach ends.
             commands.downgrade(),
-            high_watermark_tx,
+            (high_watermark_tx, last_stable_tx),
             leader_epochs.clone(),
         );
         // In a box, since a future holds what it is given twice.
         tokio::spawn(Box::new(owner).run(inbox));
-        Partition { name: Arc::new(name), commands, reader, config, high_watermark, leader_epochs }
+        Partition {
+            name: Arc::new(name),
+            commands,
+            reader,
+            config,
+            high_watermark,
+            last_stable,
+            leader_epochs,
+        }
     }
 
     /// The partition's name.
@@ -175,6 +212,16 @@ impl Partition {
         self.high_watermark.clone()
     }
 
+    /// The records below this are decided: those of transactions committed or aborted, and no one else's in between.
+    pub fn last_stable(&self) -> Offset {
+        *self.last_stable.borrow()
+    }
+
+    /// Changes of the last stable offset, for long polls.
+    pub fn watch_last_stable(&self) -> watch::Receiver<Offset> {
+        self.last_stable.clone()
+    }
+
     /// Reads the log; callers stay below the high watermark.
     pub fn log(&self) -> &LogReader {
         &self.reader
@@ -188,11 +235,45 @@ impl Partition {
     /// Queues a batch; the order of calls is the order in the log. The answer comes when the batch is in the page
     /// cache, or with `durable` when the disk has it.
     pub fn append(&self, batch: Bytes, durable: bool) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        self.queue(self.config.load().check(&batch, now_ms()), durable, None)
+    }
+
+    /// As [`append`](Partition::append), of a batch that belongs to a transaction: where none of its producer is open
+    /// here yet, `verify` asks whether it may begin.
+    pub fn append_in_transaction(
+        &self,
+        batch: Bytes,
+        durable: bool,
+        verify: Verify,
+    ) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        self.queue(self.config.load().check(&batch, now_ms()), durable, Some(verify))
+    }
+
+    /// Appends what a coordinator of this broker has built for its own partition, durably.
+    pub fn append_of_coordinator(&self, batch: &Bytes) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        self.queue(Checked::of_coordinator(batch), true, None)
+    }
+
+    /// Ends a producer's transaction here, durably.
+    pub fn end_transaction(
+        &self,
+        producer: Producer,
+        marker: EndTxnMarker,
+    ) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        self.queue(Checked::marker(marker, producer, now_ms()), true, None)
+    }
+
+    fn queue(
+        &self,
+        batch: Result<Checked, LogError>,
+        durable: bool,
+        verify: Option<Verify>,
+    ) -> oneshot::Receiver<Result<Appended, AppendError>> {
         let (reply, answer) = oneshot::channel();
         // A closed partition drops the sender, which the receiver sees.
-        match self.config.load().check(&batch, now_ms()) {
+        match batch {
             Ok(batch) => {
-                let append = Box::new(Append { batch, durable, reply });
+                let append = Box::new(Append { batch, durable, reply, verify });
                 drop(self.commands.send(Command::Append(append)));
             }
             Err(error) => drop(reply.send(Err(error.into()))),

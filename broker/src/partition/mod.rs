@@ -16,6 +16,7 @@ mod owner;
 mod points;
 mod registry;
 mod slot;
+mod unverified;
 
 pub use committer::Committer;
 pub use handle::{AppendError, Appended, OutOfRange, Partition};
@@ -27,5 +28,6 @@ pub use log_dirs::{Assignment, LogDirPaths, LogDirs, OfflineDir};
 pub use moving::{MoveRefusal, MovingReplica};
 pub use registry::{OpenPartition, Partitions, RemovedPartition};
 pub use slot::PartitionState;
+pub use unverified::Verify;
 
 pub(crate) use handle::now_ms;

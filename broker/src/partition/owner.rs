@@ -12,9 +12,11 @@ use super::committer::{Committer, SyncRequest};
 use super::handle::{Append, AppendError, Appended, Command, OutOfRange};
 use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
-use crate::ids::{LeaderEpoch, Offset};
+use super::unverified::{Ticket, Unverified};
+use crate::ids::{LeaderEpoch, Offset, Producer};
 use crate::log::{AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, PartitionLog};
 use crate::replica::{AckId, Effect, Event, Leader};
+use crate::transactions::TransactionError;
 
 /// Batches taken from the queue for one write.
 const BATCHES_PER_APPEND_MAX: usize = 256;
@@ -49,6 +51,8 @@ pub(super) struct Owner {
     pub(super) cleaned_to: Offset,
     pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
     high_watermark: watch::Sender<Offset>,
+    last_stable: watch::Sender<Offset>,
+    unverified: Unverified,
     leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
     parked: HashMap<AckId, Parked>,
     next_ack: u64,
@@ -77,7 +81,7 @@ impl Owner {
         leader_epoch: LeaderEpoch,
         housekeeping: HousekeepingConfig,
         own_commands: mpsc::WeakUnboundedSender<Command>,
-        high_watermark: watch::Sender<Offset>,
+        (high_watermark, last_stable): (watch::Sender<Offset>, watch::Sender<Offset>),
         leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
     ) -> Owner {
         Owner {
@@ -91,6 +95,8 @@ impl Owner {
             after_housekeeping: Vec::new(),
             own_commands,
             high_watermark,
+            last_stable,
+            unverified: Unverified::default(),
             leader_epochs,
             parked: HashMap::new(),
             next_ack: 0,
@@ -106,23 +112,68 @@ impl Owner {
     pub async fn run(mut self: Box<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
         let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, BATCHES_PER_APPEND_MAX).await > 0 {
-            let mut batches = Vec::new();
-            let mut waiting = Vec::new();
+            let (mut batches, mut waiting) = (Vec::new(), Vec::new());
             for command in commands.drain(..) {
-                if let Command::Append(append) = command {
-                    let Append { batch, durable, reply } = *append;
-                    batches.push(batch);
-                    waiting.push(Waiting { durable, reply });
-                    continue;
+                match command {
+                    Command::Append(append) => self.gather(append, &mut batches, &mut waiting),
+                    command => {
+                        self.append(&mut batches, &mut waiting);
+                        self.on_command(command);
+                    }
                 }
-                self.append(&mut batches, &mut waiting);
-                self.on_command(command);
             }
             self.append(&mut batches, &mut waiting);
             if self.log.is_none() {
                 return;
             }
         }
+    }
+
+    /// Puts a batch behind those of the next write, unless its transaction must be asked about first.
+    fn gather(&mut self, append: Box<Append>, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
+        let producer = append.producer();
+        if append.verify.is_some() && append.batch.batch().header.is_transactional() {
+            // What was gathered may begin or end the transaction.
+            self.append(batches, waiting);
+            let is_open = self.log.as_ref().is_none_or(|log| log.has_open_transaction(producer));
+            if !is_open || self.unverified.holds(producer) {
+                return self.hold(producer, *append);
+            }
+        }
+        if append.batch.end_of_transaction().is_some() {
+            for late in self.unverified.overtaken(producer.id) {
+                late.refuse(TransactionError::InvalidTxnState);
+            }
+        }
+        let Append { batch, durable, reply, .. } = *append;
+        batches.push(batch);
+        waiting.push(Waiting { durable, reply });
+    }
+
+    fn hold(&mut self, producer: Producer, mut append: Append) {
+        let verify = append.verify.take();
+        let Some((ticket, verify)) = self.unverified.hold(producer, append).zip(verify) else { return };
+        let own = self.own_commands.clone();
+        tokio::spawn(async move {
+            let result = verify().await;
+            if let Some(own) = own.upgrade() {
+                let _ = own.send(Command::Verified { producer, ticket, result });
+            }
+        });
+    }
+
+    fn on_verified(&mut self, producer: Producer, ticket: Ticket, result: Result<(), TransactionError>) {
+        let (mut batches, mut waiting) = (Vec::new(), Vec::new());
+        for held in self.unverified.answered(producer, ticket) {
+            match result {
+                Ok(()) => {
+                    batches.push(held.batch);
+                    waiting.push(Waiting { durable: held.durable, reply: held.reply });
+                }
+                Err(error) => held.refuse(error),
+            }
+        }
+        self.append(&mut batches, &mut waiting);
     }
 
     pub(super) fn on_command(&mut self, command: Command) {
@@ -132,6 +183,7 @@ impl Owner {
                 self.after_housekeeping.push(command);
             }
             Command::Append(_) => unreachable!("appends are gathered"),
+            Command::Verified { producer, ticket, result } => self.on_verified(producer, ticket, result),
             Command::Synced { end } => self.on_synced(end),
             Command::Sync => {
                 self.sync_is_due = false;
@@ -302,6 +354,7 @@ impl Owner {
             match effect {
                 Effect::AdvanceHighWatermark(offset) => {
                     self.high_watermark.send_replace(offset);
+                    self.publish_last_stable();
                 }
                 Effect::Answer(ack) => {
                     if let Some((reply, mut appended, since)) = self.parked.remove(&ack) {
@@ -312,6 +365,19 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// Tells readers how far everything is decided.
+    fn publish_last_stable(&mut self) {
+        let high_watermark = self.leader.high_watermark();
+        let Some(log) = &mut self.log else { return };
+        let last_stable = log.first_unstable(high_watermark).unwrap_or(high_watermark).min(high_watermark);
+        log.forget_ended_transactions(high_watermark);
+        self.last_stable.send_if_modified(|known| {
+            let moved = *known != last_stable;
+            *known = last_stable;
+            moved
+        });
     }
 }
 
@@ -381,7 +447,7 @@ mod tests {
             LeaderEpoch(0),
             HousekeepingConfig::default(),
             commands.downgrade(),
-            watch::channel(Offset::ZERO).0,
+            (watch::channel(Offset::ZERO).0, watch::channel(Offset::ZERO).0),
             Arc::default(),
         );
         owner.bytes_since_checkpoint = CHECKPOINT_BYTES;

@@ -8,6 +8,7 @@ use crate::groups::MigrationPolicy;
 use crate::groups::consumer::assignor::Assignor;
 use crate::ids::NodeId;
 use crate::partition::{HousekeepingConfig, LogDirPaths};
+use crate::transactions::TransactionConfig;
 
 /// `group.consumer.*` (KIP-848).
 #[derive(Debug, Clone)]
@@ -63,6 +64,10 @@ pub struct BrokerConfig {
     pub delete_topics: bool,
     /// `offsets.topic.num.partitions`.
     pub offsets_topic_partitions: i32,
+    /// `transaction.state.log.num.partitions`.
+    pub transaction_topic_partitions: i32,
+    /// Limits and delays of transactions.
+    pub transactions: TransactionConfig,
     /// `group.initial.rebalance.delay.ms`.
     pub group_initial_rebalance_delay_ms: i32,
     /// `group.min.session.timeout.ms`.
@@ -112,6 +117,8 @@ impl BrokerConfig {
             auto_create_topics: true,
             delete_topics: true,
             offsets_topic_partitions: 50,
+            transaction_topic_partitions: 50,
+            transactions: TransactionConfig::default(),
             // The reason for the difference to Kafka's three seconds is at `GroupConfig::initial_rebalance_delay`.
             group_initial_rebalance_delay_ms: 100,
             group_session_timeout_ms_min: 6_000,

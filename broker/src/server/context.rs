@@ -8,11 +8,12 @@ use super::config::BrokerConfig;
 use super::connection::RequestMemory;
 use super::endpoint::Endpoint;
 use super::fetch_sessions::FetchSessions;
-use crate::controller::{ClusterImage, Controller, ControllerError, ProducerIdBlock};
-use crate::coordinator::GroupCoordinator;
+use crate::controller::{ClusterImage, Controller, ProducerIdSource};
+use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::ids::NodeId;
+use crate::internal_topic::InternalTopic;
+use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
-use crate::offsets_log::OffsetsLog;
 use crate::partition::Partitions;
 use crate::security::Authorizer;
 
@@ -31,14 +32,21 @@ pub struct Context {
     /// Groups and their offsets.
     pub groups: GroupCoordinator,
     /// Where they are kept.
-    pub offsets_log: OffsetsLog,
+    pub offsets_log: InternalTopic,
+    /// Transactional ids and their transactions.
+    pub transactions: TransactionCoordinator,
+    /// Where they are kept.
+    pub transactions_log: InternalTopic,
+    /// What ends transactions in partitions.
+    pub markers: MarkerWriter,
     /// Who may do what; without it everybody may do everything.
     pub authorizer: Option<Authorizer>,
     /// What is counted.
     pub metrics: Metrics,
     pub(crate) request_memory: RequestMemory,
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
-    pub(crate) producer_ids: Mutex<ProducerIdBlock>,
+    /// Gives ids to producers.
+    pub producer_ids: ProducerIdSource,
 }
 
 impl Context {
@@ -50,21 +58,5 @@ impl Context {
     /// This node's id.
     pub fn node_id(&self) -> NodeId {
         self.config.node_id
-    }
-
-    /// A producer id that was never given out before.
-    pub async fn next_producer_id(&self) -> Result<i64, ControllerError> {
-        loop {
-            if let Some(id) = self.take_producer_id() {
-                return Ok(id);
-            }
-            let block = self.controller.producer_ids().await?;
-            // Another request may have brought a block too; the ids of the one that loses are never used.
-            *self.producer_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = block;
-        }
-    }
-
-    fn take_producer_id(&self) -> Option<i64> {
-        self.producer_ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 }

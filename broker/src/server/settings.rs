@@ -340,6 +340,46 @@ const SETTINGS: &[Setting] = &[
         |config, value| config.request_bytes_max = number(value),
         |config| config.request_bytes_max.to_string(),
     ),
+    setting(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        Int,
+        "10000",
+        from(1),
+        |config, value| config.transactions.abort_interval = millis(value),
+        |config| config.transactions.abort_interval.as_millis().to_string(),
+    ),
+    setting(
+        "transaction.max.timeout.ms",
+        Int,
+        "900000",
+        from(1),
+        |config, value| config.transactions.timeout_max = millis(value),
+        |config| config.transactions.timeout_max.as_millis().to_string(),
+    ),
+    setting(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        Int,
+        "3600000",
+        from(1),
+        |config, value| config.transactions.expire_interval = millis(value),
+        |config| config.transactions.expire_interval.as_millis().to_string(),
+    ),
+    setting(
+        "transaction.state.log.num.partitions",
+        Int,
+        "50",
+        from(1),
+        |config, value| config.transaction_topic_partitions = number(value),
+        |config| config.transaction_topic_partitions.to_string(),
+    ),
+    setting(
+        "transactional.id.expiration.ms",
+        Int,
+        "604800000",
+        from(1),
+        |config, value| config.transactions.id_expiration = millis(value),
+        |config| config.transactions.id_expiration.as_millis().to_string(),
+    ),
 ];
 
 /// Where a broker lives, and how that is told.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use ottla_protocol::messages::*;
 use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches};
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn batch(values: &[&str], producer: Option<(i64, i32)>) -> Bytes {
     let mut builder = BatchBuilder::default();
     for value in values {

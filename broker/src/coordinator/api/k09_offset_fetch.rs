@@ -48,10 +48,11 @@ impl GroupCoordinator {
                 ..OffsetFetchRequestGroup::default()
             };
             let asked = asked_partitions(&group);
-            let answer = self.fetch_one(version, &group);
+            let answer = self.fetch_one(version, request.require_stable, &group);
             return Either::Left(async move { to_single(version, answer.await, asked) });
         }
-        let groups = request.groups.iter().map(|group| self.fetch_one(version, group));
+        let groups =
+            request.groups.iter().map(|group| self.fetch_one(version, request.require_stable, group));
         let groups = join_all(groups.collect::<Vec<_>>());
         Either::Right(async move { OffsetFetchResponse { groups: groups.await, ..Default::default() } })
     }
@@ -59,6 +60,7 @@ impl GroupCoordinator {
     fn fetch_one(
         &self,
         version: i16,
+        require_stable: bool,
         group: &OffsetFetchRequestGroup,
     ) -> impl Future<Output = OffsetFetchResponseGroup> + Send + use<> {
         let name = group.group_id.detached();
@@ -79,7 +81,7 @@ impl GroupCoordinator {
             match reply.await {
                 Reply::FetchOffsets(Ok(fetched)) => OffsetFetchResponseGroup {
                     group_id: name,
-                    topics: to_topics(by_id, &*topics, fetched, unknown),
+                    topics: to_topics(by_id, require_stable, &*topics, fetched, unknown),
                     error_code: ErrorCode::None.code(),
                 },
                 Reply::FetchOffsets(Err(error)) => refused(name, error.into()),
@@ -118,6 +120,7 @@ fn resolve(
 /// The shard gives partitions of one topic in a row; each row becomes a topic of the response.
 fn to_topics(
     by_id: bool,
+    require_stable: bool,
     lookup: &dyn TopicLookup,
     fetched: Vec<FetchedOffset>,
     unknown: Vec<OffsetFetchRequestTopics>,
@@ -135,7 +138,14 @@ fn to_topics(
             topic_id: topic_id.unwrap_or_default(),
             partitions: row
                 .iter()
-                .map(|fetched| to_partition(fetched.partition, fetched.committed.as_ref()))
+                .map(|fetched| match require_stable && fetched.is_unstable {
+                    // An open transaction may change it (KIP-447); clients ask again.
+                    true => OffsetFetchResponsePartitions {
+                        error_code: ErrorCode::UnstableOffsetCommit.code(),
+                        ..to_partition(fetched.partition, None)
+                    },
+                    false => to_partition(fetched.partition, fetched.committed.as_ref()),
+                })
                 .collect(),
         });
     }

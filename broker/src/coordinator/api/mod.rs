@@ -13,6 +13,7 @@ mod k13_leave_group;
 mod k14_sync_group;
 mod k15_describe_groups;
 mod k16_list_groups;
+mod k28_txn_offset_commit;
 mod k42_delete_groups;
 mod k47_offset_delete;
 mod k68_consumer_group_heartbeat;

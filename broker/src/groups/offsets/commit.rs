@@ -13,6 +13,7 @@ use crate::groups::decision::{Change, Decision, Record};
 use crate::groups::error::GroupError;
 use crate::groups::names::{GenerationId, GroupId, InstanceId, MemberId, Now, ReplyId, TopicName, WallMs};
 use crate::groups::request::Reply;
+use crate::ids::Producer;
 
 /// OffsetCommit.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,8 +58,9 @@ pub(in crate::groups) fn on_commit_offsets(
     now: Now,
     reply: ReplyId,
     request: &CommitOffsets,
+    transaction: Option<Producer>,
 ) -> Decision {
-    if let Err(error) = check(group, consumer, request) {
+    if let Err(error) = check(group, consumer, request, transaction.is_some()) {
         return Decision::reply(reply, Reply::CommitOffsets(Err(error)));
     }
     let mut decision = Decision::default();
@@ -84,12 +86,16 @@ pub(in crate::groups) fn on_commit_offsets(
             expires_at,
             topic_id: offset.topic_id,
         };
-        decision.changes.push(Change::Record(Record::Offset {
+        let record = Record::Offset {
             group: request.group.clone(),
             topic: offset.topic.clone(),
             partition: offset.partition,
             value: Some(value),
-        }));
+        };
+        decision.changes.push(match transaction {
+            None => Change::Record(record),
+            Some(producer) => Change::Pending { producer, record },
+        });
     }
     decision.replies.push((reply, Reply::CommitOffsets(Ok(answers))));
     decision
@@ -99,7 +105,13 @@ fn check(
     group: Option<&Group>,
     consumer: Option<&ConsumerGroup>,
     request: &CommitOffsets,
+    in_transaction: bool,
 ) -> Result<(), GroupError> {
+    // A producer that does not say in which group it reads is fenced by its own epoch.
+    let names_no_member = request.member_id.is_none() && request.instance_id.is_none();
+    if in_transaction && request.generation < GenerationId(0) && names_no_member {
+        return Ok(());
+    }
     if let Some(consumer) = consumer {
         return consumer.check_commit(request);
     }

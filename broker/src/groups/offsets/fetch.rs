@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{CommittedOffset, Offsets};
+use super::{CommittedOffset, Offsets, PendingOffsets};
 use crate::groups::consumer::{ConsumerGroup, Epoch};
 use crate::groups::error::GroupError;
 use crate::groups::names::{GroupId, MemberId, TopicName};
@@ -36,6 +36,8 @@ pub struct FetchedOffset {
     pub partition: i32,
     /// `None` when nothing was committed.
     pub committed: Option<CommittedOffset>,
+    /// An open transaction is about to change it, so that who wants a stable one must ask again (KIP-447).
+    pub is_unstable: bool,
 }
 
 /// Whether the member that asks is still the one it was. Others may always ask.
@@ -49,7 +51,12 @@ pub(in crate::groups) fn check_fetch(
     }
 }
 
-pub(in crate::groups) fn on_fetch_offsets(offsets: &Offsets, request: &FetchOffsets) -> Vec<FetchedOffset> {
+pub(in crate::groups) fn on_fetch_offsets(
+    offsets: &Offsets,
+    pending: &PendingOffsets,
+    request: &FetchOffsets,
+) -> Vec<FetchedOffset> {
+    let is_unstable = |topic: &TopicName, partition: i32| pending.holds(&request.group, topic, partition);
     let of_group = offsets.of_group(&request.group);
     match &request.selection {
         OffsetSelection::All => of_group
@@ -59,6 +66,7 @@ pub(in crate::groups) fn on_fetch_offsets(offsets: &Offsets, request: &FetchOffs
                 topic: topic.clone(),
                 partition: *partition,
                 committed: Some(committed.clone()),
+                is_unstable: is_unstable(topic, *partition),
             })
             .collect(),
         OffsetSelection::Partitions(partitions) => partitions
@@ -67,7 +75,8 @@ pub(in crate::groups) fn on_fetch_offsets(offsets: &Offsets, request: &FetchOffs
                 let committed = of_group.and_then(|offsets| offsets.get(&(topic.clone(), *partition)));
                 let committed =
                     committed.filter(|committed| is_same_topic(*topic_id, committed.topic_id)).cloned();
-                FetchedOffset { topic: topic.clone(), partition: *partition, committed }
+                let is_unstable = is_unstable(topic, *partition);
+                FetchedOffset { topic: topic.clone(), partition: *partition, committed, is_unstable }
             })
             .collect(),
     }

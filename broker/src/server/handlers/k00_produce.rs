@@ -2,11 +2,14 @@
 //!
 //! `acks=all` is answered when the disk has the records (or as soon as they are in the page cache where the topic
 //! says `flush.messages` > 1), `acks=1` when they are in the page cache, `acks=0` never. Idempotence is KIP-98;
-//! topic ids (13) are KIP-516; zstd needs version 7 (KIP-110); the current leader (10) is KIP-951.
+//! topic ids (13) are KIP-516; zstd needs version 7 (KIP-110); the current leader (10) is KIP-951. What belongs to a
+//! transaction is written once the transaction's coordinator has agreed, which from version 12 on adds the partition to
+//! the transaction (KIP-890).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::join_all;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k00_produce::{
@@ -19,12 +22,15 @@ use tokio::sync::oneshot;
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use super::transactions::{PRODUCE_V2_VERSION_MIN, produce_code};
 use super::{append_error_code, open_partition, topic_name};
 use crate::controller::is_internal;
+use crate::ids::{Producer, TopicPartition};
 use crate::log::LogError;
 use crate::metrics::Waits;
 use crate::partition::{AppendError, Appended};
 use crate::security::Operation;
+use crate::transactions::{AddPartitions, TransactionVersion, TransactionalId};
 
 const ZSTD_VERSION_MIN: i16 = 7;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
@@ -47,7 +53,7 @@ pub(in super::super) fn handle(
     let (request, waits, access) = (call.request, call.waits, call.access);
     let acks = request.acks;
     let image = context.image();
-    let transactional = request.transactional_id.is_some();
+    let transactional_id = request.transactional_id.as_deref().map(TransactionalId::from);
     let topics: Vec<StartedTopic> = request
         .topic_data
         .into_iter()
@@ -65,11 +71,7 @@ pub(in super::super) fn handle(
                     let index = data.index;
                     let started = match &name {
                         Err(code) => Err((*code, None)),
-                        Ok(_) if transactional => Err((
-                            ErrorCode::UnsupportedVersion,
-                            Some("transactions are not served by this release".to_owned()),
-                        )),
-                        Ok(name) => start(&context, name, data, acks, version),
+                        Ok(name) => start(&context, name, data, acks, version, &transactional_id),
                     };
                     (index, started)
                 })
@@ -78,12 +80,20 @@ pub(in super::super) fn handle(
         })
         .collect();
     async move {
-        let responses = join_all(topics.into_iter().map(|topic| finish_topic(topic, &waits))).await;
+        let finished = topics.into_iter().map(|topic| finish_topic(topic, version, &waits));
+        let responses = join_all(finished).await;
         (acks != 0).then(|| ProduceResponse { responses, ..ProduceResponse::default() })
     }
 }
 
-fn start(context: &Context, topic: &str, data: PartitionProduceData, acks: i16, version: i16) -> Started {
+fn start(
+    context: &Arc<Context>,
+    topic: &str,
+    data: PartitionProduceData,
+    acks: i16,
+    version: i16,
+    transactional_id: &Option<TransactionalId>,
+) -> Started {
     if !(-1..=1).contains(&acks) {
         return Err((ErrorCode::InvalidRequiredAcks, None));
     }
@@ -97,7 +107,30 @@ fn start(context: &Context, topic: &str, data: PartitionProduceData, acks: i16, 
     if acks == -1 && open.partition.config().min_insync_replicas > 1 {
         return Err((ErrorCode::NotEnoughReplicas, None));
     }
-    Ok(open.partition.append(records, acks == -1 && open.acks_all_is_durable))
+    let durable = acks == -1 && open.acks_all_is_durable;
+    let Some(producer) = transactional(&records) else {
+        return Ok(open.partition.append(records, durable));
+    };
+    let Some(transactional_id) = transactional_id.clone() else {
+        let message = "a transactional batch needs the request to name its transactional id";
+        return Err((ErrorCode::TransactionalIdAuthorizationFailed, Some(message.to_owned())));
+    };
+    let is_v2 = version >= PRODUCE_V2_VERSION_MIN;
+    let begin = AddPartitions {
+        transactional_id,
+        producer,
+        partitions: vec![TopicPartition::new(topic, data.index)],
+        version: if is_v2 { TransactionVersion::V2 } else { TransactionVersion::V1 },
+    };
+    let transactions = context.transactions.clone();
+    let verify = Box::new(move || async move { transactions.begin_in_partition(begin).await }.boxed());
+    Ok(open.partition.append_in_transaction(records, durable, verify))
+}
+
+/// Whose transaction a batch says to be part of.
+fn transactional(records: &Bytes) -> Option<Producer> {
+    let header = BatchHeader::parse(records).ok().filter(BatchHeader::is_transactional)?;
+    Some(Producer { id: header.producer_id, epoch: header.producer_epoch })
 }
 
 fn check_codec(records: &Bytes, version: i16) -> Result<(), ErrorCode> {
@@ -109,15 +142,20 @@ fn check_codec(records: &Bytes, version: i16) -> Result<(), ErrorCode> {
     }
 }
 
-async fn finish_topic(topic: StartedTopic, waits: &Waits) -> TopicProduceResponse {
+async fn finish_topic(topic: StartedTopic, version: i16, waits: &Waits) -> TopicProduceResponse {
     let mut partition_responses = Vec::with_capacity(topic.partitions.len());
     for (index, started) in topic.partitions {
-        partition_responses.push(finish_partition(index, started, waits).await);
+        partition_responses.push(finish_partition(index, started, version, waits).await);
     }
     TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses }
 }
 
-async fn finish_partition(index: i32, started: Started, waits: &Waits) -> PartitionProduceResponse {
+async fn finish_partition(
+    index: i32,
+    started: Started,
+    version: i16,
+    waits: &Waits,
+) -> PartitionProduceResponse {
     let refused = |code: ErrorCode, message: Option<String>| PartitionProduceResponse {
         index,
         error_code: code.code(),
@@ -133,6 +171,9 @@ async fn finish_partition(index: i32, started: Started, waits: &Waits) -> Partit
         waits.note_fsync(*time);
     }
     match answer {
+        Err(AppendError::Transaction(error)) => {
+            refused(produce_code(error, version), Some(error.to_string()))
+        }
         Err(error) => PartitionProduceResponse {
             record_errors: record_errors(&error),
             ..refused(append_error_code(&error), Some(error.to_string()))

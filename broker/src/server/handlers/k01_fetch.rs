@@ -1,8 +1,8 @@
 //! Fetch (1): reads record batches, waiting for more when there are few. Versions 4 to 18.
 //!
 //! Records are only located here; the connection sends them straight out of their files, unless they are few. Sessions (7) are KIP-227,
-//! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. There are no transactions
-//! yet, so read_committed reads the same and the last stable offset is the high watermark.
+//! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. With read_committed (KIP-98)
+//! records end at the last stable offset, and the reader is told which transactions among them were aborted.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::select_all;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use ottla_protocol::records::Compression;
 use ottla_protocol::wire::Records;
@@ -119,7 +119,7 @@ async fn gather(
         }
         if commits.is_empty() {
             // Watched before the next pass, so that what is committed during it ends the wait at once.
-            commits = watch_commits(context, wanted);
+            commits = watch_commits(context, wanted, limits.read_committed);
             last_try = commits.is_empty();
             continue;
         }
@@ -130,13 +130,17 @@ async fn gather(
     }
 }
 
-fn watch_commits(context: &Context, wanted: &Wanted) -> Vec<watch::Receiver<Offset>> {
+fn watch_commits(context: &Context, wanted: &Wanted, read_committed: bool) -> Vec<watch::Receiver<Offset>> {
     let image = context.image();
     let mut commits: Vec<_> = wanted
         .iter()
         .filter_map(|(key, _)| {
             let topic = topic_name(&image, !key.topic_id.is_nil(), &key.topic, key.topic_id).ok()?;
-            Some(open_partition(context, &topic, key.partition).ok()?.partition.watch_high_watermark())
+            let partition = open_partition(context, &topic, key.partition).ok()?.partition;
+            Some(match read_committed {
+                true => partition.watch_last_stable(),
+                false => partition.watch_high_watermark(),
+            })
         })
         .collect();
     commits.iter_mut().for_each(|commits| {
@@ -160,9 +164,11 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
         let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
         let found = find(context, access, &image, key, asked.current_leader_epoch, limits.version).and_then(
             |partition| {
+                // In this order, as the one never passes the other.
+                let last_stable = partition.last_stable();
                 let high_watermark = partition.high_watermark();
                 data.high_watermark = high_watermark.0;
-                data.last_stable_offset = high_watermark.0;
+                data.last_stable_offset = last_stable.0;
                 data.log_start_offset = partition.log().log_start().0;
                 let from = Offset(asked.fetch_offset);
                 if limits.version >= DIVERGING_EPOCH_VERSION_MIN
@@ -173,7 +179,12 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
                 }
                 // The very first batch is given even when it is larger than all bounds: a consumer could never get
                 // past it otherwise (KIP-74).
-                locate(&partition, from, high_watermark, bytes_max, pass.bytes == 0, wait)
+                let up_to = if limits.read_committed { last_stable } else { high_watermark };
+                let found = locate(&partition, from, up_to, bytes_max, pass.bytes == 0, wait)?;
+                if let Some(aborted) = &mut data.aborted_transactions {
+                    *aborted = aborted_among(&partition, from, up_to);
+                }
+                Ok(found)
             },
         );
         let found = found.unwrap_or_else(|problem| {
@@ -201,6 +212,17 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
         pass.answers.push((key.clone(), data, range));
     }
     pass
+}
+
+/// What the reader must leave out. More than the records it gets would tell does no harm.
+fn aborted_among(partition: &Partition, from: Offset, up_to: Offset) -> Vec<AbortedTransaction> {
+    let aborted = partition.log().aborted_within(from, up_to).into_iter();
+    aborted
+        .map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset.0,
+        })
+        .collect()
 }
 
 enum Problem {

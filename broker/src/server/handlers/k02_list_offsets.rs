@@ -31,11 +31,12 @@ pub(in super::super) async fn handle(
     call: Call<ListOffsetsRequest>,
 ) -> ListOffsetsResponse {
     let with_epoch = call.version() >= EPOCH_VERSION_MIN;
+    let read_committed = call.request.isolation_level == 1;
     let looked_up = tokio::task::spawn_blocking(move || {
         let topics = call.request.topics.iter().map(|topic| {
             let allowed = call.access.topic(&context, Operation::Describe, &topic.name);
             let partitions = topic.partitions.iter().map(|asked| match allowed {
-                true => answer(&context, &topic.name, asked, with_epoch),
+                true => answer(&context, &topic.name, asked, with_epoch, read_committed),
                 false => ListOffsetsPartitionResponse {
                     partition_index: asked.partition_index,
                     error_code: ErrorCode::TopicAuthorizationFailed.code(),
@@ -54,13 +55,14 @@ fn answer(
     topic: &str,
     asked: &ListOffsetsPartition,
     with_epoch: bool,
+    read_committed: bool,
 ) -> ListOffsetsPartitionResponse {
     let mut response =
         ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
     let current = leader_epoch(context.image().topic(topic).map(|topic| &**topic), asked.partition_index);
     let found = open_partition(context, topic, asked.partition_index)
         .and_then(|open| check_epoch(asked.current_leader_epoch, current).map(|()| open))
-        .and_then(|open| find(&open.partition, asked.timestamp, current));
+        .and_then(|open| find(&open.partition, asked.timestamp, current, read_committed));
     match found {
         Ok((timestamp, offset, epoch)) => {
             response.timestamp = timestamp;
@@ -79,9 +81,11 @@ fn find(
     partition: &Partition,
     timestamp: i64,
     current: LeaderEpoch,
+    read_committed: bool,
 ) -> Result<(i64, i64, LeaderEpoch), ErrorCode> {
     let log = partition.log();
-    let committed = partition.high_watermark();
+    // Who reads what is committed never gets past the first undecided transaction (KIP-98).
+    let committed = if read_committed { partition.last_stable() } else { partition.high_watermark() };
     let nothing = (-1, -1, LeaderEpoch(-1));
     let by_time = match timestamp {
         LATEST => return Ok((-1, committed.0, current)),

@@ -1,5 +1,5 @@
-//! FindCoordinator (10): which broker coordinates a group. Versions 0 to 6; several keys at once (4) are KIP-699.
-//! Transactions and share groups have no coordinator in this release, which is said as such.
+//! FindCoordinator (10): which broker coordinates a group or a transactional id. Versions 0 to 6; several keys at once (4)
+//! are KIP-699. Share groups have no coordinator in this release, which is said as such.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use super::super::dispatch::Call;
 use crate::security::Operation;
 
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 const KEYS_VERSION_MIN: i16 = 4;
 
 pub(in super::super) async fn handle(
@@ -28,7 +29,15 @@ pub(in super::super) async fn handle(
             .make_topic()
             .await
             .map_err(|refusal| (ErrorCode::CoordinatorNotAvailable, refusal.message)),
-        _ => Err((ErrorCode::InvalidRequest, "only groups have a coordinator in this release".to_owned())),
+        TRANSACTION => context
+            .transactions_log
+            .make_topic()
+            .await
+            .map_err(|refusal| (ErrorCode::CoordinatorNotAvailable, refusal.message)),
+        _ => {
+            let message = "only groups and transactions have a coordinator in this release";
+            Err((ErrorCode::InvalidRequest, message.to_owned()))
+        }
     };
     let may_know = |key: &str| match request.key_type {
         GROUP => call.access.group(&context, Operation::Describe, key),

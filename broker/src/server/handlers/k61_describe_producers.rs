@@ -1,4 +1,4 @@
-//! DescribeProducers (61): the idempotent producers that partitions remember (KIP-664). Version 0.
+//! DescribeProducers (61): the producers that partitions remember, and their open transactions (KIP-664). Version 0.
 
 use std::sync::Arc;
 
@@ -42,8 +42,8 @@ async fn describe(context: &Context, topic: &str, partition: i32, allowed: bool)
                 producer_epoch: i32::from(producer.epoch),
                 last_sequence: producer.last_sequence,
                 last_timestamp: producer.last_timestamp_ms,
-                coordinator_epoch: -1,
-                current_txn_start_offset: -1,
+                coordinator_epoch: producer.coordinator_epoch,
+                current_txn_start_offset: producer.transaction_start,
             });
             response.active_producers = active.collect();
         }

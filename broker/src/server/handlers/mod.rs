@@ -17,6 +17,11 @@ pub(super) mod k20_delete_topics;
 pub(super) mod k21_delete_records;
 pub(super) mod k22_init_producer_id;
 pub(super) mod k23_offset_for_leader_epoch;
+pub(super) mod k24_add_partitions_to_txn;
+pub(super) mod k25_add_offsets_to_txn;
+pub(super) mod k26_end_txn;
+pub(super) mod k27_write_txn_markers;
+pub(super) mod k28_txn_offset_commit;
 pub(super) mod k32_describe_configs;
 pub(super) mod k33_alter_configs;
 pub(super) mod k34_alter_replica_log_dirs;
@@ -30,12 +35,15 @@ pub(super) mod k55_describe_quorum;
 pub(super) mod k57_update_features;
 pub(super) mod k60_describe_cluster;
 pub(super) mod k61_describe_producers;
+pub(super) mod k65_describe_transactions;
+pub(super) mod k66_list_transactions;
 pub(super) mod k71_get_telemetry_subscriptions;
 pub(super) mod k72_push_telemetry;
 pub(super) mod k74_list_config_resources;
 pub(super) mod k75_describe_topic_partitions;
 pub(super) mod sasl;
 pub(super) mod scram_credentials;
+pub(super) mod transactions;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::wire::{Str, Uuid};
@@ -94,6 +102,10 @@ fn log_error_code(error: &LogError) -> ErrorCode {
         LogError::Invalid(_) | LogError::Records { .. } => ErrorCode::InvalidRecord,
         LogError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
         LogError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+        LogError::Sequence(SequenceError::CoordinatorFenced { .. }) => {
+            ErrorCode::TransactionCoordinatorFenced
+        }
+        LogError::Sequence(SequenceError::NotTransactional { .. }) => ErrorCode::InvalidTxnState,
         LogError::Batch(BatchError::BadMagic(_)) => ErrorCode::UnsupportedForMessageFormat,
         LogError::Batch(BatchError::BadRecord { .. } | BatchError::BadHeader(_)) => ErrorCode::InvalidRecord,
         LogError::Batch(BatchError::Compression(CompressionError::UnknownCodec(_))) => {
@@ -108,6 +120,7 @@ fn log_error_code(error: &LogError) -> ErrorCode {
 fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Log(error) => log_error_code(error),
+        AppendError::Transaction(error) => transactions::code(*error),
         AppendError::Closed => ErrorCode::NotLeaderOrFollower,
     }
 }

@@ -7,32 +7,38 @@ use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::records::{BatchHeader, Batches};
 
-use crate::controller::{Controller, CreateTopic, OFFSETS_TOPIC, Refusal};
+use crate::controller::{Controller, CreateTopic, Refusal};
 use crate::coordinator::{CoordinatorLog, LogError, LogSlice};
 use crate::ids::Offset;
 use crate::partition::Partitions;
 
 /// The internal topic; cheap to clone.
 #[derive(Clone)]
-pub struct OffsetsLog {
+pub struct InternalTopic {
+    name: &'static str,
     partitions: Arc<Partitions>,
     controller: Controller,
     partition_count: i32,
 }
 
-impl OffsetsLog {
+impl InternalTopic {
     /// Over the broker's partitions; the topic gets `partition_count` of them when it is made.
-    pub fn new(partitions: Arc<Partitions>, controller: Controller, partition_count: i32) -> OffsetsLog {
-        OffsetsLog { partitions, controller, partition_count }
+    pub fn new(
+        name: &'static str,
+        partitions: Arc<Partitions>,
+        controller: Controller,
+        partition_count: i32,
+    ) -> InternalTopic {
+        InternalTopic { name, partitions, controller, partition_count }
     }
 
     /// Makes the topic if it is not there: when the first group looks for its coordinator, as in Kafka.
     pub async fn make_topic(&self) -> Result<(), Refusal> {
-        if self.controller.image().topic(OFFSETS_TOPIC).is_some() {
+        if self.controller.image().topic(self.name).is_some() {
             return Ok(());
         }
         let topic = CreateTopic {
-            name: OFFSETS_TOPIC.to_owned(),
+            name: self.name.to_owned(),
             partitions: self.partition_count,
             replication_factor: -1,
             assignments: Vec::new(),
@@ -48,7 +54,7 @@ impl OffsetsLog {
     }
 
     fn read_blocking(&self, partition: i32, from: i64, bytes_max: usize) -> Result<LogSlice, LogError> {
-        let Some(open) = self.partitions.get(OFFSETS_TOPIC, partition) else {
+        let Some(open) = self.partitions.get(self.name, partition) else {
             return Ok(LogSlice::default());
         };
         let log = open.partition.log();
@@ -64,13 +70,13 @@ impl OffsetsLog {
     }
 }
 
-impl CoordinatorLog for OffsetsLog {
+impl CoordinatorLog for InternalTopic {
     fn append(&self, partition: i32, batch: Bytes) -> BoxFuture<'static, Result<i64, LogError>> {
         let this = self.clone();
         async move {
             this.make_topic().await.map_err(|refusal| LogError::Unavailable(refusal.message))?;
-            let open = this.partitions.get(OFFSETS_TOPIC, partition).ok_or(LogError::NotLeader)?;
-            match open.partition.append(batch, true).await {
+            let open = this.partitions.get(this.name, partition).ok_or(LogError::NotLeader)?;
+            match open.partition.append_of_coordinator(&batch).await {
                 Ok(Ok(appended)) => Ok(appended.base_offset.0),
                 Ok(Err(error)) => Err(LogError::Unavailable(error.to_string())),
                 Err(_) => Err(LogError::NotLeader),
