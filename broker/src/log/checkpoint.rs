@@ -8,18 +8,29 @@ use std::path::Path;
 use super::LogError;
 use crate::ids::{Offset, TopicPartition};
 
+/// When what is written is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// When the call returns.
+    Now,
+    /// When the file system is synced: until then a crash may leave anything in the file.
+    Later,
+}
+
 /// Replaces a file so that a crash leaves the old or the new content, never a mixture.
 pub fn write_file_durably(path: &Path, content: &[u8]) -> Result<(), LogError> {
-    replace_file(path, content)?;
+    replace_file(path, content, Durable::Now)?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// As [`write_file_durably`], but a crash may bring the old content back until the folder is synced.
-pub(super) fn replace_file(path: &Path, content: &[u8]) -> Result<(), LogError> {
+pub(super) fn replace_file(path: &Path, content: &[u8], durable: Durable) -> Result<(), LogError> {
     let aside = path.with_extension("tmp");
     let mut file = File::create(&aside).map_err(LogError::io("create", &aside))?;
     file.write_all(content).map_err(LogError::io("write", &aside))?;
-    file.sync_all().map_err(LogError::io("sync", &aside))?;
+    if durable == Durable::Now {
+        file.sync_all().map_err(LogError::io("sync", &aside))?;
+    }
     fs::rename(&aside, path).map_err(LogError::io("rename", path))
 }
 

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use ottla_protocol::records::{Batch, BatchHeader, RecordView};
 
 use super::LogError;
+use super::checkpoint::Durable;
 use super::config::LogConfig;
 use super::index::SegmentIndex;
 use super::partition_log::PartitionLog;
@@ -330,7 +331,7 @@ impl Compaction {
             None
         } else {
             swap::replace(&self.dir, first.base_offset, &replaced)?;
-            index.save(&self.dir, first.base_offset)?;
+            index.save(&self.dir, first.base_offset, Durable::Now)?;
             let segment = Segment::open(&self.dir, first.base_offset, false)?;
             *unpoison(segment.index.write()) = index;
             Some(Arc::new(segment))

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::LogError;
-use super::checkpoint::replace_file;
+use super::checkpoint::{Durable, replace_file};
 use crate::ids::Offset;
 
 /// Bytes of log between two index entries (`index.interval.bytes`).
@@ -140,19 +140,19 @@ impl SegmentIndex {
 
     /// Replaces both files. The times come first: after a crash in between they reach further than the offsets, and
     /// [`truncate`](SegmentIndex::truncate) cuts them. The folder is left to the caller to sync.
-    pub fn save(&self, dir: &Path, base_offset: Offset) -> Result<(), LogError> {
+    pub fn save(&self, dir: &Path, base_offset: Offset, durable: Durable) -> Result<(), LogError> {
         let mut bytes = Vec::with_capacity(self.times.len() * TIME_ENTRY_LEN);
         for (timestamp, offset) in &self.times {
             bytes.extend_from_slice(&timestamp.to_be_bytes());
             bytes.extend_from_slice(&offset.to_be_bytes());
         }
-        replace_file(&time_index_path(dir, base_offset), &bytes)?;
+        replace_file(&time_index_path(dir, base_offset), &bytes, durable)?;
         let mut bytes = Vec::with_capacity(self.offsets.len() * OFFSET_ENTRY_LEN);
         for (offset, position) in &self.offsets {
             bytes.extend_from_slice(&offset.to_be_bytes());
             bytes.extend_from_slice(&position.to_be_bytes());
         }
-        replace_file(&index_path(dir, base_offset), &bytes)
+        replace_file(&index_path(dir, base_offset), &bytes, durable)
     }
 
     /// Reads both files of a segment of `log_size` bytes. `None` when one is missing or contradicts itself: the
@@ -248,7 +248,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (mut index, _) = filled(&sizes);
             index.note_time();
-            index.save(dir.path(), Offset(42)).unwrap();
+            index.save(dir.path(), Offset(42), Durable::Now).unwrap();
             let read = SegmentIndex::load(dir.path(), Offset(42), sizes.iter().sum()).unwrap();
             prop_assert_eq!(&read.offsets, &index.offsets);
             prop_assert_eq!(&read.times, &index.times);

@@ -12,7 +12,7 @@ use ottla_protocol::records::BatchHeader;
 use super::LogError;
 use super::aborted::{AbortedTransaction, txn_index_path};
 use super::check::Checked;
-use super::checkpoint::{sync_dir, write_file_durably};
+use super::checkpoint::{Durable, replace_file, sync_dir, write_file_durably};
 use super::config::LogConfig;
 use super::index::{index_path, log_path, time_index_path};
 use super::leader_epochs::LeaderEpochs;
@@ -395,7 +395,7 @@ impl PartitionLog {
         {
             let mut index = unpoison(active.index.write());
             index.note_time();
-            index.save(&self.dir, active.base_offset)?;
+            index.save(&self.dir, active.base_offset, Durable::Now)?;
         }
         self.save_aborted(&active)?;
         self.save_snapshot(base_offset)?;
@@ -436,7 +436,7 @@ impl PartitionLog {
     pub fn checkpoint(&mut self, recovery_point: Offset) -> Result<Offset, LogError> {
         let end = self.log_end();
         let active = self.active();
-        unpoison(active.index.read()).save(&self.dir, active.base_offset)?;
+        unpoison(active.index.read()).save(&self.dir, active.base_offset, Durable::Now)?;
         self.save_aborted(&active)?;
         if !self.producers.is_empty() {
             self.save_snapshot(end)?;
@@ -457,35 +457,34 @@ impl PartitionLog {
         }
     }
 
-    /// Syncs everything, gives preallocated room back and saves what the next start trusts. A log that nobody wrote
-    /// to since it was opened clean has all of that on disk.
+    /// Syncs the records, gives preallocated room back and saves what the next start trusts. A log that nobody wrote to
+    /// since it was opened clean has all of that on disk.
+    ///
+    /// Of what is saved nothing is synced, which for thousands of logs would take as long as thousands of syncs: whoever
+    /// says that the stop was clean must sync the file system first.
     pub fn close(&mut self) -> Result<(), LogError> {
         if !self.changed {
             return Ok(());
         }
-        let active = self.active();
-        let file = active.file()?;
-        active.cut(active.size())?;
-        self.mark_dirty(active.clone(), file);
         for segment in self.take_dirty() {
             segment.sync()?;
         }
-        let end = self.log_end();
-        self.save_for_next_start()?;
-        self.remove_old_snapshots(end);
-        Ok(())
+        let active = self.active();
+        active.cut(active.size())?;
+        self.save_for_next_start()
     }
 
-    /// Saves what makes the next start short: the active segment's index and the producers at the log end.
+    /// Saves what makes the next start short, not durably: the active segment's index and the producers at the log end.
     pub(super) fn save_for_next_start(&self) -> Result<(), LogError> {
         let active = self.active();
         {
             let mut index = unpoison(active.index.write());
             index.note_time();
-            index.save(&self.dir, active.base_offset)?;
+            index.save(&self.dir, active.base_offset, Durable::Later)?;
         }
         self.save_aborted(&active)?;
-        self.save_snapshot(self.log_end())
+        let path = PartitionLog::snapshot_path(&self.dir, self.log_end());
+        replace_file(&path, &self.producers.to_snapshot(), Durable::Later)
     }
 
     /// Begins a copy of this log within another log dir.

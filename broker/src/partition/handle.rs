@@ -109,11 +109,7 @@ pub(super) enum Command {
         reply: oneshot::Sender<Vec<ActiveProducer>>,
     },
     /// Begin a copy of the log in another log dir.
-    Relocate {
-        to: Arc<LogDir>,
-        name: MovedName,
-        reply: oneshot::Sender<Result<Relocation, LogError>>,
-    },
+    Relocate(Box<Relocate>),
     /// Put the copy in the place of the log.
     Move(Box<MoveTo>),
     DeleteRecords {
@@ -126,6 +122,13 @@ pub(super) enum Command {
     Delete {
         reply: oneshot::Sender<Result<(), LogError>>,
     },
+}
+
+/// A copy that is wanted.
+pub(super) struct Relocate {
+    pub to: Arc<LogDir>,
+    pub name: MovedName,
+    pub reply: oneshot::Sender<Result<Relocation, LogError>>,
 }
 
 /// A copy that has caught up.
@@ -298,7 +301,7 @@ impl Partition {
     /// Begins a copy of the log in another log dir.
     pub(super) async fn relocate(&self, to: Arc<LogDir>, name: MovedName) -> Result<Relocation, LogError> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Relocate { to, name, reply });
+        let _ = self.commands.send(Command::Relocate(Box::new(Relocate { to, name, reply })));
         answer.await.unwrap_or(Err(LogError::Abandoned))
     }
 
@@ -344,4 +347,14 @@ impl Partition {
 /// The wall clock, milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_small_because_every_idle_partition_has_room_for_many() {
+        assert!(size_of::<Command>() <= 32, "{}", size_of::<Command>());
+    }
 }

@@ -227,8 +227,9 @@ impl LogDir {
         self.checkpoints.save()
     }
 
-    /// Leaves word for the next start that every log was closed.
+    /// Leaves word for the next start that every log was closed, once all that closing wrote is on the disk.
     pub fn mark_clean(&self) -> Result<(), LogError> {
+        sync_file_system(&self.lock).map_err(LogError::io("sync", &self.path))?;
         write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")
     }
 

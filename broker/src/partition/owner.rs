@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committer::{Committer, SyncRequest};
-use super::handle::{Append, AppendError, Appended, Command, OutOfRange};
+use super::handle::{Append, AppendError, Appended, Command, OutOfRange, Relocate};
 use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
 use super::unverified::{Ticket, Unverified};
@@ -115,7 +115,7 @@ impl Owner {
             let (mut batches, mut waiting) = (Vec::new(), Vec::new());
             for command in commands.drain(..) {
                 match command {
-                    Command::Append(append) => self.gather(append, &mut batches, &mut waiting),
+                    Command::Append(append) => self.gather(*append, &mut batches, &mut waiting),
                     command => {
                         self.append(&mut batches, &mut waiting);
                         self.on_command(command);
@@ -130,14 +130,14 @@ impl Owner {
     }
 
     /// Puts a batch behind those of the next write, unless its transaction must be asked about first.
-    fn gather(&mut self, append: Box<Append>, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
+    fn gather(&mut self, append: Append, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
         let producer = append.producer();
         if append.verify.is_some() && append.batch.batch().header.is_transactional() {
             // What was gathered may begin or end the transaction.
             self.append(batches, waiting);
             let is_open = self.log.as_ref().is_none_or(|log| log.has_open_transaction(producer));
             if !is_open || self.unverified.holds(producer) {
-                return self.hold(producer, *append);
+                return self.hold(producer, append);
             }
         }
         if append.batch.end_of_transaction().is_some() {
@@ -145,7 +145,7 @@ impl Owner {
                 late.refuse(TransactionError::InvalidTxnState);
             }
         }
-        let Append { batch, durable, reply, .. } = *append;
+        let Append { batch, durable, reply, .. } = append;
         batches.push(batch);
         waiting.push(Waiting { durable, reply });
     }
@@ -196,7 +196,8 @@ impl Owner {
             }
             Command::KeepHouse { now_ms } => self.keep_house(now_ms),
             Command::HouseKept(done) => self.on_house_kept(done),
-            Command::Relocate { to, name, reply } => {
+            Command::Relocate(wanted) => {
+                let Relocate { to, name, reply } = *wanted;
                 let log = self.log.as_ref().ok_or(LogError::Abandoned);
                 let _ = reply.send(log.and_then(|log| log.relocate(to.path(), name)));
             }

@@ -38,9 +38,10 @@ pub(crate) struct RequestMemory {
 }
 
 impl RequestMemory {
+    /// Of all connections together; `usize::MAX` is no limit.
     pub fn new(bytes_max: usize) -> RequestMemory {
-        let bytes_max = u32::try_from(bytes_max.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        RequestMemory { permits: Arc::new(Semaphore::new(bytes_max as usize)), bytes_max }
+        let permits = Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS)));
+        RequestMemory { permits, bytes_max: u32::try_from(bytes_max).unwrap_or(u32::MAX) }
     }
 
     /// Waits until there is room. What was taken comes back when the value is dropped.

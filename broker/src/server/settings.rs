@@ -328,9 +328,18 @@ const SETTINGS: &[Setting] = &[
         "queued.max.request.bytes",
         Long,
         "536870912",
-        Rule::Integer { min: 1, max: i64::MAX },
-        |config, value| config.queued_request_bytes_max = number(value),
-        |config| config.queued_request_bytes_max.to_string(),
+        Rule::Integer { min: -1, max: i64::MAX },
+        // As in Kafka, whose default is no limit.
+        |config, value| {
+            config.queued_request_bytes_max = match number::<i64>(value) {
+                1.. => number(value),
+                _ => usize::MAX,
+            };
+        },
+        |config| match config.queued_request_bytes_max {
+            usize::MAX => "-1".to_owned(),
+            bytes => bytes.to_string(),
+        },
     ),
     setting(
         "socket.request.max.bytes",
@@ -624,6 +633,18 @@ mod tests {
             assert!(error.contains(expected), "{name}={value}: {error}");
         }
         assert!(config.set.is_empty());
+    }
+
+    #[test]
+    fn memory_for_requests_has_no_limit_where_kafkas_default_is_set() {
+        let mut config = BrokerConfig::new("data");
+        for value in ["0", "-1"] {
+            config.set("queued.max.request.bytes", value).unwrap();
+            assert_eq!(config.queued_request_bytes_max, usize::MAX);
+        }
+        let described = config.described(&ClusterImage::default());
+        let told = described.iter().find(|config| config.name == "queued.max.request.bytes").unwrap();
+        assert_eq!(told.value(), Some("-1"));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Admin {
         let request =
             AlterReplicaLogDirsRequest { dirs: vec![AlterReplicaLogDir { path: Str::from(path), topics }] };
         let response = self.cluster.send_broker(broker_id, &request).await?;
-        let answers = response.results.iter().flat_map(|topic| &topic.partitions);
-        answers.map(|answer| check(answer.error_code, || format!("moving {replica} to {path}"))).collect()
+        let mut answers = response.results.iter().flat_map(|topic| &topic.partitions);
+        answers.try_for_each(|answer| check(answer.error_code, || format!("moving {replica} to {path}")))
     }
 }
