@@ -7,9 +7,14 @@
 
 mod checker;
 mod client;
+mod consumer_member;
+mod consumer_world;
+mod failure;
 mod random;
 mod world;
 
+use consumer_world::ConsumerWorld;
+use failure::{Faults, History, run_or_explain};
 use world::World;
 
 /// Steps with crashes, delays and members that come and go.
@@ -22,6 +27,15 @@ fn run(seed: u64) -> u64 {
         world.step();
     }
     // Safety is checked by now; what is left is that the group gets to work once it is left in peace.
+    world.heal();
+    world.trace()
+}
+
+fn run_consumer(seed: u64, faults: Faults, history: History) -> u64 {
+    let mut world = ConsumerWorld::new(seed, faults, history);
+    for _ in 0..STEPS {
+        world.step();
+    }
     world.heal();
     world.trace()
 }
@@ -43,9 +57,18 @@ fn members_share_the_partitions_whatever_happens_to_them_and_to_the_coordinator(
 }
 
 #[test]
+fn members_of_the_consumer_protocol_share_the_partitions_whatever_happens() {
+    for seed in seeds() {
+        run_or_explain(seed, run_consumer);
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [1, 2, 3] {
         assert_eq!(run(seed), run(seed), "seed {seed}");
+        let consumer = || run_consumer(seed, Faults::ALL, History::default());
+        assert_eq!(consumer(), consumer(), "seed {seed}");
     }
     assert_ne!(run(1), run(2), "different seeds give different traces");
 }
