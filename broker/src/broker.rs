@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::controller::GroupLimits;
 use crate::controller::{
     Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource, TRANSACTIONS_TOPIC,
     TopicRules,
@@ -107,6 +108,10 @@ impl Broker {
             node_id: config.node_id,
             default_partitions: config.num_partitions,
             directories: log_dirs.ids(),
+            group_limits: GroupLimits {
+                heartbeat_interval_ms: config.consumer_groups.heartbeat_interval_ms_range,
+                session_timeout_ms: config.consumer_groups.session_timeout_ms_range,
+            },
             topic_defaults: config.topic_defaults(),
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;

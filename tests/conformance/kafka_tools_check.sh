@@ -23,3 +23,5 @@ done
 address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
 "$here/kafka_tools.sh" "$address" "$libs" >"$work/said"
 diff "$here/kafka_tools.expected" "$work/said"
+"$here/kafka_groups.sh" "$address" "$libs" >"$work/said"
+diff "$here/kafka_groups.expected" "$work/said"

@@ -131,7 +131,7 @@ pub(super) fn decide_alter(
         ResourceType::Topic => image.topic_configs(&after, rules.node_id).check_together(),
         ResourceType::Broker => Ok(()),
         ResourceType::ClientMetrics => client_metrics::check_together(&after),
-        ResourceType::Group => group_configs::check_together(&after),
+        ResourceType::Group => group_configs::check_together(&after, &rules.group_limits),
     }
     .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
     let gone = before.keys().filter(|config| !after.contains_key(*config)).map(|config| (config, None));
@@ -183,7 +183,7 @@ fn edited(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::CreateTopic;
+    use crate::controller::{CreateTopic, GroupLimits};
     use uuid::Uuid;
 
     fn rules() -> TopicRules {
@@ -191,6 +191,7 @@ mod tests {
             node_id: NodeId(1),
             default_partitions: 1,
             directories: vec![Uuid::from_u128(7)],
+            group_limits: GroupLimits::default(),
             topic_defaults: Configs::new(),
         }
     }

@@ -24,9 +24,39 @@ pub(super) fn definition(name: &str) -> Option<&'static Definition> {
     DEFINITIONS.iter().find(|definition| definition.name == name)
 }
 
-/// A member must have time for a heartbeat; the error is the message for the client.
-pub(super) fn check_together(configs: &Configs) -> Result<(), String> {
-    let value = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i64>().ok());
+/// What the broker lets groups set, as least and most, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// `group.consumer.min.heartbeat.interval.ms` and `max`.
+    pub heartbeat_interval_ms: (u64, u64),
+    /// `group.consumer.min.session.timeout.ms` and `max`.
+    pub session_timeout_ms: (u64, u64),
+}
+
+impl Default for GroupLimits {
+    fn default() -> GroupLimits {
+        GroupLimits { heartbeat_interval_ms: (5_000, 15_000), session_timeout_ms: (45_000, 60_000) }
+    }
+}
+
+/// Values within the broker's limits, and time for a heartbeat; the error is the message for the client.
+pub(super) fn check_together(configs: &Configs, limits: &GroupLimits) -> Result<(), String> {
+    let value = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<u64>().ok());
+    for (name, (least, most)) in [
+        (HEARTBEAT_INTERVAL_MS, limits.heartbeat_interval_ms),
+        (SESSION_TIMEOUT_MS, limits.session_timeout_ms),
+    ] {
+        let of_broker = |bound: &str| name.replacen("consumer.", &format!("group.consumer.{bound}."), 1);
+        match value(name) {
+            Some(value) if value < least => {
+                return Err(format!("{name} must be greater than or equal to {}", of_broker("min")));
+            }
+            Some(value) if value > most => {
+                return Err(format!("{name} must be less than or equal to {}", of_broker("max")));
+            }
+            _ => {}
+        }
+    }
     match (value(HEARTBEAT_INTERVAL_MS), value(SESSION_TIMEOUT_MS)) {
         (Some(interval), Some(session)) if session <= interval => {
             Err(format!("{SESSION_TIMEOUT_MS} must be greater than {HEARTBEAT_INTERVAL_MS}"))
@@ -45,7 +75,8 @@ pub fn group_configs(set: &Configs, started_with: impl Fn(&str) -> Option<String
             let brokers = broker_name.and_then(|of_broker| {
                 Some(layer(of_broker, started_with(of_broker)?, ConfigSource::StaticBroker))
             });
-            let default = layer(*name, (*default).to_owned(), ConfigSource::Default);
+            let default =
+                ConfigLayer { name: None, value: (*default).to_owned(), source: ConfigSource::Default };
             let layers = own.into_iter().chain(brokers).chain([default]).collect();
             ConfigValue { name, config_type: *config_type, read_only: false, layers }
         })
@@ -72,14 +103,15 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_longer_than_the_interval_of_heartbeats() {
-        let configs = |interval: &str, session: &str| {
-            Configs::from([
-                (HEARTBEAT_INTERVAL_MS.to_owned(), interval.to_owned()),
-                (SESSION_TIMEOUT_MS.to_owned(), session.to_owned()),
-            ])
+    fn values_are_held_within_the_brokers_limits() {
+        let check = |name: &str, value: &str| {
+            let configs = Configs::from([(name.to_owned(), value.to_owned())]);
+            check_together(&configs, &GroupLimits::default())
         };
-        assert_eq!(check_together(&configs("5000", "45000")), Ok(()));
-        assert!(check_together(&configs("45000", "45000")).is_err());
+        assert_eq!(check(SESSION_TIMEOUT_MS, "45000"), Ok(()));
+        let refused = check(SESSION_TIMEOUT_MS, "44999").unwrap_err();
+        let expected = "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms";
+        assert_eq!(refused, expected);
+        assert!(check(HEARTBEAT_INTERVAL_MS, "15001").unwrap_err().ends_with("max.heartbeat.interval.ms"));
     }
 }

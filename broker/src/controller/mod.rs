@@ -32,7 +32,7 @@ pub use client_metrics::{ClientSubscription, client_metrics_configs};
 pub use client_quotas::{AlterQuotas, ClientQuotas, EntityName, QuotaEntity};
 pub use configs::{ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs};
 pub(crate) use configs::{Definition, Rule, define};
-pub use group_configs::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, group_configs};
+pub use group_configs::{GroupLimits, HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, group_configs};
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use placement::Placement;

@@ -10,6 +10,7 @@ use ottla_protocol::messages::metadata_records::{
 use uuid::Uuid;
 
 use super::configs::Configs;
+use super::group_configs::GroupLimits;
 use super::image::{ClusterImage, ResourceType, TopicImage};
 use super::placement::Placement;
 use super::records::MetadataRecord;
@@ -29,6 +30,8 @@ pub struct TopicRules {
     pub default_partitions: i32,
     /// The ids of the log dirs that may get partitions; stored with each replica (KIP-858).
     pub directories: Vec<Uuid>,
+    /// What groups may set of their own.
+    pub group_limits: GroupLimits,
     /// What the broker was started with about the configs of topics, by the names that brokers have for them.
     pub topic_defaults: Configs,
 }
@@ -318,6 +321,7 @@ mod tests {
             node_id: NodeId(1),
             default_partitions: 3,
             directories: vec![Uuid::from_u128(500)],
+            group_limits: GroupLimits::default(),
             topic_defaults: Configs::new(),
         }
     }

@@ -7,7 +7,7 @@ use ottla_protocol::Message;
 use ottla_protocol::messages::ConsumerProtocolSubscription;
 
 use super::classic::{self, Group, GroupState, Phase};
-use super::consumer::{ConsumerGroupState, DescribedConsumerGroup};
+use super::consumer::{ConsumerGroupState, ConsumerRefused, DescribedConsumerGroup};
 use super::decision::{Change, Decision, Record};
 use super::error::GroupError;
 use super::machine::Groups;
@@ -36,9 +36,18 @@ impl Groups {
         }
     }
 
-    pub(super) fn describe_consumer(&self, group: &GroupId) -> Result<DescribedConsumerGroup, GroupError> {
-        let found = self.consumer.get(group).ok_or(GroupError::GroupIdNotFound)?;
-        Ok(found.describe(group, &self.config.consumer))
+    pub(super) fn describe_consumer(
+        &self,
+        group: &GroupId,
+    ) -> Result<DescribedConsumerGroup, ConsumerRefused> {
+        if let Some(found) = self.consumer.get(group) {
+            return Ok(found.describe(group, &self.config.consumer));
+        }
+        let message = match self.live.contains_key(group) || self.offsets.has_group(group) {
+            true => format!("Group {group} is not a consumer group."),
+            false => format!("Group {group} not found."),
+        };
+        Err(ConsumerRefused::with(GroupError::GroupIdNotFound, message))
     }
 
     pub(super) fn list(&self) -> Vec<ListedGroup> {

@@ -11,6 +11,7 @@ use super::consumer::{
 };
 use super::decision::{Change, Decision, Record};
 use super::error::GroupError;
+use super::migration::{downgrade, is_to_be_downgraded, upgrade};
 use super::names::{GroupId, Monotonic, Now, ReplyId};
 use super::offsets::{Offsets, PendingOffsets, check_fetch, on_commit_offsets, on_fetch_offsets};
 use super::request::{Reply, Request};
@@ -56,6 +57,21 @@ impl Groups {
                 Err(error) => Decision::reply(reply, request.refused(error)),
                 Ok(()) => self.on_join(now, reply, join),
             },
+            Request::SyncGroup(sync) if self.consumer.contains_key(&sync.group) => {
+                let mut draft = self.consumer_draft(now, &sync.group);
+                consumer::on_sync_group(&mut draft, reply, sync);
+                draft.into_decision()
+            }
+            Request::Heartbeat(heartbeat) if self.consumer.contains_key(&heartbeat.group) => {
+                let mut draft = self.consumer_draft(now, &heartbeat.group);
+                consumer::on_classic_heartbeat(&mut draft, reply, heartbeat);
+                draft.into_decision()
+            }
+            Request::LeaveGroup(leave) if self.consumer.contains_key(&leave.group) => {
+                let mut draft = self.consumer_draft(now, &leave.group);
+                consumer::on_leave_group(&mut draft, reply, leave);
+                self.settled(now, draft)
+            }
             Request::SyncGroup(sync) => match self.require(&sync.group) {
                 Err(error) => Decision::reply(reply, request.refused(error)),
                 Ok(_) => {
@@ -131,7 +147,7 @@ impl Groups {
             if self.consumer.contains_key(group_id) {
                 let mut draft = self.consumer_draft(now, group_id);
                 consumer::on_deadline(&mut draft);
-                decision.extend(draft.into_decision());
+                decision.extend(self.settled(now, draft));
             } else {
                 let mut draft = self.draft(now, group_id);
                 classic::on_deadline(&mut draft);
@@ -294,14 +310,11 @@ impl Groups {
     fn on_join(&self, now: Now, reply: ReplyId, join: &classic::JoinGroup) -> Decision {
         let mut decision = Decision::default();
         if let Some(group) = self.consumer.get(&join.group) {
-            if !group.members.is_empty() {
-                let refused = classic::JoinRefused {
-                    error: GroupError::InconsistentGroupProtocol,
-                    member_id: join.member_id.clone(),
-                };
-                return Decision::reply(reply, Reply::JoinGroup(Err(refused)));
-            }
             let mut draft = self.consumer_draft(now, &join.group);
+            if !group.members.is_empty() {
+                consumer::on_join_group(&mut draft, reply, join);
+                return draft.into_decision();
+            }
             draft.remove_group();
             decision = draft.into_decision();
         }
@@ -325,21 +338,34 @@ impl Groups {
         } else if request.epoch != Epoch::JOIN {
             return refuse(format!("Consumer group {} not found.", request.group));
         } else {
-            if self.live.get(&request.group).is_some_and(|group| group.phase != Phase::Empty) {
-                return refuse(format!("Group {} is not a consumer group.", request.group));
+            if let Some(group) = self.live.get(&request.group).filter(|group| group.phase != Phase::Empty) {
+                return match upgrade(&request.group, group, &self.config, &request.topics, now) {
+                    Err(why) => refuse(why),
+                    Ok((decision, draft)) => join_upgraded(decision, draft, reply, request),
+                };
             }
             // An empty classic group becomes one of the consumer protocol; its offsets stay.
             decision = self.forget_classic(&request.group);
         }
         let mut draft = self.consumer_draft(now, &request.group);
         consumer::on_heartbeat(&mut draft, reply, request);
-        let outcome = draft.into_decision();
+        let outcome = self.settled(now, draft);
         if !outcome.has_records() {
             // Nothing came of it, so the group stays what it was.
             return outcome;
         }
         decision.extend(outcome);
         decision
+    }
+
+    /// What follows from a draft in which members may have gone: where only classic ones are left, the group is theirs.
+    fn settled(&self, now: Now, draft: ConsumerDraft<'_>) -> Decision {
+        let Some(before) = self.consumer.get(draft.group_id) else { return draft.into_decision() };
+        let is_smaller = draft.group.members.len() < before.members.len();
+        if is_smaller && is_to_be_downgraded(&draft.group, &self.config) {
+            return downgrade(draft, before.epoch(), &self.config, now);
+        }
+        draft.into_decision()
     }
 
     /// What removes a classic group, if it is there.
@@ -369,4 +395,20 @@ impl Groups {
         }
         self.live.get(group).ok_or(GroupError::UnknownMemberId)
     }
+}
+
+/// A member of the consumer protocol joins what was a classic group, unless it is refused.
+fn join_upgraded(
+    mut decision: Decision,
+    mut draft: ConsumerDraft<'_>,
+    reply: ReplyId,
+    request: &ConsumerHeartbeat,
+) -> Decision {
+    consumer::on_heartbeat(&mut draft, reply, request);
+    let outcome = draft.into_decision();
+    if let Some((_, Reply::ConsumerHeartbeat(Err(_)))) = outcome.replies.last() {
+        return Decision { replies: outcome.replies, ..Decision::default() };
+    }
+    decision.extend(outcome);
+    decision
 }

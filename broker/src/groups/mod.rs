@@ -23,6 +23,7 @@ mod config;
 mod decision;
 mod error;
 mod machine;
+mod migration;
 mod names;
 mod partition;
 mod request;

@@ -28,7 +28,7 @@ impl GroupCoordinator {
     ) -> impl Future<Output = JoinGroupResponse> + Send + use<> {
         let version = caller.api_version;
         let join = match to_join(caller, request) {
-            Ok(join) => join,
+            Ok(join) => JoinGroup { topics: Some(self.topics.catalog()), ..join },
             Err(error) => {
                 return Either::Left(std::future::ready(refused(
                     version,
@@ -80,6 +80,7 @@ fn to_join(caller: &Caller, request: &JoinGroupRequest) -> Result<JoinGroup, Err
         fresh_member_id: fresh_member_id(request.group_instance_id.as_deref().unwrap_or(client_id)),
         knows_member_id_required: caller.api_version >= 4,
         knows_skip_assignment: caller.api_version >= 9,
+        topics: None,
     })
 }
 

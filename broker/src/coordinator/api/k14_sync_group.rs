@@ -19,7 +19,7 @@ impl GroupCoordinator {
         request: &SyncGroupRequest,
     ) -> impl Future<Output = SyncGroupResponse> + Send + use<> {
         let sync = match to_sync(caller, request) {
-            Ok(sync) => sync,
+            Ok(sync) => SyncGroup { topics: Some(self.topics.catalog()), ..sync },
             Err(error) => return Either::Left(std::future::ready(refused(error))),
         };
         let reply = self.handle(&sync.group.clone(), Request::SyncGroup(sync));
@@ -53,6 +53,7 @@ fn to_sync(caller: &Caller, request: &SyncGroupRequest) -> Result<SyncGroup, Err
         protocol_type: request.protocol_type.as_deref().map(kept_text),
         protocol_name: request.protocol_name.as_deref().map(kept_text),
         assignments: assignments.collect(),
+        topics: None,
     })
 }
 

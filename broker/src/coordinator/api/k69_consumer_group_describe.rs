@@ -12,8 +12,10 @@ use ottla_protocol::{ErrorCode, Str};
 use super::k15_describe_groups::{ALL_OPERATIONS, NO_OPERATIONS};
 use super::{Caller, group_id, text};
 use crate::coordinator::{GroupCoordinator, TopicLookup};
-use crate::groups::consumer::{DescribedConsumerGroup, DescribedConsumerMember, PartitionSet};
-use crate::groups::{GroupError, Reply, Request};
+use crate::groups::consumer::{
+    ConsumerRefused, DescribedConsumerGroup, DescribedConsumerMember, PartitionSet,
+};
+use crate::groups::{Reply, Request};
 
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
@@ -38,12 +40,10 @@ impl GroupCoordinator {
                             Reply::DescribeConsumerGroup(Ok(described)) => {
                                 to_response(&*topics, described, operations)
                             }
-                            Reply::DescribeConsumerGroup(Err(GroupError::GroupIdNotFound)) => {
-                                let message = format!("Group {name} is not a consumer group.");
-                                let refused = refused(name, ErrorCode::GroupIdNotFound);
+                            Reply::DescribeConsumerGroup(Err(ConsumerRefused { error, message })) => {
+                                let refused = refused(name, error.into());
                                 DescribedGroup { error_message: Some(message.into()), ..refused }
                             }
-                            Reply::DescribeConsumerGroup(Err(error)) => refused(name, error.into()),
                             other => unreachable!("a shard answers what it was asked, not {other:?}"),
                         }
                     })

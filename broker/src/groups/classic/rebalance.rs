@@ -22,7 +22,7 @@ impl Draft<'_> {
     }
 
     /// Calls all members to join again.
-    pub(super) fn start_gathering(&mut self) {
+    pub(in crate::groups) fn start_gathering(&mut self) {
         self.refuse_parked_syncs(GroupError::RebalanceInProgress);
         let now = self.now.monotonic;
         if self.group.phase == Phase::Empty {
@@ -138,6 +138,18 @@ impl Draft<'_> {
             skip_assignment: false,
             member_id: member_id.clone(),
             members: members.collect(),
+        }
+    }
+
+    /// Answers everything that waits with `error`, before the group goes away.
+    pub(in crate::groups) fn refuse_all_parked(&mut self, error: GroupError) {
+        self.refuse_parked_syncs(error);
+        let joining =
+            self.group.members.values().filter_map(|m| m.awaiting_join.map(|reply| (m.id.clone(), reply)));
+        for (member_id, reply) in joining.collect::<Vec<_>>() {
+            let expires_at = self.session_end(&member_id);
+            self.change(GroupChange::JoinAnswered { member_id: member_id.clone(), expires_at });
+            self.refuse_join(reply, error, Some(&member_id));
         }
     }
 

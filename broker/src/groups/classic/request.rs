@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::groups::error::GroupError;
 use crate::groups::names::{GenerationId, GroupId, InstanceId, MemberId};
+use crate::groups::topics::Topics;
 
 /// One way a member can be assigned work (for consumers: an assignor), with what it says to the leader under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct JoinGroup {
     pub knows_member_id_required: bool,
     /// The member understands `skip_assignment` (v9, KIP-814).
     pub knows_skip_assignment: bool,
+    /// The cluster's topics now; needed only where the group has gone over to the consumer protocol.
+    pub topics: Option<Topics>,
 }
 
 /// JoinGroup, granted: the member is in this generation.
@@ -103,6 +106,8 @@ pub struct SyncGroup {
     pub protocol_name: Option<Arc<str>>,
     /// From the leader only.
     pub assignments: Vec<(MemberId, Bytes)>,
+    /// The cluster's topics now; needed only where the group has gone over to the consumer protocol.
+    pub topics: Option<Topics>,
 }
 
 /// SyncGroup, granted.

@@ -1,6 +1,8 @@
 //! A decision in the making about one consumer group: a copy of the group on which each change is tried as it is
 //! decided. The copy shares its members and is thrown away; the changes are the decision.
 
+use std::time::Duration;
+
 use super::change::ConsumerChange;
 use super::epoch::Epoch;
 use super::group::ConsumerGroup;
@@ -75,6 +77,29 @@ impl<'a> ConsumerDraft<'a> {
         }
         self.record(ConsumerRecord::Member { member_id: member_id.clone(), value: None });
         self.forget_unused_regexes();
+    }
+
+    /// A member goes on under another id, in no epoch yet, with what it has.
+    pub(super) fn move_member(&mut self, old: &MemberId, new: &MemberId) {
+        let Some(member) = self.group.members.get(old).cloned() else { return };
+        let target = self.group.target.get(old).cloned();
+        // Not `remove_member`: the pattern it has goes on being used.
+        self.record(ConsumerRecord::Current { member_id: old.clone(), value: None });
+        self.record(ConsumerRecord::Target { member_id: old.clone(), value: None });
+        self.record(ConsumerRecord::Member { member_id: old.clone(), value: None });
+        let metadata = member.metadata.clone();
+        self.record(ConsumerRecord::Member { member_id: new.clone(), value: Some(metadata) });
+        if target.is_some() {
+            self.record(ConsumerRecord::Target { member_id: new.clone(), value: target });
+        }
+        let current =
+            CurrentAssignment { assigned: member.current.assigned.clone(), ..CurrentAssignment::default() };
+        self.set_current(new, current);
+    }
+
+    /// Every member has a session from now on.
+    pub(in crate::groups) fn restart_sessions(&mut self, session_timeout: Duration) {
+        self.live(ConsumerChange::Restored { now: self.now.monotonic, session_timeout });
     }
 
     /// A member is out for good, so the others get what it had.

@@ -19,8 +19,9 @@ use super::static_member::find_static_member;
 use super::subscription::{compile, metadata_hash, resolve_regexes, subscribed_topics};
 use crate::groups::decision::{Change, Decision};
 use crate::groups::error::GroupError;
-use crate::groups::names::{Now, ReplyId};
+use crate::groups::names::{MemberId, Now, ReplyId};
 use crate::groups::request::Reply;
+use crate::groups::topics::Topics;
 
 /// How long a member that does not say may take to give partitions up.
 const REBALANCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
@@ -76,7 +77,7 @@ pub(in crate::groups) fn on_heartbeat(
     if request.epoch < Epoch::JOIN {
         return on_leave(draft, reply, request);
     }
-    let answer = admit(draft, request).map(|admitted| go_on(draft, request, admitted));
+    let answer = admit(draft, request).map(|admitted| answer(draft, request, admitted));
     draft.answer(reply, answer);
 }
 
@@ -163,15 +164,20 @@ fn unsupported_assignor(draft: &ConsumerDraft<'_>, name: &str) -> ConsumerRefuse
     ConsumerRefused::with(GroupError::UnsupportedAssignor, message)
 }
 
-fn go_on(draft: &mut ConsumerDraft<'_>, request: &ConsumerHeartbeat, admitted: Admitted<'_>) -> MemberAnswer {
-    let subscription_changed = update_metadata(draft, request) || admitted.is_new;
-    follow_topics(draft, request, subscription_changed);
-    if draft.group.epoch() > draft.group.assignment_epoch() {
-        assignor::assign(draft, &*request.topics.0);
-    }
-    let current = reconcile(draft, request, admitted.owned);
-    let expires_at = draft.now.monotonic + request.session_timeout;
-    draft.live(ConsumerChange::SessionExtended { member_id: request.member_id.clone(), expires_at });
+fn answer(
+    draft: &mut ConsumerDraft<'_>,
+    request: &ConsumerHeartbeat,
+    admitted: Admitted<'_>,
+) -> MemberAnswer {
+    let wishes = Wishes {
+        member_id: request.member_id.clone(),
+        metadata: wanted(draft, request),
+        owned: admitted.owned,
+        topics: request.topics.clone(),
+        session_timeout: request.session_timeout,
+        is_new: admitted.is_new,
+    };
+    let current = go_on(draft, &wishes);
     let tell = request.epoch == Epoch::JOIN
         || request.is_full()
         || current.assigned != admitted.before.assigned
@@ -184,15 +190,15 @@ fn go_on(draft: &mut ConsumerDraft<'_>, request: &ConsumerHeartbeat, admitted: A
     }
 }
 
-/// Writes down what the member says of itself. Whether it asks for other topics now.
-fn update_metadata(draft: &mut ConsumerDraft<'_>, request: &ConsumerHeartbeat) -> bool {
-    let known = draft.group.members.get(&request.member_id).map(|member| member.metadata.clone());
-    let before = known.clone().unwrap_or_default();
+/// What the member says of itself: what it said before, and what is new.
+fn wanted(draft: &ConsumerDraft<'_>, request: &ConsumerHeartbeat) -> MemberMetadata {
+    let before =
+        draft.group.members.get(&request.member_id).map(|member| member.metadata.clone()).unwrap_or_default();
     let regex = match &request.topic_regex {
         Some(regex) => Some(regex.clone()).filter(|regex| !regex.is_empty()),
         None => before.topic_regex.clone(),
     };
-    let metadata = MemberMetadata {
+    MemberMetadata {
         instance_id: request.instance_id.clone().or_else(|| before.instance_id.clone()),
         rack_id: request.rack_id.clone().or_else(|| before.rack_id.clone()),
         client_id: request.client_id.clone(),
@@ -202,23 +208,54 @@ fn update_metadata(draft: &mut ConsumerDraft<'_>, request: &ConsumerHeartbeat) -
         rebalance_timeout: request.rebalance_timeout.or(before.rebalance_timeout),
         server_assignor: request.server_assignor.clone().or_else(|| before.server_assignor.clone()),
         classic: None,
-    };
-    let changed = metadata.topic_names != before.topic_names || metadata.topic_regex != before.topic_regex;
-    if known.as_deref() != Some(&metadata) {
-        let member_id = request.member_id.clone();
-        draft.record(ConsumerRecord::Member { member_id, value: Some(Arc::new(metadata)) });
+    }
+}
+
+/// What a member that was admitted wants, in whichever protocol it said so.
+pub(super) struct Wishes<'a> {
+    pub member_id: MemberId,
+    pub metadata: MemberMetadata,
+    /// What it owns, if it said so and can be believed.
+    pub owned: Option<&'a PartitionSet>,
+    pub topics: Topics,
+    pub session_timeout: Duration,
+    pub is_new: bool,
+}
+
+/// Brings the group and the member one step on.
+pub(super) fn go_on(draft: &mut ConsumerDraft<'_>, wishes: &Wishes<'_>) -> CurrentAssignment {
+    let subscription_changed = update_metadata(draft, wishes) || wishes.is_new;
+    follow_topics(draft, &wishes.topics, subscription_changed);
+    if draft.group.epoch() > draft.group.assignment_epoch() {
+        assignor::assign(draft, &*wishes.topics.0);
+    }
+    let current = reconcile(draft, &wishes.member_id, wishes.owned);
+    let expires_at = draft.now.monotonic + wishes.session_timeout;
+    draft.live(ConsumerChange::SessionExtended { member_id: wishes.member_id.clone(), expires_at });
+    current
+}
+
+/// Writes down what the member says of itself. Whether it asks for other topics now.
+fn update_metadata(draft: &mut ConsumerDraft<'_>, wishes: &Wishes<'_>) -> bool {
+    let known = draft.group.members.get(&wishes.member_id).map(|member| member.metadata.clone());
+    let changed = known.as_ref().is_none_or(|known| {
+        known.topic_names != wishes.metadata.topic_names || known.topic_regex != wishes.metadata.topic_regex
+    });
+    if known.as_deref() != Some(&wishes.metadata) {
+        let value = Some(Arc::new(wishes.metadata.clone()));
+        draft.record(ConsumerRecord::Member { member_id: wishes.member_id.clone(), value });
     }
     changed
 }
 
 /// Takes the group to a new epoch if its subscriptions, or the topics that they stand for, have changed.
-fn follow_topics(draft: &mut ConsumerDraft<'_>, request: &ConsumerHeartbeat, subscription_changed: bool) {
-    let version = request.topics.0.version();
+fn follow_topics(draft: &mut ConsumerDraft<'_>, topics: &Topics, subscription_changed: bool) {
+    let version = topics.0.version();
     if !subscription_changed && draft.group.topics_version == Some(version) {
         return;
     }
-    resolve_regexes(draft, &request.topics);
-    let metadata_hash = metadata_hash(&subscribed_topics(&draft.group, &*request.topics.0));
+    resolve_regexes(draft, topics);
+    let metadata_hash = metadata_hash(&subscribed_topics(&draft.group, &*topics.0));
     let stored = draft.group.stored.unwrap_or_default();
     if subscription_changed || metadata_hash != stored.metadata_hash {
         let epoch = stored.epoch.next();
@@ -231,10 +268,9 @@ fn follow_topics(draft: &mut ConsumerDraft<'_>, request: &ConsumerHeartbeat, sub
 
 fn reconcile(
     draft: &mut ConsumerDraft<'_>,
-    request: &ConsumerHeartbeat,
+    member_id: &MemberId,
     owned: Option<&PartitionSet>,
 ) -> CurrentAssignment {
-    let member_id = &request.member_id;
     let Some(member) = draft.group.members.get(member_id).cloned() else {
         return CurrentAssignment::default();
     };

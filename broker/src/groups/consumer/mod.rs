@@ -12,6 +12,7 @@
 pub mod assignor;
 
 mod change;
+mod classic_member;
 mod deadlines;
 mod describe;
 mod draft;
@@ -41,6 +42,9 @@ pub use request::{
     ConsumerHeartbeat, ConsumerRefused, DescribedConsumerGroup, DescribedConsumerMember, MemberAnswer,
 };
 
+pub(in crate::groups) use classic_member::{
+    on_heartbeat as on_classic_heartbeat, on_join_group, on_leave_group, on_sync_group,
+};
 pub(in crate::groups) use deadlines::on_deadline;
 pub(in crate::groups) use draft::ConsumerDraft;
 pub(in crate::groups) use heartbeat::{on_heartbeat, on_steady_heartbeat};

@@ -230,6 +230,7 @@ impl Client {
             fresh_member_id: MemberId::from(format!("{}-{}", self.name, self.ids_used)),
             knows_member_id_required: !self.is_old,
             knows_skip_assignment: !self.is_old,
+            topics: None,
         };
         let call = self.call(Request::JoinGroup(Box::new(request)));
         self.waits_for = call.number;
@@ -252,6 +253,7 @@ impl Client {
             protocol_type: Some(Arc::from("consumer")),
             protocol_name: self.protocol_name.clone(),
             assignments: shares.collect(),
+            topics: None,
         };
         let call = self.call(Request::SyncGroup(request));
         self.waits_for = call.number;

@@ -224,6 +224,7 @@ pub(super) fn join(name: &str) -> JoinGroup {
         fresh_member_id: MemberId::from(format!("{name}-id")),
         knows_member_id_required: true,
         knows_skip_assignment: true,
+        topics: None,
     }
 }
 
@@ -236,6 +237,7 @@ pub(super) fn sync(generation: GenerationId, member: &MemberId) -> SyncGroup {
         protocol_type: None,
         protocol_name: None,
         assignments: Vec::new(),
+        topics: None,
     }
 }
 

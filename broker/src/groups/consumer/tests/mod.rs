@@ -1,6 +1,7 @@
 //! Groups of the consumer protocol through `decide` and `apply`, request by request.
 
 mod heartbeat;
+mod migration;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
