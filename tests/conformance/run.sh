@@ -52,6 +52,7 @@ own_tests() {
 }
 own_tests ottla-client any_cluster --
 own_tests ottla-streams answers -- any_cluster
+check group-churn "$cache/py/bin/python" "$here/group_churn.py" "$ottla" "$("$here/../../scripts/kafka.sh")"
 check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
 check kafka-log-dirs "$here/kafka_log_dirs.sh" "$ottla"
 check security "$here/security.sh" "$ottla"

@@ -21,14 +21,18 @@ impl ConsumerGroup {
 
     /// Whether this sender may commit offsets now. Without members anyone without an epoch may: tools, and consumers
     /// that assign themselves.
-    pub(in crate::groups) fn check_commit(&self, request: &CommitOffsets) -> Result<(), GroupError> {
+    pub(in crate::groups) fn check_commit(
+        &self,
+        request: &CommitOffsets,
+        in_transaction: bool,
+    ) -> Result<(), GroupError> {
         let epoch = Epoch(request.generation.0);
         if epoch < Epoch::JOIN && self.members.is_empty() {
             return Ok(());
         }
         let member_id = request.member_id.as_ref().ok_or(GroupError::UnknownMemberId)?;
         let member = self.members.get(member_id).ok_or(GroupError::UnknownMemberId)?;
-        if member.metadata.classic.is_none() && !request.knows_group_id_not_found {
+        if member.metadata.classic.is_none() && !in_transaction && !request.knows_group_id_not_found {
             // Before version 9 a client cannot know what to do about a stale epoch.
             return Err(GroupError::UnsupportedVersion);
         }

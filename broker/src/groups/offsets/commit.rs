@@ -113,7 +113,7 @@ fn check(
         return Ok(());
     }
     if let Some(consumer) = consumer {
-        return consumer.check_commit(request);
+        return consumer.check_commit(request, in_transaction);
     }
     match group {
         Some(group) => {
