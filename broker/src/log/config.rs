@@ -7,6 +7,12 @@ use ottla_protocol::records::Compression;
 pub struct LogConfig {
     /// `segment.bytes`: a segment is rolled before it grows past this.
     pub segment_bytes: u32,
+    /// `segment.index.bytes`: a segment is rolled when one of its indexes has grown to this.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: bytes of log between two index entries.
+    pub index_interval_bytes: u32,
+    /// `file.delete.delay.ms`: how long the files of segments that retention let go stay under another name.
+    pub file_delete_delay_ms: u64,
     /// `segment.ms`: a segment is rolled when its first record is older than this, milliseconds.
     pub segment_ms: i64,
     /// `segment.jitter.ms`: at most so much earlier, so that not all partitions roll at once.
@@ -50,6 +56,9 @@ impl Default for LogConfig {
     fn default() -> LogConfig {
         LogConfig {
             segment_bytes: 1 << 30,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            file_delete_delay_ms: 60_000,
             segment_ms: 604_800_000,
             segment_jitter_ms: 0,
             flush_messages: 1,

@@ -11,8 +11,6 @@ use super::LogError;
 use super::checkpoint::{Durable, replace_file};
 use crate::ids::Offset;
 
-/// Bytes of log between two index entries (`index.interval.bytes`).
-pub(super) const INDEX_INTERVAL_BYTES: u32 = 4096;
 /// Batches written last whose places are known exactly: most readers are at the tail.
 const RECENT_BATCHES: usize = 64;
 
@@ -66,9 +64,10 @@ impl Start {
 }
 
 impl SegmentIndex {
-    /// Notes a batch that was written. The first batch of a segment needs no entry.
-    pub fn note(&mut self, batch: Noted) {
-        if self.bytes_since_entry > INDEX_INTERVAL_BYTES {
+    /// Notes a batch that was written; it gets an entry where more than `interval_bytes` have come since the last one. The
+    /// first batch of a segment needs none.
+    pub fn note(&mut self, batch: Noted, interval_bytes: u32) {
+        if self.bytes_since_entry > interval_bytes {
             self.offsets.push((batch.last, batch.position));
             self.bytes_since_entry = 0;
             // For what came before this batch: whoever trusts the offset entry knows the times up to it too.
@@ -123,10 +122,24 @@ impl SegmentIndex {
         self.newest.map(|(timestamp, _)| timestamp)
     }
 
-    /// A relative offset before which every record is older than `timestamp_ms`.
-    pub fn offset_before_time(&self, timestamp_ms: i64) -> u32 {
+    /// Whether one of the files would be as large as it may be, with so many entries more.
+    pub fn is_full(&self, bytes_max: u32, entries_more: usize) -> bool {
+        let bytes_max = bytes_max as usize;
+        let offsets = self.offsets.len() + entries_more;
+        // The last time entry is the one that closes the segment.
+        let times = self.times.len() + entries_more + 1;
+        offsets >= bytes_max / OFFSET_ENTRY_LEN || times >= bytes_max / TIME_ENTRY_LEN
+    }
+
+    /// The last time entry: a timestamp, and a relative offset in the batch that has it.
+    pub fn last_time(&self) -> Option<(i64, u32)> {
+        self.times.last().copied()
+    }
+
+    /// The last time entry older than `timestamp_ms`: every record before its relative offset is older too.
+    pub fn time_before(&self, timestamp_ms: i64) -> Option<(i64, u32)> {
         let after = self.times.partition_point(|(timestamp, _)| *timestamp < timestamp_ms);
-        after.checked_sub(1).and_then(|at| self.times.get(at)).map_or(0, |(_, offset)| *offset)
+        after.checked_sub(1).and_then(|at| self.times.get(at)).copied()
     }
 
     /// Forgets everything at or past a byte position, which truncation cuts.
@@ -207,6 +220,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const INTERVAL_BYTES: u32 = 4096;
+
     fn filled(sizes: &[u32]) -> (SegmentIndex, Vec<(u32, u32)>) {
         let mut index = SegmentIndex::default();
         let mut position = 0;
@@ -214,7 +229,10 @@ mod tests {
         for (i, size) in sizes.iter().enumerate() {
             let first = i as u32 * 3;
             let max_timestamp_ms = 1000 + i as i64;
-            index.note(Noted { first, last: first + 2, position, size: *size, max_timestamp_ms });
+            index.note(
+                Noted { first, last: first + 2, position, size: *size, max_timestamp_ms },
+                INTERVAL_BYTES,
+            );
             placed.push((i as u32 * 3, position));
             position += size;
         }
@@ -240,7 +258,7 @@ mod tests {
             prop_assert!(placed.iter().any(|(_, at)| *at == found));
             let latest = placed.iter().rfind(|(o, p)| *o < offset && *p <= position).map_or(0, |(_, at)| *at);
             prop_assert!(found <= latest);
-            prop_assert!(latest - found <= INDEX_INTERVAL_BYTES + 9000);
+            prop_assert!(latest - found <= INTERVAL_BYTES + 9000);
         }
 
         #[test]

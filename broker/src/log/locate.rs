@@ -11,6 +11,7 @@ use ottla_protocol::records::BatchHeader;
 
 use super::LogError;
 use super::damage::{Gaps, corrupt, find_around, whole_batches};
+use super::index::Start;
 use super::range::FileRange;
 use super::read::{LogReader, ReadError};
 use super::segment::{DiskWait, Segment, unpoison};
@@ -187,6 +188,20 @@ pub(super) fn place_of(
         position += header.size() as u32;
     }
     Ok(None)
+}
+
+/// Whether the batch with a relative offset, to be looked for from `start` on, has this timestamp as its newest, as an entry
+/// of the time index says.
+pub(super) fn has_time(segment: &Segment, start: Start, (timestamp_ms, offset): (i64, u32)) -> bool {
+    let mut position = start.position;
+    while let Ok(Some(header)) = segment.header_at(position, segment.size()) {
+        if segment.relative(Offset(header.last_offset())) >= offset {
+            return header.max_timestamp_ms == timestamp_ms
+                && segment.relative(Offset(header.base_offset)) <= offset;
+        }
+        position += header.size() as u32;
+    }
+    false
 }
 
 pub(super) fn next_place(place: &Place) -> Result<Option<Place>, LogError> {

@@ -257,7 +257,7 @@ impl PartitionLog {
     ) -> Result<AppendInfo, LogError> {
         let batch = checked.batch();
         let size = batch.bytes.len();
-        if self.must_roll(size + pending.bytes, pending.next, &batch.header)? {
+        if self.must_roll(size, pending, &batch.header)? {
             self.write(pending)?;
             self.roll(pending.next)?;
         }
@@ -313,7 +313,9 @@ impl PartitionLog {
         segments.last().cloned().unwrap_or_else(|| unreachable!("a log always has an active segment"))
     }
 
-    fn must_roll(&mut self, bytes_more: usize, next: Offset, header: &BatchHeader) -> Result<bool, LogError> {
+    /// Whether a batch of `size` bytes must not come into the active segment behind what waits.
+    fn must_roll(&mut self, size: usize, pending: &Pending, header: &BatchHeader) -> Result<bool, LogError> {
+        let (bytes_more, next) = (size + pending.bytes, pending.next);
         let active = self.active();
         if self.first_timestamp_ms.is_none()
             && let Some(first) = active.header_at(0, active.size())?
@@ -325,8 +327,12 @@ impl PartitionLog {
             .is_some_and(|first| header.max_timestamp_ms.saturating_sub(first) > self.segment_age_max_ms());
         let last = next.0 + i64::from(header.last_offset_delta);
         let full = active.size() as usize + bytes_more > self.config.segment_bytes as usize;
+        let interval = self.config.index_interval_bytes as usize;
+        let entries_more = pending.placed.len().min(pending.bytes / interval.max(1));
+        let index_is_full =
+            unpoison(active.index.read()).is_full(self.config.segment_index_bytes, entries_more);
         let offset_overflows = last - active.base_offset.0 > i64::from(i32::MAX);
-        Ok(((full || is_old) && next > active.base_offset) || offset_overflows)
+        Ok(((full || is_old || index_is_full) && next > active.base_offset) || offset_overflows)
     }
 
     /// How old the first record of a segment may get before the segment is closed, milliseconds.
@@ -362,7 +368,7 @@ impl PartitionLog {
         {
             let mut index = unpoison(active.index.write());
             for batch in &pending.placed {
-                index.note(active.noted(&batch.header, position));
+                index.note(active.noted(&batch.header, position), self.config.index_interval_bytes);
                 position += batch.bytes.len() as u32;
             }
         }

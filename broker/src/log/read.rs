@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::LogError;
 use super::aborted::{AbortedTransaction, AbortedTransactions};
 use super::damage::{Gaps, corrupt};
-use super::locate::{Place, next_place, place_of};
+use super::locate::{Place, has_time, next_place, place_of};
 use super::segment::{DiskWait, Segment, unpoison};
 use crate::ids::{LeaderEpoch, Offset};
 
@@ -119,13 +119,18 @@ impl LogReader {
         up_to: Offset,
     ) -> Result<Option<TimestampOffset>, LogError> {
         for segment in self.segments_from(self.log_start()) {
-            let (from, newest) = {
+            let (entry, start, newest) = {
                 let index = unpoison(segment.index.read());
-                (index.offset_before_time(timestamp_ms), index.max_timestamp_ms())
+                let entry = index.time_before(timestamp_ms);
+                let start = index.start_before(entry.map_or(0, |(_, offset)| offset));
+                (entry, start, index.max_timestamp_ms())
             };
             if newest.is_none_or(|newest| newest < timestamp_ms) {
                 continue;
             }
+            // An entry that the log does not bear out, which a disk may have changed, is no reason to skip records.
+            let entry = entry.filter(|entry| has_time(&segment, start, *entry));
+            let from = entry.map_or(0, |(_, offset)| offset);
             let from = segment.base_offset.plus(i64::from(from));
             let Some(mut place) = place_of(&segment, from, self.gaps(), DiskWait::Allowed)? else { continue };
             loop {

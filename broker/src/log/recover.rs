@@ -16,6 +16,7 @@ use super::config::LogConfig;
 use super::damage::{next_whole_batch, whole_batch};
 use super::index::{SegmentIndex, log_path};
 use super::leader_epochs::LeaderEpochs;
+use super::locate::has_time;
 use super::partition_log::{PartitionLog, drawn_jitter};
 use super::producer_state::ProducerStates;
 use super::read::Shared;
@@ -72,6 +73,7 @@ impl PartitionLog {
         let (aborted, damaged_from) = AbortedTransactions::load(dir, &bases);
         let mut recovery = Recovery {
             dir,
+            index_interval_bytes: config.index_interval_bytes,
             aborted,
             producers: ProducerStates::default(),
             // Producers are known up to here; batches before it need no walk for their sake.
@@ -130,6 +132,7 @@ impl PartitionLog {
 
 struct Recovery<'a> {
     dir: &'a Path,
+    index_interval_bytes: u32,
     /// Of the segments' files up to where the producers are known, then as the markers say.
     aborted: AbortedTransactions,
     producers: ProducerStates,
@@ -186,7 +189,8 @@ impl Recovery<'_> {
     /// missing at its end, so that nothing past it may stay.
     fn open_segment(&mut self, segment: &Segment, next_base: Option<Offset>) -> Result<bool, LogError> {
         let size = segment.size();
-        let loaded = SegmentIndex::load(self.dir, segment.base_offset, size);
+        let loaded = SegmentIndex::load(self.dir, segment.base_offset, size)
+            .filter(|index| last_time_holds(segment, index));
         if let (Some(next), Some(index)) = (next_base, &loaded)
             && self.trusted_to.is_none_or(|point| next <= point)
             && next <= self.producers_from
@@ -352,7 +356,7 @@ impl Recovery<'_> {
             };
             let base = Offset(header.base_offset);
             let length = header.size() as u32;
-            unpoison(segment.index.write()).note(segment.noted(&header, position));
+            unpoison(segment.index.write()).note(segment.noted(&header, position), self.index_interval_bytes);
             self.leader_epochs.assign(LeaderEpoch(header.leader_epoch), base);
             if base >= self.producers_from {
                 self.note_producer(segment, position, &header)?;
@@ -438,6 +442,17 @@ fn remove_snapshots_past(dir: &Path, end: Offset) -> bool {
         let _ = fs::remove_file(PartitionLog::snapshot_path(dir, *offset));
     }
     !past.is_empty()
+}
+
+/// Whether an index that was read names the batch with the newest timestamp: retention goes by it, and look-ups skip the
+/// segment by it.
+fn last_time_holds(segment: &Segment, index: &SegmentIndex) -> bool {
+    let Some((timestamp_ms, offset)) = index.last_time() else { return true };
+    let holds = has_time(segment, index.start_before(offset), (timestamp_ms, offset));
+    if !holds {
+        tracing::warn!(path = %segment.path().display(), "the time index contradicts the log and is made again");
+    }
+    holds
 }
 
 #[cfg(test)]

@@ -382,7 +382,7 @@ mod tests {
                             append(&mut log, sequenced(now_ms, &[&[b'v'; 700]], -1, -1));
                         }
                     }
-                    2 => log.retain(log.log_end(), now_ms).unwrap().unlink().unwrap(),
+                    2 => drop(log.retain(log.log_end(), now_ms).unwrap().rename().unwrap()),
                     _ => drop(copy.catch_up(&mut |_| true).unwrap()),
                 }
             }

@@ -1,9 +1,9 @@
 //! Retention: which old segments may go. Whole segments only, from the oldest on, never the one that is written.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::LogError;
 use super::aborted::txn_index_path;
@@ -11,6 +11,7 @@ use super::config::LogConfig;
 use super::index::{index_path, log_path, time_index_path};
 use super::partition_log::PartitionLog;
 use super::segment::{Segment, unpoison};
+use super::swap;
 use crate::ids::Offset;
 
 /// What retention needs to know of a segment.
@@ -57,6 +58,7 @@ fn expired(
 pub struct Removed {
     dir: PathBuf,
     segments: Vec<Arc<Segment>>,
+    delay: Duration,
 }
 
 impl Removed {
@@ -70,31 +72,37 @@ impl Removed {
         self.segments.is_empty()
     }
 
-    /// Removes the files. Blocking: giving back a gigabyte takes a file system a while. A reader that is under way keeps
-    /// its open file. A crash in between leaves old segments to the next round.
-    pub fn unlink(self) -> Result<(), LogError> {
+    /// Takes the files out of the log's sight under other names, as Kafka does, and gives these for the caller to remove
+    /// [later](Removed::delay). Blocking. A reader that is under way keeps its open file. A crash in between leaves old
+    /// segments to the next round; the next opening removes what has another name.
+    pub fn rename(self) -> Result<Vec<PathBuf>, LogError> {
+        let mut renamed = Vec::new();
         // The newest last: what is left must have no hole.
         for segment in &self.segments {
             let base = segment.base_offset;
             let log = log_path(&self.dir, base);
             segment.keep_open()?;
-            fs::remove_file(&log).map_err(LogError::io("remove", log))?;
-            for path in [
+            renamed.push(swap::put_away(&log).map_err(LogError::io("rename", &log))?);
+            let others = [
                 index_path(&self.dir, base),
                 time_index_path(&self.dir, base),
                 txn_index_path(&self.dir, base),
                 PartitionLog::snapshot_path(&self.dir, base),
-            ] {
-                // Not every segment has all of them.
-                let _ = fs::remove_file(path);
-            }
+            ];
+            // Not every segment has all of them.
+            renamed.extend(others.iter().filter_map(|path| swap::put_away(path).ok()));
         }
-        Ok(())
+        Ok(renamed)
+    }
+
+    /// How long the renamed files stay (`file.delete.delay.ms`).
+    pub fn delay(&self) -> Duration {
+        self.delay
     }
 }
 
 impl PartitionLog {
-    /// Takes the segments out of the log that retention lets go, for the caller to [unlink](Removed::unlink). Nothing at
+    /// Takes the segments out of the log that retention lets go, for the caller to [rename](Removed::rename). Nothing at
     /// or past `committed` goes.
     pub fn retain(&mut self, committed: Offset, now_ms: i64) -> Result<Removed, LogError> {
         let active_newest = unpoison(self.active().index.read()).max_timestamp_ms();
@@ -155,7 +163,8 @@ impl PartitionLog {
         self.leader_epochs.begin_at(self.log_start());
         self.leader_epochs.save(&self.dir)?;
         tracing::info!(dir = %self.dir.display(), segments = count, log_start = %self.log_start(), "retention");
-        Ok(Removed { dir: self.dir.clone(), segments: removed })
+        let delay = Duration::from_millis(self.config.file_delete_delay_ms);
+        Ok(Removed { dir: self.dir.clone(), segments: removed, delay })
     }
 }
 

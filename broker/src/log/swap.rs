@@ -26,6 +26,15 @@ fn with_suffix(dir: &Path, base_offset: Offset, suffix: &str) -> PathBuf {
     dir.join(format!("{:020}.log.{suffix}", base_offset.0))
 }
 
+/// Gives a file the name of one that is to be removed; gives that.
+pub(super) fn put_away(path: &Path) -> std::io::Result<PathBuf> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DELETED);
+    let away = PathBuf::from(name);
+    fs::rename(path, &away)?;
+    Ok(away)
+}
+
 /// Where a compacted segment is written.
 pub(super) fn cleaned_path(dir: &Path, base_offset: Offset) -> PathBuf {
     with_suffix(dir, base_offset, CLEANED)

@@ -411,3 +411,100 @@ proptest! {
         prop_assert_eq!(next.base_offset, Offset(after.len() as i64));
     }
 }
+
+/// How many entries an offset index has on disk, and where the segments begin.
+fn index_entries(dir: &Path) -> (u64, Vec<String>) {
+    let mut bases = Vec::new();
+    let mut entries = 0;
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("index") => entries += fs::metadata(&path).unwrap().len() / 8,
+            Some("log") => bases.push(path.file_stem().unwrap().to_string_lossy().into_owned()),
+            _ => {}
+        }
+    }
+    bases.sort();
+    (entries, bases)
+}
+
+#[test]
+fn index_entries_are_as_far_apart_as_the_config_says_and_a_full_index_ends_its_segment() {
+    let of = |index_interval_bytes, segment_index_bytes| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig { index_interval_bytes, segment_index_bytes, ..LogConfig::default() };
+        let mut log = PartitionLog::open(dir.path(), config, None).unwrap();
+        for i in 0..20 {
+            append(&mut log, batch(i, &[&[b'v'; 100]]));
+        }
+        log.close().unwrap();
+        let log = PartitionLog::open(dir.path(), LogConfig::default(), None).unwrap();
+        assert_eq!(values(&log, 0).len(), 20);
+        let (entries, bases) = index_entries(dir.path());
+        (entries, bases.len())
+    };
+    assert_eq!(of(4096, 10 << 20), (0, 1));
+    assert_eq!(of(400, 10 << 20), (6, 1));
+    assert_eq!(of(0, 10 << 20), (19, 1), "all but the first batch");
+    let (entries, segments) = of(0, 60);
+    assert!(segments >= 4 && entries >= 12, "{entries} entries in {segments} segments");
+}
+
+#[test]
+fn what_retention_lets_go_has_another_name_until_it_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { retention_ms: Some(1), file_delete_delay_ms: 7, ..small_segments() };
+    let mut log = PartitionLog::open(dir.path(), config, None).unwrap();
+    for i in 0..6 {
+        append(&mut log, batch(i, &[&[b'v'; 1500]]));
+    }
+    let reader = log.reader();
+    let old = reader.locate(Offset(0), reader.log_end(), 5000, true, DiskWait::Allowed).unwrap().unwrap();
+    let removed = log.retain(log.log_end(), 1000).unwrap();
+    assert_eq!(removed.delay(), std::time::Duration::from_millis(7));
+    let renamed = removed.rename().unwrap();
+    let name = "00000000000000000000.log.deleted";
+    assert!(renamed.contains(&dir.path().join(name)) && renamed.iter().all(|path| path.exists()));
+    assert!(!old.read().unwrap().is_empty(), "a reader that is under way goes on");
+    log.close().unwrap();
+    let log = PartitionLog::open(dir.path(), small_segments(), None).unwrap();
+    assert_eq!(log.log_start(), log.log_end());
+    assert!(renamed.iter().all(|path| !path.exists()), "the opening ends what a stop interrupted");
+}
+
+#[test]
+fn a_time_index_that_a_disk_has_changed_misleads_neither_look_ups_nor_retention() {
+    let time_index = "00000000000000000000.timeindex";
+    let config = LogConfig { index_interval_bytes: 0, retention_ms: Some(500), ..LogConfig::default() };
+    let write = |dir: &Path| {
+        let mut log = PartitionLog::open(dir, config.clone(), None).unwrap();
+        for i in 0..10 {
+            append(&mut log, batch(1000 + 10 * i, &[b"v"]));
+        }
+        log.close().unwrap();
+    };
+    let entries = {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path());
+        fs::read(dir.path().join(time_index)).unwrap().len() / 12
+    };
+    assert!(entries > 5);
+    for entry in 0..entries {
+        for (byte, bit) in [(6, 0), (6, 1), (7, 1), (7, 3), (11, 0), (11, 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            write(dir.path());
+            let path = dir.path().join(time_index);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[entry * 12 + byte] ^= 1 << bit;
+            fs::write(&path, bytes).unwrap();
+            let log = PartitionLog::open(dir.path(), config.clone(), None).unwrap();
+            let what = format!("entry {entry}, byte {byte}, bit {bit}");
+            for i in 0..10 {
+                let wanted = 1000 + 10 * i;
+                let found = log.reader().offset_for_time(wanted - 5, log.log_end()).unwrap().unwrap();
+                assert_eq!((found.offset, found.timestamp_ms), (Offset(i), wanted), "{what}");
+            }
+            assert_eq!(log.quiet_until_ms(log.log_end(), 1100), 1090 + 501, "{what}");
+        }
+    }
+}

@@ -2,6 +2,9 @@
 //! taken by the owner, between appends; what blocks (removing files, rewriting segments) runs on other threads, one
 //! thing per partition at a time, and compactions one after the other for all partitions.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,10 +74,33 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 
 /// What there is to do for a partition's log, away from its owner.
 pub(super) enum Chore {
-    /// Remove these files.
-    Unlink(Removed),
+    /// Give these files other names, and remove them later.
+    PutAway(Removed),
     /// Run this round.
     Compact(Compaction),
+}
+
+/// Removes files after a time. A stop before it leaves them to the next opening of their log.
+fn remove_later(files: Vec<PathBuf>, delay: Duration) {
+    let remove = move || {
+        for file in &files {
+            match fs::remove_file(file) {
+                // The partition was deleted or moved meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(file = %file.display(), %error, "an old segment's file stays behind");
+                }
+                Ok(()) => {}
+            }
+        }
+    };
+    if delay.is_zero() {
+        return remove();
+    }
+    tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        let _ = tokio::task::spawn_blocking(remove).await;
+    });
 }
 
 /// How a chore ended.
@@ -101,7 +127,7 @@ impl Owner {
             Ok(removed) if removed.is_empty() => {
                 log.compaction(self.cleaned_to, committed.min(durable), now_ms).map(Chore::Compact)
             }
-            Ok(removed) => Some(Chore::Unlink(removed)),
+            Ok(removed) => Some(Chore::PutAway(removed)),
             Err(error) => {
                 tracing::warn!(dir = %log.dir().display(), %error, "retention failed");
                 None
@@ -120,11 +146,15 @@ impl Owner {
         tokio::spawn(async move {
             let _turn = match chore {
                 Chore::Compact(_) => compactions.acquire_owned().await.ok(),
-                Chore::Unlink(_) => None,
+                Chore::PutAway(_) => None,
             };
             let working = move || -> Result<Done, LogError> {
                 match chore {
-                    Chore::Unlink(removed) => removed.unlink().map(|()| Done { cleaned_to: None }),
+                    Chore::PutAway(removed) => {
+                        let delay = removed.delay();
+                        remove_later(removed.rename()?, delay);
+                        Ok(Done { cleaned_to: None })
+                    }
                     Chore::Compact(round) => {
                         let cleaned_to = round.run(|| points.save())?;
                         Ok(Done { cleaned_to: Some(cleaned_to) })
