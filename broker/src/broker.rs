@@ -116,7 +116,8 @@ impl Broker {
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
         let internal_topic = |name, partition_count| {
-            InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count)
+            let topic = InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count);
+            topic.skipping_damage(config.skip_damaged_records)
         };
         let offsets_log = internal_topic(OFFSETS_TOPIC, offsets_partitions(&config, &controller));
         let groups = GroupCoordinator::new(

@@ -10,6 +10,7 @@ use ottla_protocol::records::{BatchHeader, Batches};
 use crate::controller::{Controller, CreateTopic, Refusal};
 use crate::coordinator::{CoordinatorLog, LogError, LogSlice};
 use crate::ids::Offset;
+use crate::log::{self, ReadError};
 use crate::partition::Partitions;
 
 /// The internal topic; cheap to clone.
@@ -19,6 +20,7 @@ pub struct InternalTopic {
     partitions: Arc<Partitions>,
     controller: Controller,
     partition_count: i32,
+    skips_damage: bool,
 }
 
 impl InternalTopic {
@@ -29,7 +31,12 @@ impl InternalTopic {
         controller: Controller,
         partition_count: i32,
     ) -> InternalTopic {
-        InternalTopic { name, partitions, controller, partition_count }
+        InternalTopic { name, partitions, controller, partition_count, skips_damage: false }
+    }
+
+    /// Whether reads leave out what a disk has damaged.
+    pub fn skipping_damage(self, skips_damage: bool) -> InternalTopic {
+        InternalTopic { skips_damage, ..self }
     }
 
     /// Makes the topic if it is not there: when the first group looks for its coordinator, as in Kafka.
@@ -57,11 +64,29 @@ impl InternalTopic {
         let Some(open) = self.partitions.get(self.name, partition) else {
             return Ok(LogSlice::default());
         };
-        let log = open.partition.log();
-        let from = Offset(from).max(log.log_start());
+        let reader = open.partition.log();
+        let from = Offset(from).max(reader.log_start());
         let end = open.partition.high_watermark();
-        let batches =
-            log.read(from, end, bytes_max, true).map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let read = |from| reader.read(from, end, bytes_max, true);
+        let mut batches = read(from);
+        let mut next = from;
+        while let Err(ReadError::Log(log::LogError::Corrupt { .. })) = &batches
+            && self.skips_damage
+            && next < end
+        {
+            next = next.plus(1);
+            batches = read(next);
+        }
+        if next > from {
+            tracing::error!(topic = self.name, partition, %from, to = %next, "went on without damaged records");
+        }
+        let batches = batches.map_err(|error| match error {
+            ReadError::Log(log::LogError::Corrupt { .. }) => LogError::Unavailable(format!(
+                "{error}; the coordinator does not serve this partition until the file is restored, or the broker started \
+                 with ottla.coordinator.skip.damaged.records=true, which gives up what the damaged records said"
+            )),
+            error => LogError::Unavailable(error.to_string()),
+        })?;
         let last: Option<BatchHeader> =
             Batches::new(batches.clone()).flatten().last().map(|batch| batch.header);
         // Nothing more to read means that the end is reached, even where it lies in a gap.

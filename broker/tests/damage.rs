@@ -258,3 +258,68 @@ async fn check(
     started.shutdown().await.unwrap();
     outcome
 }
+
+async fn committed(wire: &mut Wire, group: &str) -> (ErrorCode, i64) {
+    let topics =
+        vec![k09_offset_fetch::OffsetFetchRequestTopic { name: "a".into(), partition_indexes: vec![0] }];
+    let request =
+        OffsetFetchRequest { group_id: group.into(), topics: Some(topics), ..OffsetFetchRequest::default() };
+    let response = wire.call(7, &request).await;
+    let offset = response.topics.first().map_or(-1, |topic| topic.partitions[0].committed_offset);
+    (ErrorCode::from_code(response.error_code), offset)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_goes_on_without_damaged_records_only_where_it_is_told_to() {
+    let dir = memory_dir();
+    let first = broker(dir.path()).await;
+    let mut wire = Wire::connect(first.address()).await;
+    assert_eq!(wire.call(7, &create("a")).await.topics[0].error_code, 0);
+    for (number, group) in ["one", "two", "three"].into_iter().enumerate() {
+        let partition = k08_offset_commit::OffsetCommitRequestPartition {
+            committed_offset: number as i64,
+            ..Default::default()
+        };
+        let request = OffsetCommitRequest {
+            group_id: group.into(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![k08_offset_commit::OffsetCommitRequestTopic {
+                name: "a".into(),
+                partitions: vec![partition],
+                ..Default::default()
+            }],
+            ..OffsetCommitRequest::default()
+        };
+        // The internal topic is made by the first.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while wire.call(8, &request).await.topics[0].partitions[0].error_code != 0 {
+            assert!(std::time::Instant::now() < deadline, "{group} cannot commit");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    first.shutdown().await.unwrap();
+    let path = dir.path().join("__consumer_offsets-0/00000000000000000000.log");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(3).position(|window| window == b"two").expect("the group's name is in its record");
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    let second = broker(dir.path()).await;
+    let mut wire = Wire::connect(second.address()).await;
+    assert_ne!(committed(&mut wire, "one").await.0, ErrorCode::None);
+    second.shutdown().await.unwrap();
+
+    let mut accepting = config(dir.path());
+    accepting.set("ottla.coordinator.skip.damaged.records", "true").unwrap();
+    let third = Broker::start(accepting).await.unwrap();
+    let mut wire = Wire::connect(third.address()).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while committed(&mut wire, "one").await.0 == ErrorCode::CoordinatorLoadInProgress {
+        assert!(std::time::Instant::now() < deadline, "it does not load");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(committed(&mut wire, "one").await, (ErrorCode::None, 0));
+    assert_eq!(committed(&mut wire, "two").await, (ErrorCode::None, -1), "what it said is lost");
+    assert_eq!(committed(&mut wire, "three").await, (ErrorCode::None, 2));
+    third.shutdown().await.unwrap();
+}

@@ -98,6 +98,9 @@ pub struct BrokerConfig {
     pub connections_max: usize,
     /// `max.connections.per.ip`: further ones are closed.
     pub connections_per_ip_max: usize,
+    /// `ottla.coordinator.skip.damaged.records`: coordinators go on without the records of their logs that a disk has
+    /// damaged, which an operator must want; else the groups or transactions of such a partition are not served.
+    pub skip_damaged_records: bool,
     /// Retention, compaction and what is forgotten.
     pub housekeeping: HousekeepingConfig,
     /// What was [set](BrokerConfig::set) by name, as text.
@@ -135,6 +138,7 @@ impl BrokerConfig {
             connection_idle_ms_max: 600_000,
             connections_max: i32::MAX as usize,
             connections_per_ip_max: i32::MAX as usize,
+            skip_damaged_records: false,
             housekeeping: HousekeepingConfig::default(),
             set: Configs::new(),
         }

@@ -414,6 +414,8 @@ const GIVEN: &[Given] = &[
     },
 ];
 
+/// Kafka has no such config, so clients that ask for a broker's are not told of it.
+const SKIP_DAMAGED_RECORDS: &str = "ottla.coordinator.skip.damaged.records";
 const ADVERTISED_LISTENERS: &str = "advertised.listeners";
 const LISTENERS: &str = "listeners";
 const HOURS_A_WEEK: &str = "168";
@@ -446,6 +448,9 @@ impl BrokerConfig {
                 _ => SettingError::Invalid(error),
             };
             setting.definition.check(name, value).map_err(of_secret)?;
+        } else if name == SKIP_DAMAGED_RECORDS {
+            define("", Boolean, "", Rule::Boolean, None).check(name, value).map_err(SettingError::Invalid)?;
+            self.skip_damaged_records = value == "true";
         } else if self.set_data(name, value)? {
             // Done.
         } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.definition.name == name) {
