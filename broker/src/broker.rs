@@ -24,6 +24,7 @@ use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::partition::{Assignment, LogDirError, LogDirs, Partition, Partitions, keep_houses};
+use crate::quotas::Quotas;
 use crate::security::jwks;
 use crate::security::tls::TlsError;
 use crate::server::{
@@ -154,6 +155,7 @@ impl Broker {
             transactions,
             transactions_log,
             markers,
+            quotas: Quotas::new(config.quota_windows),
             request_memory: RequestMemory::new(config.queued_request_bytes_max),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions_max)),
             producer_ids,

@@ -13,6 +13,7 @@ mod markers;
 pub mod metrics;
 mod monitor;
 pub mod partition;
+pub mod quotas;
 pub mod replica;
 pub mod security;
 pub mod server;

@@ -129,6 +129,8 @@ pub struct Metrics {
     pub authentications_failed: Counter,
     /// What clients asked for and may not do.
     pub authorizations_denied: Counter,
+    /// Requests whose senders have to wait, because they took more than their quotas.
+    pub throttled: Counter,
     /// One group commit.
     pub sync_seconds: Histogram,
     /// What is read whenever somebody asks.
@@ -167,6 +169,9 @@ impl Metrics {
         let authorizations_denied = Counter::default();
         let help = "Operations that clients asked for and may not do";
         registry.register("authorizations_denied", help, authorizations_denied.clone());
+        let throttled = Counter::default();
+        let help = "Requests after which their senders had to wait for having taken more than their quotas";
+        registry.register("throttled", help, throttled.clone());
         let sync_seconds = seconds();
         let help = "Time of group commits, of all log dirs";
         registry.register_with_unit("group_commit", help, Unit::Seconds, sync_seconds.clone());
@@ -184,6 +189,7 @@ impl Metrics {
             authentications,
             authentications_failed,
             authorizations_denied,
+            throttled,
             sync_seconds,
             partitions: None,
         }

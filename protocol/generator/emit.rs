@@ -5,6 +5,9 @@ use std::fmt::Write;
 
 use crate::notation::{Api, Field, File, Kind, Struct, Versions};
 
+/// The field of a response that says how long a client should wait.
+const THROTTLE_TIME: &str = "throttle_time_ms";
+
 /// The name of the module made from a notation file: `00_produce` becomes `k00_produce`.
 pub fn module_name(stem: &str) -> String {
     if stem.starts_with(|c: char| c.is_ascii_digit()) { format!("k{stem}") } else { stem.to_owned() }
@@ -281,7 +284,13 @@ fn message_impl(out: &mut String, file: &File, of: &Struct) {
     if let (Some(api), true) = (&file.api, of.name.ends_with("Request")) {
         put(out, format!("\nimpl Request for {} {{", of.name));
         put(out, format!("const API_KEY: ApiKey = ApiKey::{};", api.name));
-        put(out, format!("type Response = {}Response;\n}}", api.name));
+        put(out, format!("type Response = {}Response;", api.name));
+        let response = file.find(&format!("{}Response", api.name));
+        if response.is_some_and(|of| of.fields.iter().any(|field| field.name == THROTTLE_TIME)) {
+            put(out, "\nfn throttle(response: &mut Self::Response, throttle_time_ms: i32) {");
+            put(out, format!("response.{THROTTLE_TIME} = throttle_time_ms;\n}}"));
+        }
+        put(out, "}");
     }
 }
 

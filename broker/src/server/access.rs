@@ -2,7 +2,9 @@
 //! administration are written to the audit log, which is what `tracing` has under the target `audit`.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use ottla_protocol::wire::Str;
 use ottla_protocol::{ApiKey, ErrorCode};
 
 use super::context::Context;
@@ -17,6 +19,7 @@ const AUDIT: &str = "audit";
 pub(super) struct Access {
     pub principal: Principal,
     pub host: Arc<str>,
+    pub client_id: Option<Str>,
     pub api: ApiKey,
 }
 
@@ -64,6 +67,20 @@ impl Access {
             }
             None => resource.0.operations().iter().fold(0, |bits, operation| bits | 1 << operation.code()),
         }
+    }
+
+    /// Takes permission for changes of so many partitions from the sender's quota; the error is how long to wait.
+    pub fn take_mutations(&self, context: &Context, changes: usize) -> Result<(), Duration> {
+        let image = context.image();
+        let client = (self.principal.name(), self.client_id.as_deref().unwrap_or_default());
+        if self.principal.is_internal() {
+            return Ok(());
+        }
+        let taken = context.quotas.take_mutations(image.client_quotas(), client, changes, Instant::now());
+        if taken.is_err() {
+            context.metrics.throttled.inc();
+        }
+        taken
     }
 
     fn audited(&self, context: &Context, operation: Operation, resource: (ResourceType, &str)) -> bool {

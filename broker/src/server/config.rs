@@ -1,6 +1,7 @@
 //! How a broker runs.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::controller::{Configs, topic_defaults};
@@ -9,6 +10,7 @@ use crate::groups::consumer::assignor::Assignor;
 use crate::ids::NodeId;
 use crate::partition::{HousekeepingConfig, LogDirPaths};
 use crate::transactions::TransactionConfig;
+use crate::quotas::Windows;
 
 /// `group.consumer.*` (KIP-848).
 #[derive(Debug, Clone)]
@@ -101,6 +103,10 @@ pub struct BrokerConfig {
     /// `ottla.coordinator.skip.damaged.records`: coordinators go on without the records of their logs that a disk has
     /// damaged, which an operator must want; else the groups or transactions of such a partition are not served.
     pub skip_damaged_records: bool,
+    /// `max.connections.per.ip.overrides`: of these addresses.
+    pub connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
+    /// `quota.window.num` and `quota.window.size.seconds`.
+    pub quota_windows: Windows,
     /// Retention, compaction and what is forgotten.
     pub housekeeping: HousekeepingConfig,
     /// What was [set](BrokerConfig::set) by name, as text.
@@ -139,6 +145,8 @@ impl BrokerConfig {
             connections_max: i32::MAX as usize,
             connections_per_ip_max: i32::MAX as usize,
             skip_damaged_records: false,
+            connections_per_ip_overrides: BTreeMap::new(),
+            quota_windows: Windows::default(),
             housekeeping: HousekeepingConfig::default(),
             set: Configs::new(),
         }

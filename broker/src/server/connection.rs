@@ -152,10 +152,13 @@ pub(super) async fn serve(mut reader: impl Source, mut writer: impl Sink, peer: 
             if frames.is_between_frames() {
                 timeout(idle, reader.readable()).await??;
             }
+            requests.peer.unmuted().await;
             frames.set_bytes_max(requests.peer.request_bytes_max(request_bytes_max));
             let Some(frame) = timeout(FRAME_TIME_MAX, frames.next(&mut reader)).await?? else {
                 return Ok(());
             };
+            // It may have begun to arrive before the last reply showed that its sender has to wait.
+            requests.peer.unmuted().await;
             if replies.send(requests.start(frame).await?).await.is_err() {
                 return Ok(());
             }

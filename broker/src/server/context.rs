@@ -15,6 +15,7 @@ use crate::internal_topic::InternalTopic;
 use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::partition::Partitions;
+use crate::quotas::Quotas;
 use crate::security::Authorizer;
 
 /// Shared by all connections.
@@ -41,6 +42,8 @@ pub struct Context {
     pub markers: MarkerWriter,
     /// Who may do what; without it everybody may do everything.
     pub authorizer: Option<Authorizer>,
+    /// What clients have taken.
+    pub quotas: Quotas,
     /// What is counted.
     pub metrics: Metrics,
     pub(crate) request_memory: RequestMemory,

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::frame::RequestHeader;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request};
+use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, Str};
 use ottla_protocol::{ApiKey, ErrorCode};
 use thiserror::Error;
 
 use super::access::{Access, denied};
 use super::context::Context;
 use super::handlers;
+use super::meter::Meter;
 use super::peer::{Peer, Unwelcome};
 use super::reply::Reply;
 use crate::log::FileRange;
@@ -147,10 +148,12 @@ impl<R> Call<R> {
 
 /// Starts a request: what fixes its order is done when this returns.
 pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<Started, Violation> {
+    let frame_bytes = frame.len();
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(&mut reader)?;
     let (key, waits) = (header.api_key, Arc::new(Waits::default()));
-    let reply = start(context, peer, header, reader, waits.clone())?;
+    let meter = Meter::of(context, peer, &header, frame_bytes);
+    let reply = start(context, peer, header, reader, waits.clone(), meter)?;
     Ok(Started { key, waits, reply })
 }
 
@@ -160,6 +163,7 @@ fn start(
     header: RequestHeader,
     reader: Reader,
     waits: Arc<Waits>,
+    meter: Option<Meter>,
 ) -> Result<ReplyFuture, Violation> {
     let (key, version) = (header.api_key, header.api_version);
     peer.admits(key).map_err(|why| match why {
@@ -177,7 +181,7 @@ fn start(
         return Err(Violation::NotServed { key, version });
     }
     use Operation::{Alter, AlterConfigs, Describe, DescribeConfigs};
-    let mut start = Start { context, peer, header, reader, waits };
+    let mut start = Start { context, peer, header, reader, waits, meter };
     match key {
         ApiKey::Produce => start.with_optional_reply(handlers::k00_produce::handle),
         ApiKey::Fetch => start.with_files(handlers::k01_fetch::handle),
@@ -293,6 +297,7 @@ struct Start<'a> {
     header: RequestHeader,
     reader: Reader,
     waits: Arc<Waits>,
+    meter: Option<Meter>,
 }
 
 impl Start<'_> {
@@ -301,6 +306,7 @@ impl Start<'_> {
         let access = Access {
             principal: self.peer.principal(),
             host: self.peer.host.clone(),
+            client_id: self.header.client_id.as_ref().map(Str::detached),
             api: self.header.api_key,
         };
         let (header, peer, waits) = (self.header.clone(), self.peer.clone(), self.waits.clone());
@@ -319,8 +325,12 @@ impl Start<'_> {
         let call = self.call::<R>()?;
         let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
         let reply = handler(self.context.clone(), call);
+        let meter = self.meter.take();
         let encoded = async move {
-            let reply = reply.await;
+            let (mut reply, meter) = Meter::over(meter, reply).await;
+            if let Some(meter) = meter {
+                meter.charge::<R>(&mut reply, 0);
+            }
             encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some)
         };
         Ok(encoded.boxed())
@@ -345,8 +355,12 @@ impl Start<'_> {
             return Ok(futures::future::ready(encoded).boxed());
         }
         let reply = handler(self.context.clone(), call);
+        let meter = self.meter.take();
         let encoded = async move {
-            let reply = reply.await;
+            let (mut reply, meter) = Meter::over(meter, reply).await;
+            if let Some(meter) = meter {
+                meter.charge::<R>(&mut reply, 0);
+            }
             encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some)
         };
         Ok(encoded.boxed())
@@ -364,9 +378,18 @@ impl Start<'_> {
         let call = self.call::<R>()?;
         let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
         let reply = handler(self.context.clone(), call);
+        let meter = self.meter.take();
         let encoded = async move {
-            let (reply, files) = reply.await;
-            encode::<R>(version, correlation_id, &reply, files).map(Some)
+            let ((mut reply, files), meter) = Meter::over(meter, reply).await;
+            let Some(meter) = meter else {
+                return encode::<R>(version, correlation_id, &reply, files).map(Some);
+            };
+            // How large it is shows when it is made; what it says of waiting does not change that.
+            let made = encode::<R>(version, correlation_id, &reply, files.clone())?;
+            match meter.charge::<R>(&mut reply, made.len()) {
+                true => encode::<R>(version, correlation_id, &reply, files).map(Some),
+                false => Ok(Some(made)),
+            }
         };
         Ok(encoded.boxed())
     }
@@ -383,9 +406,14 @@ impl Start<'_> {
         let call = self.call::<R>()?;
         let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
         let reply = handler(self.context.clone(), call);
+        let meter = self.meter.take();
         let encoded = async move {
+            let (mut reply, meter) = Meter::over(meter, reply).await;
+            if let Some(meter) = meter {
+                meter.charge_optional::<R>(reply.as_mut());
+            }
             let encode = |reply| encode::<R>(version, correlation_id, &reply, Vec::new());
-            reply.await.map(encode).transpose()
+            reply.map(encode).transpose()
         };
         Ok(encoded.boxed())
     }

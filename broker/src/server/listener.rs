@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -59,15 +59,24 @@ impl Listener {
             tokio::select! {
                 accepted = limits.accept(&self.socket) => match accepted {
                     Ok((stream, address, permit)) => {
-                        let per_ip = context.config.connections_per_ip_max;
+                        let overrides = &context.config.connections_per_ip_overrides;
+                        let per_ip = overrides.get(&address.ip()).copied();
+                        let per_ip = per_ip.unwrap_or(context.config.connections_per_ip_max);
                         let Some(counted) = limits.by_address.count(address.ip(), per_ip) else {
                             tracing::info!(%address, "closed: its host has max.connections.per.ip connections");
                             continue;
                         };
                         // Replies are whole frames, so waiting for more to send only delays them.
                         let _ = stream.set_nodelay(true);
+                        let wait = {
+                            let image = context.image();
+                            let host = address.ip().to_string();
+                            context.quotas.take_of_address(image.client_quotas(), &host, Instant::now())
+                        };
                         let serving = welcome(stream, address, endpoint.clone(), context.clone());
                         connections.spawn(async move {
+                            // An address that opens connections faster than it may waits for each.
+                            tokio::time::sleep(wait).await;
                             serving.await;
                             drop((counted, permit));
                         });

@@ -19,6 +19,7 @@ mod frames;
 mod handlers;
 mod in_process;
 mod listener;
+mod meter;
 mod peer;
 mod reply;
 mod security_settings;

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use ottla_protocol::ApiKey;
 use ottla_protocol::wire::Str;
@@ -24,6 +25,8 @@ pub struct Peer {
     pub(super) session: Option<SharedSession>,
     /// What its ApiVersions request said.
     pub(super) software: Arc<OnceLock<Software>>,
+    /// Until when nothing is read from it, because it took more than its quota.
+    muted_until: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What a client says that it is (KIP-511).
@@ -48,7 +51,15 @@ impl Peer {
     /// A client at this address, whom its certificate or nothing made the principal.
     pub fn new(host: &str, port: u16, endpoint: Arc<Endpoint>, principal: Principal) -> Peer {
         let session = endpoint.sasl.is_some().then(SharedSession::default);
-        Peer { host: host.into(), port, endpoint, principal, session, software: Arc::default() }
+        Peer {
+            host: host.into(),
+            port,
+            endpoint,
+            principal,
+            session,
+            software: Arc::default(),
+            muted_until: Arc::default(),
+        }
     }
 
     /// A part of this process, which is told what clients of the endpoint are told.
@@ -61,6 +72,7 @@ impl Peer {
             principal,
             session: None,
             software: Arc::default(),
+            muted_until: Arc::default(),
         }
     }
 
@@ -87,6 +99,35 @@ impl Peer {
             Some(_) if authentication.is_expired(now_ms()) => Err(Unwelcome::Expired),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Reads nothing from it for so long, and gives that in milliseconds for its answer.
+    pub(super) fn mute_for(&self, wait: Duration) -> i32 {
+        if !wait.is_zero() {
+            self.mute_until(Instant::now() + wait);
+        }
+        i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Reads nothing from it for a while.
+    pub(super) fn mute_until(&self, until: Instant) {
+        let mut muted = self.muted();
+        *muted = Some(muted.map_or(until, |before| before.max(until)));
+    }
+
+    /// Waits until it may be read from.
+    pub(super) async fn unmuted(&self) {
+        loop {
+            let until = self.muted().filter(|until| *until > Instant::now());
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => return,
+            }
+        }
+    }
+
+    fn muted(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.muted_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it was wrong about who it is, so that the connection must be closed.

@@ -4,6 +4,9 @@
 //! defines and which may change while the broker runs; those that say where a broker lives, which are given when it is
 //! started; and Kafka's others, which are told with Kafka's defaults and mean nothing here.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use thiserror::Error;
 
 use super::config::BrokerConfig;
@@ -260,6 +263,17 @@ const SETTINGS: &[Setting] = &[
         |config| config.connections_per_ip_max.to_string(),
     ),
     setting(
+        "max.connections.per.ip.overrides",
+        Text,
+        "",
+        Rule::Any,
+        |config, value| config.connections_per_ip_overrides = overrides(value).unwrap_or_default(),
+        |config| {
+            let all = &config.connections_per_ip_overrides;
+            all.iter().map(|(ip, max)| format!("{ip}:{max}")).collect::<Vec<_>>().join(",")
+        },
+    ),
+    setting(
         "max.incremental.fetch.session.cache.slots",
         Int,
         "1000",
@@ -342,6 +356,22 @@ const SETTINGS: &[Setting] = &[
         },
     ),
     setting(
+        "quota.window.num",
+        Int,
+        "11",
+        from(1),
+        |config, value| config.quota_windows.count = number(value),
+        |config| config.quota_windows.count.to_string(),
+    ),
+    setting(
+        "quota.window.size.seconds",
+        Int,
+        "1",
+        from(1),
+        |config, value| config.quota_windows.size = std::time::Duration::from_secs(number(value)),
+        |config| config.quota_windows.size.as_secs().to_string(),
+    ),
+    setting(
         "socket.request.max.bytes",
         Int,
         "104857600",
@@ -418,6 +448,7 @@ const GIVEN: &[Given] = &[
 const SKIP_DAMAGED_RECORDS: &str = "ottla.coordinator.skip.damaged.records";
 const ADVERTISED_LISTENERS: &str = "advertised.listeners";
 const LISTENERS: &str = "listeners";
+const OVERRIDES: &str = "max.connections.per.ip.overrides";
 const HOURS_A_WEEK: &str = "168";
 
 /// Defaults of configs that say the same as another in a coarser unit.
@@ -455,6 +486,9 @@ impl BrokerConfig {
             // Done.
         } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.definition.name == name) {
             setting.definition.check(name, value).map_err(SettingError::Invalid)?;
+            if name == OVERRIDES {
+                overrides(value)?;
+            }
             (setting.apply)(self, value);
         } else if let Some(definition) = definition_of_broker(name) {
             definition.check(name, value).map_err(SettingError::Invalid)?;
@@ -562,6 +596,21 @@ pub(super) fn advertised(value: &str) -> Result<(Option<&str>, String, Option<u1
     Ok((name, host.to_owned(), port))
 }
 
+/// Addresses with how many connections each may have: `10.0.0.1:5,::1:7`.
+fn overrides(value: &str) -> Result<BTreeMap<IpAddr, usize>, SettingError> {
+    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (address, max) = entry.rsplit_once(':')?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        Some((address.parse().ok()?, max.parse().ok()?))
+    };
+    let wrong = |entry| {
+        let why = format!("Invalid value {entry} for configuration {OVERRIDES}: should be ADDRESS:NUMBER");
+        SettingError::Invalid(why)
+    };
+    entries.map(|entry| parse(entry).ok_or_else(|| wrong(entry))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -624,6 +673,7 @@ mod tests {
         for (name, value, expected) in [
             ("num.partition", "3", "is not known"),
             ("num.partitions", "0", "Value must be at least 1"),
+            ("max.connections.per.ip.overrides", "localhost:1", "should be ADDRESS:NUMBER"),
             ("num.partitions", "many", "Not a number of type INT"),
             ("log.segment.bytes", "5", "Value must be at least 1048576"),
             ("default.replication.factor", "3", "Value must be no more than 1"),

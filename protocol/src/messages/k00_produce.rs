@@ -60,6 +60,10 @@ impl Message for ProduceRequest {
 impl Request for ProduceRequest {
     const API_KEY: ApiKey = ApiKey::Produce;
     type Response = ProduceResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

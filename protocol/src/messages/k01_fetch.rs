@@ -140,6 +140,10 @@ impl Message for FetchRequest {
 impl Request for FetchRequest {
     const API_KEY: ApiKey = ApiKey::Fetch;
     type Response = FetchResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,6 +64,10 @@ impl Message for ListOffsetsRequest {
 impl Request for ListOffsetsRequest {
     const API_KEY: ApiKey = ApiKey::ListOffsets;
     type Response = ListOffsetsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -105,6 +105,10 @@ impl Message for MetadataRequest {
 impl Request for MetadataRequest {
     const API_KEY: ApiKey = ApiKey::Metadata;
     type Response = MetadataResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -84,6 +84,10 @@ impl Message for OffsetCommitRequest {
 impl Request for OffsetCommitRequest {
     const API_KEY: ApiKey = ApiKey::OffsetCommit;
     type Response = OffsetCommitResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -101,6 +101,10 @@ impl Message for OffsetFetchRequest {
 impl Request for OffsetFetchRequest {
     const API_KEY: ApiKey = ApiKey::OffsetFetch;
     type Response = OffsetFetchResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

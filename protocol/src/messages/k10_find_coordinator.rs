@@ -70,6 +70,10 @@ impl Message for FindCoordinatorRequest {
 impl Request for FindCoordinatorRequest {
     const API_KEY: ApiKey = ApiKey::FindCoordinator;
     type Response = FindCoordinatorResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

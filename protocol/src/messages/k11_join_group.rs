@@ -98,6 +98,10 @@ impl Message for JoinGroupRequest {
 impl Request for JoinGroupRequest {
     const API_KEY: ApiKey = ApiKey::JoinGroup;
     type Response = JoinGroupResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

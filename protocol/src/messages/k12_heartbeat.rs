@@ -58,6 +58,10 @@ impl Message for HeartbeatRequest {
 impl Request for HeartbeatRequest {
     const API_KEY: ApiKey = ApiKey::Heartbeat;
     type Response = HeartbeatResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -64,6 +64,10 @@ impl Message for LeaveGroupRequest {
 impl Request for LeaveGroupRequest {
     const API_KEY: ApiKey = ApiKey::LeaveGroup;
     type Response = LeaveGroupResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -77,6 +77,10 @@ impl Message for SyncGroupRequest {
 impl Request for SyncGroupRequest {
     const API_KEY: ApiKey = ApiKey::SyncGroup;
     type Response = SyncGroupResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

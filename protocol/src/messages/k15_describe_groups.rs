@@ -54,6 +54,10 @@ impl Message for DescribeGroupsRequest {
 impl Request for DescribeGroupsRequest {
     const API_KEY: ApiKey = ApiKey::DescribeGroups;
     type Response = DescribeGroupsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

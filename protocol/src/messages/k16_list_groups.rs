@@ -65,6 +65,10 @@ impl Message for ListGroupsRequest {
 impl Request for ListGroupsRequest {
     const API_KEY: ApiKey = ApiKey::ListGroups;
     type Response = ListGroupsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

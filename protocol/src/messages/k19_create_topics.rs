@@ -58,6 +58,10 @@ impl Message for CreateTopicsRequest {
 impl Request for CreateTopicsRequest {
     const API_KEY: ApiKey = ApiKey::CreateTopics;
     type Response = CreateTopicsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -68,6 +68,10 @@ impl Message for DeleteTopicsRequest {
 impl Request for DeleteTopicsRequest {
     const API_KEY: ApiKey = ApiKey::DeleteTopics;
     type Response = DeleteTopicsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -48,6 +48,10 @@ impl Message for DeleteRecordsRequest {
 impl Request for DeleteRecordsRequest {
     const API_KEY: ApiKey = ApiKey::DeleteRecords;
     type Response = DeleteRecordsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

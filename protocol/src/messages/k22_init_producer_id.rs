@@ -70,6 +70,10 @@ impl Message for InitProducerIdRequest {
 impl Request for InitProducerIdRequest {
     const API_KEY: ApiKey = ApiKey::InitProducerId;
     type Response = InitProducerIdResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -59,6 +59,10 @@ impl Message for OffsetForLeaderEpochRequest {
 impl Request for OffsetForLeaderEpochRequest {
     const API_KEY: ApiKey = ApiKey::OffsetForLeaderEpoch;
     type Response = OffsetForLeaderEpochResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -80,6 +80,10 @@ impl Message for DescribeAclsRequest {
 impl Request for DescribeAclsRequest {
     const API_KEY: ApiKey = ApiKey::DescribeAcls;
     type Response = DescribeAclsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -44,6 +44,10 @@ impl Message for CreateAclsRequest {
 impl Request for CreateAclsRequest {
     const API_KEY: ApiKey = ApiKey::CreateAcls;
     type Response = CreateAclsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,6 +45,10 @@ impl Message for DeleteAclsRequest {
 impl Request for DeleteAclsRequest {
     const API_KEY: ApiKey = ApiKey::DeleteAcls;
     type Response = DeleteAclsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,6 +57,10 @@ impl Message for DescribeConfigsRequest {
 impl Request for DescribeConfigsRequest {
     const API_KEY: ApiKey = ApiKey::DescribeConfigs;
     type Response = DescribeConfigsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

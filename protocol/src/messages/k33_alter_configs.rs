@@ -49,6 +49,10 @@ impl Message for AlterConfigsRequest {
 impl Request for AlterConfigsRequest {
     const API_KEY: ApiKey = ApiKey::AlterConfigs;
     type Response = AlterConfigsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -45,6 +45,10 @@ impl Message for AlterReplicaLogDirsRequest {
 impl Request for AlterReplicaLogDirsRequest {
     const API_KEY: ApiKey = ApiKey::AlterReplicaLogDirs;
     type Response = AlterReplicaLogDirsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

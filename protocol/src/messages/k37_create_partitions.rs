@@ -52,6 +52,10 @@ impl Message for CreatePartitionsRequest {
 impl Request for CreatePartitionsRequest {
     const API_KEY: ApiKey = ApiKey::CreatePartitions;
     type Response = CreatePartitionsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -42,6 +42,10 @@ impl Message for DeleteGroupsRequest {
 impl Request for DeleteGroupsRequest {
     const API_KEY: ApiKey = ApiKey::DeleteGroups;
     type Response = DeleteGroupsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

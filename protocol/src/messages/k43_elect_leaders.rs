@@ -65,6 +65,10 @@ impl Message for ElectLeadersRequest {
 impl Request for ElectLeadersRequest {
     const API_KEY: ApiKey = ApiKey::ElectLeaders;
     type Response = ElectLeadersResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -49,6 +49,10 @@ impl Message for IncrementalAlterConfigsRequest {
 impl Request for IncrementalAlterConfigsRequest {
     const API_KEY: ApiKey = ApiKey::IncrementalAlterConfigs;
     type Response = IncrementalAlterConfigsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

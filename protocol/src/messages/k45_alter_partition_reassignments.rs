@@ -56,6 +56,10 @@ impl Message for AlterPartitionReassignmentsRequest {
 impl Request for AlterPartitionReassignmentsRequest {
     const API_KEY: ApiKey = ApiKey::AlterPartitionReassignments;
     type Response = AlterPartitionReassignmentsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -50,6 +50,10 @@ impl Message for ListPartitionReassignmentsRequest {
 impl Request for ListPartitionReassignmentsRequest {
     const API_KEY: ApiKey = ApiKey::ListPartitionReassignments;
     type Response = ListPartitionReassignmentsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -40,6 +40,10 @@ impl Message for OffsetDeleteRequest {
 impl Request for OffsetDeleteRequest {
     const API_KEY: ApiKey = ApiKey::OffsetDelete;
     type Response = OffsetDeleteResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

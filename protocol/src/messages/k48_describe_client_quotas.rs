@@ -48,6 +48,10 @@ impl Message for DescribeClientQuotasRequest {
 impl Request for DescribeClientQuotasRequest {
     const API_KEY: ApiKey = ApiKey::DescribeClientQuotas;
     type Response = DescribeClientQuotasResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

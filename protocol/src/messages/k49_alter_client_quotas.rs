@@ -47,6 +47,10 @@ impl Message for AlterClientQuotasRequest {
 impl Request for AlterClientQuotasRequest {
     const API_KEY: ApiKey = ApiKey::AlterClientQuotas;
     type Response = AlterClientQuotasResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -38,6 +38,10 @@ impl Message for DescribeUserScramCredentialsRequest {
 impl Request for DescribeUserScramCredentialsRequest {
     const API_KEY: ApiKey = ApiKey::DescribeUserScramCredentials;
     type Response = DescribeUserScramCredentialsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -47,6 +47,10 @@ impl Message for AlterUserScramCredentialsRequest {
 impl Request for AlterUserScramCredentialsRequest {
     const API_KEY: ApiKey = ApiKey::AlterUserScramCredentials;
     type Response = AlterUserScramCredentialsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -61,6 +61,10 @@ impl Message for DescribeClusterRequest {
 impl Request for DescribeClusterRequest {
     const API_KEY: ApiKey = ApiKey::DescribeCluster;
     type Response = DescribeClusterResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

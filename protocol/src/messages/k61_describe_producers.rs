@@ -37,6 +37,10 @@ impl Message for DescribeProducersRequest {
 impl Request for DescribeProducersRequest {
     const API_KEY: ApiKey = ApiKey::DescribeProducers;
     type Response = DescribeProducersResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

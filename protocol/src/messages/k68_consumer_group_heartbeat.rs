@@ -93,6 +93,10 @@ impl Message for ConsumerGroupHeartbeatRequest {
 impl Request for ConsumerGroupHeartbeatRequest {
     const API_KEY: ApiKey = ApiKey::ConsumerGroupHeartbeat;
     type Response = ConsumerGroupHeartbeatResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

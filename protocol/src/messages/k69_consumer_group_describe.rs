@@ -43,6 +43,10 @@ impl Message for ConsumerGroupDescribeRequest {
 impl Request for ConsumerGroupDescribeRequest {
     const API_KEY: ApiKey = ApiKey::ConsumerGroupDescribe;
     type Response = ConsumerGroupDescribeResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -39,6 +39,10 @@ impl Message for GetTelemetrySubscriptionsRequest {
 impl Request for GetTelemetrySubscriptionsRequest {
     const API_KEY: ApiKey = ApiKey::GetTelemetrySubscriptions;
     type Response = GetTelemetrySubscriptionsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

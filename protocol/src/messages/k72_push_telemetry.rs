@@ -53,6 +53,10 @@ impl Message for PushTelemetryRequest {
 impl Request for PushTelemetryRequest {
     const API_KEY: ApiKey = ApiKey::PushTelemetry;
     type Response = PushTelemetryResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -46,6 +46,10 @@ impl Message for ListConfigResourcesRequest {
 impl Request for ListConfigResourcesRequest {
     const API_KEY: ApiKey = ApiKey::ListConfigResources;
     type Response = ListConfigResourcesResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -62,6 +62,9 @@ pub trait Message: Sized {
 pub trait Request: Message {
     const API_KEY: crate::ApiKey;
     type Response: Message;
+
+    /// Tells the client how long to wait before its next request, where the response can say so.
+    fn throttle(_response: &mut Self::Response, _throttle_time_ms: i32) {}
 }
 
 /// Refuses a version outside of what `M` defines.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k19_create_topics::{
@@ -10,6 +11,7 @@ use ottla_protocol::messages::k19_create_topics::{
 };
 use ottla_protocol::wire::Str;
 
+use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{CreateTopic, CreatedTopic, Refusal};
@@ -30,6 +32,8 @@ pub(in super::super) async fn handle(
     let may_make =
         |topic: &CreatableTopic| may_make_all || access.topic(&context, Operation::Create, &topic.name);
     let (wanted, denied): (Vec<CreatableTopic>, Vec<CreatableTopic>) = wanted.into_iter().partition(may_make);
+    // From version 6 on a client can be told that it changes too much; older ones only wait.
+    let (wanted, over_quota, wait) = within_quota(&context, &access, wanted, call.header.api_version >= 6);
     let names: Vec<Str> = wanted.iter().map(|topic| topic.name.detached()).collect();
     let wanted = wanted.into_iter().map(wanted_topic).collect();
     let answers = context.controller.create_topics(wanted, request.validate_only).await;
@@ -52,12 +56,33 @@ pub(in super::super) async fn handle(
         let code = ErrorCode::TopicAuthorizationFailed;
         refused(topic.name, Refusal { code, message: "Authorization failed.".to_owned() })
     }));
+    topics.extend(over_quota.into_iter().map(|topic| {
+        let code = ErrorCode::ThrottlingQuotaExceeded;
+        refused(topic.name, Refusal { code, message: "The throttling quota has been exceeded.".to_owned() })
+    }));
     let doubled: BTreeSet<Str> = doubled.into_iter().map(|topic| topic.name).collect();
     topics.extend(doubled.into_iter().map(|name| {
         let message = "Duplicate topic name.".to_owned();
         refused(name, Refusal { code: ErrorCode::InvalidRequest, message })
     }));
-    CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
+    CreateTopicsResponse { topics, throttle_time_ms: call.peer.mute_for(wait) }
+}
+
+/// The topics for whose partitions the sender's quota of changes has room (KIP-599), the others, and how long to wait.
+fn within_quota(
+    context: &Context,
+    access: &Access,
+    wanted: Vec<CreatableTopic>,
+    can_be_refused: bool,
+) -> (Vec<CreatableTopic>, Vec<CreatableTopic>, Duration) {
+    let mut wait = Duration::ZERO;
+    let (within, over) = wanted.into_iter().partition(|topic: &CreatableTopic| {
+        let partitions = topic.assignments.len().max(usize::try_from(topic.num_partitions).unwrap_or(1));
+        let taken = access.take_mutations(context, partitions);
+        wait = wait.max(taken.err().unwrap_or_default());
+        taken.is_ok() || !can_be_refused
+    });
+    (within, over, wait)
 }
 
 fn names_that_come_twice(topics: &[CreatableTopic]) -> BTreeSet<Str> {

@@ -1,6 +1,7 @@
 //! DeleteTopics (20): removes topics and their records, by name or by id (6, KIP-516). Versions 1 to 6.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k20_delete_topics::{
@@ -32,7 +33,7 @@ pub(in super::super) async fn handle(
         return DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() };
     }
     let image = context.image();
-    let (mut denied, mut allowed) = (Vec::new(), Vec::new());
+    let (mut denied, mut allowed, mut wait) = (Vec::new(), Vec::new(), Duration::ZERO);
     for (name, id) in asked {
         let known = name.as_deref().or_else(|| image.topic_by_id(id).map(|topic| topic.name.as_str()));
         match known {
@@ -45,7 +46,21 @@ pub(in super::super) async fn handle(
                     false => (Some(topic.into()), id, ErrorCode::TopicAuthorizationFailed),
                 });
             }
-            _ => allowed.push((name, id)),
+            known => {
+                let partitions =
+                    known.and_then(|topic| image.topic(topic)).map_or(0, |topic| topic.partitions.len());
+                match access.take_mutations(&context, partitions) {
+                    // From version 5 on a client can be told that it changes too much (KIP-599); older ones only wait.
+                    Err(more) if call.header.api_version >= 5 => {
+                        wait = wait.max(more);
+                        denied.push((name, id, ErrorCode::ThrottlingQuotaExceeded));
+                    }
+                    taken => {
+                        wait = wait.max(taken.err().unwrap_or_default());
+                        allowed.push((name, id));
+                    }
+                }
+            }
         }
     }
     let denied = denied.into_iter().map(|(name, topic_id, code)| DeletableTopicResult {
@@ -83,5 +98,8 @@ pub(in super::super) async fn handle(
             error_message: Some(refusal.message.into()),
         },
     });
-    DeleteTopicsResponse { responses: responses.chain(denied).collect(), ..DeleteTopicsResponse::default() }
+    DeleteTopicsResponse {
+        responses: responses.chain(denied).collect(),
+        throttle_time_ms: call.peer.mute_for(wait),
+    }
 }

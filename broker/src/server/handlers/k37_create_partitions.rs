@@ -1,6 +1,7 @@
 //! CreatePartitions (37): gives topics more partitions (KIP-195). Versions 0 to 3.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k37_create_partitions::{
@@ -22,6 +23,25 @@ pub(in super::super) async fn handle(
     let (wanted, denied) = std::mem::take(&mut request.topics).into_iter().partition(allowed);
     request.topics = wanted;
     let denied: Vec<CreatePartitionsTopic> = denied;
+    let mut wait = Duration::ZERO;
+    let image = context.image();
+    // From version 3 on a client can be told that it changes too much (KIP-599); older ones only wait.
+    let can_be_refused = call.header.api_version >= 3;
+    let within = |topic: &CreatePartitionsTopic| {
+        let before = image.topic(&topic.name).map_or(0, |topic| topic.partitions.len());
+        let more = usize::try_from(topic.count).unwrap_or(0).saturating_sub(before);
+        let taken = call.access.take_mutations(&context, more);
+        wait = wait.max(taken.err().unwrap_or_default());
+        taken.is_ok() || !can_be_refused
+    };
+    let (within, over): (Vec<CreatePartitionsTopic>, Vec<CreatePartitionsTopic>) =
+        std::mem::take(&mut request.topics).into_iter().partition(within);
+    request.topics = within;
+    let over = over.into_iter().map(|topic| CreatePartitionsTopicResult {
+        name: topic.name,
+        error_code: ErrorCode::ThrottlingQuotaExceeded.code(),
+        error_message: Some("The throttling quota has been exceeded.".into()),
+    });
     let denied = denied.into_iter().map(|topic| CreatePartitionsTopicResult {
         name: topic.name,
         error_code: ErrorCode::TopicAuthorizationFailed.code(),
@@ -48,7 +68,7 @@ pub(in super::super) async fn handle(
         CreatePartitionsTopicResult { name: topic.name, error_code: code.code(), error_message: message }
     });
     CreatePartitionsResponse {
-        results: results.chain(denied).collect(),
+        results: results.chain(denied).chain(over).collect(),
         ..CreatePartitionsResponse::default()
     }
 }

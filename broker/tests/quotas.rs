@@ -1,0 +1,116 @@
+//! Clients that take more than their quotas wait, whether they like it or not; others do not notice.
+
+mod wire;
+
+use std::time::{Duration, Instant};
+
+use ottla_broker::{Broker, BrokerConfig};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k19_create_topics::CreatableTopic;
+use ottla_protocol::messages::k49_alter_client_quotas::{EntityData, EntryData, OpData};
+use ottla_protocol::messages::*;
+use wire::Wire;
+use wire::requests::{batch, create, fetch, produce};
+
+async fn started(dir: &tempfile::TempDir, settings: &[(&str, &str)]) -> (Broker, Wire) {
+    let mut config = BrokerConfig::new(dir.path());
+    for (name, value) in settings {
+        config.set(name, value).unwrap();
+    }
+    let broker = Broker::start(config).await.unwrap();
+    let mut wire = Wire::connect(broker.address()).await;
+    assert_eq!(wire.call(7, &create("t")).await.topics[0].error_code, 0);
+    (broker, wire)
+}
+
+/// A quota of the client id that [`Wire`] has, or of all addresses.
+async fn set(wire: &mut Wire, entity_type: &str, key: &str, value: f64) {
+    let name = (entity_type == "client-id").then(|| "wire".into());
+    let entry = EntryData {
+        entity: vec![EntityData { entity_type: entity_type.into(), entity_name: name }],
+        ops: vec![OpData { key: key.into(), value, remove: false }],
+    };
+    let request = AlterClientQuotasRequest { entries: vec![entry], validate_only: false };
+    assert_eq!(wire.call(1, &request).await.entries[0].error_code, 0);
+}
+
+/// How long a request takes to be answered.
+async fn time_of_metadata(wire: &mut Wire) -> Duration {
+    let since = Instant::now();
+    wire.call(12, &MetadataRequest::default()).await;
+    since.elapsed()
+}
+
+#[tokio::test]
+async fn a_producer_over_its_quota_is_told_to_wait_and_not_read_from_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut wire) = started(&dir, &[]).await;
+    let value = "7".repeat(100_000);
+    let request = produce("t", batch(&[&value], None), 1);
+    assert_eq!(wire.call(9, &request).await.throttle_time_ms, 0);
+    set(&mut wire, "client-id", "producer_byte_rate", 9_700.0).await;
+    // Ten seconds' worth and a little: what is over is waited for.
+    let answer = wire.call(9, &request).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "records are taken all the same");
+    let told = Duration::from_millis(answer.throttle_time_ms as u64);
+    assert!(told > Duration::from_millis(200) && told < Duration::from_secs(1), "{told:?}");
+    let mut other = Wire::connect(broker.address()).await;
+    assert!(time_of_metadata(&mut other).await < told, "connections without the client's requests go on");
+    let waited = time_of_metadata(&mut wire).await;
+    assert!(waited > told - Duration::from_millis(150), "{waited:?} instead of {told:?}");
+    let text = broker.context().metrics.render(Default::default());
+    assert!(text.contains("ottla_throttled_total 1"), "{text}");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_consumer_over_its_quota_gets_its_records_and_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut wire) = started(&dir, &[]).await;
+    let value = "7".repeat(100_000);
+    wire.call(9, &produce("t", batch(&[&value], None), 1)).await;
+    set(&mut wire, "client-id", "consumer_byte_rate", 9_700.0).await;
+    let answer = wire.call(11, &fetch("t", 0, 0)).await;
+    assert!(answer.responses[0].partitions[0].records.as_ref().unwrap().len() > 100_000);
+    assert!(answer.throttle_time_ms > 200, "{}", answer.throttle_time_ms);
+    assert!(time_of_metadata(&mut wire).await > Duration::from_millis(150));
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_makes_too_many_partitions_is_refused_and_told_when_to_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("quota.window.num", "2"), ("quota.window.size.seconds", "1")];
+    let (broker, mut wire) = started(&dir, &settings).await;
+    set(&mut wire, "client-id", "controller_mutation_rate", 5.0).await;
+    let wide = |name: &str| CreatableTopic {
+        name: name.into(),
+        num_partitions: 12,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![wide("a"), wide("b")], ..create("x") };
+    let answer = wire.call(7, &request).await;
+    let code = |name: &str| answer.topics.iter().find(|topic| &*topic.name == name).unwrap().error_code;
+    assert_eq!((code("a"), code("b")), (0, ErrorCode::ThrottlingQuotaExceeded.code()));
+    assert!((200..=400).contains(&answer.throttle_time_ms), "{}", answer.throttle_time_ms);
+    assert!(broker.context().image().topic("b").is_none());
+    let answer = wire.call(7, &create("c")).await;
+    assert_eq!(answer.topics[0].error_code, 0, "the wait is over when the next request is read");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_opens_connections_too_fast_waits_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("quota.window.num", "2"), ("max.connections.per.ip.overrides", "127.0.0.1:3")];
+    let (broker, mut wire) = started(&dir, &settings).await;
+    set(&mut wire, "ip", "connection_creation_rate", 1.0).await;
+    let mut first = Wire::connect(broker.address()).await;
+    assert!(time_of_metadata(&mut first).await < Duration::from_millis(500));
+    let mut second = Wire::connect(broker.address()).await;
+    assert!(time_of_metadata(&mut second).await > Duration::from_millis(500));
+    let mut beyond = Wire::connect(broker.address()).await;
+    assert!(beyond.receive_raw().await.is_none(), "there are three already");
+    broker.shutdown().await.unwrap();
+}
