@@ -455,3 +455,52 @@ async fn quotas_are_kept_and_found_by_their_entities() {
     assert!(wire.call(0, &users).await.results.is_empty());
     broker.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_transactional_id_is_for_those_who_may_write_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = with_sasl(&dir, &[]).await;
+    let mut admin = logged_in(broker.address(), "admin").await;
+    let mut alice = logged_in(broker.address(), "alice").await;
+    admin.call(7, &wire::requests::create("t")).await;
+    let init = InitProducerIdRequest {
+        transactional_id: Some("x".into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+    };
+    let denied = ErrorCode::TransactionalIdAuthorizationFailed.code();
+    assert_eq!(alice.call(4, &init).await.error_code, denied);
+    let end = EndTxnRequest { transactional_id: "x".into(), ..EndTxnRequest::default() };
+    assert_eq!(alice.call(3, &end).await.error_code, denied);
+    let offsets =
+        AddOffsetsToTxnRequest { transactional_id: "x".into(), ..AddOffsetsToTxnRequest::default() };
+    assert_eq!(alice.call(3, &offsets).await.error_code, denied);
+    let describe = DescribeTransactionsRequest { transactional_ids: vec!["x".into()] };
+    assert_eq!(alice.call(0, &describe).await.transaction_states[0].error_code, denied);
+    assert_eq!(admin.call(3, &allow("User:alice", 4, (5, "x"))).await.results[0].error_code, 0);
+    let producer = loop {
+        let answer = alice.call(4, &init).await;
+        match ErrorCode::from_code(answer.error_code) {
+            ErrorCode::None => break answer,
+            // The topic of transactions is being made.
+            code => assert!(code.is_retriable(), "{code:?}"),
+        }
+    };
+    let add = AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: "x".into(),
+        v3_and_below_producer_id: producer.producer_id,
+        v3_and_below_producer_epoch: producer.producer_epoch,
+        v3_and_below_topics: vec![k24_add_partitions_to_txn::AddPartitionsToTxnTopicV3 {
+            name: "t".into(),
+            partitions: vec![0],
+        }],
+        ..AddPartitionsToTxnRequest::default()
+    };
+    let answer = alice.call(3, &add).await;
+    let code = answer.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code;
+    assert_eq!(code, ErrorCode::TopicAuthorizationFailed.code());
+    let listed = ListTransactionsRequest { duration_filter: -1, ..ListTransactionsRequest::default() };
+    assert_eq!(alice.call(1, &listed).await.transaction_states.len(), 1);
+    broker.shutdown().await.unwrap();
+}

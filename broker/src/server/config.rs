@@ -9,8 +9,8 @@ use crate::groups::MigrationPolicy;
 use crate::groups::consumer::assignor::Assignor;
 use crate::ids::NodeId;
 use crate::partition::{HousekeepingConfig, LogDirPaths};
-use crate::transactions::TransactionConfig;
 use crate::quotas::Windows;
+use crate::transactions::TransactionConfig;
 
 /// `group.consumer.*` (KIP-848).
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use ottla_protocol::messages::k08_offset_commit::{
 };
 use ottla_protocol::messages::k09_offset_fetch::{OffsetFetchResponseGroup, OffsetFetchResponsePartitions};
 use ottla_protocol::messages::k15_describe_groups::DescribedGroup;
+use ottla_protocol::messages::k28_txn_offset_commit as k28;
 use ottla_protocol::messages::k42_delete_groups::DeletableGroupResult;
 use ottla_protocol::messages::k47_offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use ottla_protocol::messages::k69_consumer_group_describe as k69;
@@ -61,6 +62,36 @@ pub(super) fn commit(
         }
     }
     denied
+}
+
+/// Takes the topics out of a transaction's commit that its sender may not read; gives their answers.
+///
+/// # Errors
+/// Where it may not use the transactional id, or not read in the group.
+pub(super) fn commit_in_transaction(
+    context: &Context,
+    access: &Access,
+    request: &mut TxnOffsetCommitRequest,
+) -> Result<Vec<k28::TxnOffsetCommitResponseTopic>, ErrorCode> {
+    if !access.transactional_id(context, Operation::Write, &request.transactional_id) {
+        return Err(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
+    if !access.group(context, Operation::Read, &request.group_id) {
+        return Err(ErrorCode::GroupAuthorizationFailed);
+    }
+    let mut denied = Vec::new();
+    for topic in std::mem::take(&mut request.topics) {
+        if access.topic(context, Operation::Read, &topic.name) {
+            request.topics.push(topic);
+            continue;
+        }
+        let partitions = topic.partitions.iter().map(|partition| k28::TxnOffsetCommitResponsePartition {
+            partition_index: partition.partition_index,
+            error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        });
+        denied.push(k28::TxnOffsetCommitResponseTopic { partitions: partitions.collect(), name: topic.name });
+    }
+    Ok(denied)
 }
 
 /// Takes offsets out of an answer that its asker may not know of. Who asked for all is not told that there are more.

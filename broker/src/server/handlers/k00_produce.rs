@@ -54,6 +54,10 @@ pub(in super::super) fn handle(
     let acks = request.acks;
     let image = context.image();
     let transactional_id = request.transactional_id.as_deref().map(TransactionalId::from);
+    let transaction_denied = request
+        .transactional_id
+        .as_deref()
+        .is_some_and(|id| !access.transactional_id(&context, Operation::Write, id));
     let topics: Vec<StartedTopic> = request
         .topic_data
         .into_iter()
@@ -61,6 +65,7 @@ pub(in super::super) fn handle(
             let by_id = version >= TOPIC_ID_VERSION_MIN;
             let name = topic_name(&image, by_id, &topic.name, topic.topic_id);
             let name = name.and_then(|name| match access.topic(&context, Operation::Write, &name) {
+                _ if transaction_denied => Err(ErrorCode::TransactionalIdAuthorizationFailed),
                 true => Ok(name),
                 false => Err(ErrorCode::TopicAuthorizationFailed),
             });

@@ -55,6 +55,9 @@ pub(in super::super) async fn handle(
             }
         };
     };
+    if !call.access.transactional_id(&context, write, &transactional_id) {
+        return refused(ErrorCode::TransactionalIdAuthorizationFailed);
+    }
     let answer = context.transactions.init_producer_id(InitProducerId {
         transactional_id: TransactionalId::from(&*transactional_id),
         timeout: Duration::from_millis(u64::try_from(request.transaction_timeout_ms).unwrap_or(0)),

@@ -12,10 +12,12 @@ use ottla_protocol::messages::k24_add_partitions_to_txn::{
 };
 use ottla_protocol::wire::Str;
 
+use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::transactions::{code, code_fenced_since};
 use crate::ids::{Producer, TopicPartition};
+use crate::security::Operation;
 use crate::transactions::{AddPartitions, TransactionVersion, TransactionalId};
 
 const FENCED_VERSION_MIN: i16 = 2;
@@ -31,6 +33,11 @@ pub(in super::super) async fn handle(
     let version = call.version();
     let request = call.request;
     if version >= BATCHED_VERSION_MIN {
+        // Only brokers speak it.
+        if !call.access.cluster(&context, Operation::ClusterAction) {
+            let error_code = ErrorCode::ClusterAuthorizationFailed.code();
+            return AddPartitionsToTxnResponse { error_code, ..Default::default() };
+        }
         let results = request.transactions.iter().map(|transaction| add_batched(&context, transaction));
         return AddPartitionsToTxnResponse {
             results_by_transaction: join_all(results).await,
@@ -47,7 +54,11 @@ pub(in super::super) async fn handle(
         partitions: Vec::new(),
         version: TransactionVersion::V1,
     };
-    let codes = add_existing(&context, add, topics.collect(), version).await;
+    let topics: Vec<(Str, Vec<i32>)> = topics.collect();
+    let codes = match denied(&context, &call.access, &request.v3_and_below_transactional_id, &topics) {
+        Some(codes) => codes,
+        None => add_existing(&context, add, topics, version).await,
+    };
     let results = codes.into_iter().map(|(name, codes)| AddPartitionsToTxnTopicResultV3 {
         name,
         results_by_partition: codes
@@ -59,6 +70,29 @@ pub(in super::super) async fn handle(
             .collect(),
     });
     AddPartitionsToTxnResponse { results_by_topic_v3_and_below: results.collect(), ..Default::default() }
+}
+
+/// What each partition is answered where the producer may not write to all of them: nothing is added then.
+fn denied(
+    context: &Context,
+    access: &Access,
+    transactional_id: &str,
+    topics: &[(Str, Vec<i32>)],
+) -> Option<TopicCodes> {
+    let allowed = access.transactional_id(context, Operation::Write, transactional_id);
+    let codes = topics.iter().map(|(name, _)| match allowed {
+        false => ErrorCode::TransactionalIdAuthorizationFailed,
+        true if access.topic(context, Operation::Write, name) => ErrorCode::OperationNotAttempted,
+        true => ErrorCode::TopicAuthorizationFailed,
+    });
+    let codes: Vec<ErrorCode> = codes.collect();
+    if allowed && codes.iter().all(|code| *code == ErrorCode::OperationNotAttempted) {
+        return None;
+    }
+    let answered = topics.iter().zip(codes).map(|((name, partitions), code)| {
+        (name.clone(), partitions.iter().map(|partition| (*partition, code)).collect())
+    });
+    Some(answered.collect())
 }
 
 async fn add_batched(

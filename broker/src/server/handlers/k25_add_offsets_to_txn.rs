@@ -11,6 +11,7 @@ use super::super::dispatch::Call;
 use super::transactions::code_fenced_since;
 use crate::controller::OFFSETS_TOPIC;
 use crate::ids::{Producer, TopicPartition};
+use crate::security::Operation;
 use crate::transactions::{AddPartitions, TransactionVersion, TransactionalId};
 
 const FENCED_VERSION_MIN: i16 = 2;
@@ -21,6 +22,16 @@ pub(in super::super) async fn handle(
 ) -> AddOffsetsToTxnResponse {
     let version = call.version();
     let request = call.request;
+    let denied = if !call.access.transactional_id(&context, Operation::Write, &request.transactional_id) {
+        Some(ErrorCode::TransactionalIdAuthorizationFailed)
+    } else if !call.access.group(&context, Operation::Read, &request.group_id) {
+        Some(ErrorCode::GroupAuthorizationFailed)
+    } else {
+        None
+    };
+    if let Some(code) = denied {
+        return AddOffsetsToTxnResponse { error_code: code.code(), ..Default::default() };
+    }
     if context.offsets_log.make_topic().await.is_err() {
         return AddOffsetsToTxnResponse {
             error_code: ErrorCode::CoordinatorNotAvailable.code(),

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k26_end_txn::{EndTxnRequest, EndTxnResponse};
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::transactions::code_fenced_since;
 use crate::ids::Producer;
+use crate::security::Operation;
 use crate::transactions::{EndTransaction, TransactionVersion, TransactionalId};
 
 const FENCED_VERSION_MIN: i16 = 2;
@@ -18,6 +20,10 @@ const V2_VERSION_MIN: i16 = 5;
 pub(in super::super) async fn handle(context: Arc<Context>, call: Call<EndTxnRequest>) -> EndTxnResponse {
     let version = call.version();
     let request = call.request;
+    if !call.access.transactional_id(&context, Operation::Write, &request.transactional_id) {
+        let error_code = ErrorCode::TransactionalIdAuthorizationFailed.code();
+        return EndTxnResponse { error_code, ..Default::default() };
+    }
     let is_v2 = version >= V2_VERSION_MIN;
     let ended = context.transactions.end_transaction(EndTransaction {
         transactional_id: TransactionalId::from(&*request.transactional_id),

@@ -15,26 +15,33 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::ids::{Producer, TopicPartition};
 use crate::markers::Unmarked;
+use crate::security::acl::CLUSTER_NAME;
+use crate::security::{Operation, ResourceType};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<WriteTxnMarkersRequest>,
 ) -> WriteTxnMarkersResponse {
-    let markers = call.request.markers.iter().map(|marker| write(&context, marker));
+    let may = call.access.sees(&context, Operation::ClusterAction, (ResourceType::Cluster, CLUSTER_NAME))
+        || call.access.cluster(&context, Operation::Alter);
+    let markers = call.request.markers.iter().map(|marker| write(&context, marker, may));
     WriteTxnMarkersResponse { markers: join_all(markers).await }
 }
 
-async fn write(context: &Context, wanted: &WritableTxnMarker) -> WritableTxnMarkerResult {
+async fn write(context: &Context, wanted: &WritableTxnMarker, may: bool) -> WritableTxnMarkerResult {
     let producer = Producer { id: wanted.producer_id, epoch: wanted.producer_epoch };
     let marker =
         EndTxnMarker { commit: wanted.transaction_result, coordinator_epoch: wanted.coordinator_epoch };
     let topics = wanted.topics.iter().map(|topic| async {
         let partitions = topic.partition_indexes.iter().map(|partition| async {
             let to = TopicPartition::new(&*topic.name, *partition);
-            let code = match context.markers.write_one(&to, producer, marker).await {
-                Ok(()) => ErrorCode::None,
-                Err(Unmarked::Gone) => ErrorCode::UnknownTopicOrPartition,
-                Err(Unmarked::Fenced(code) | Unmarked::NotNow(code)) => code,
+            let code = match may {
+                false => ErrorCode::ClusterAuthorizationFailed,
+                true => match context.markers.write_one(&to, producer, marker).await {
+                    Ok(()) => ErrorCode::None,
+                    Err(Unmarked::Gone) => ErrorCode::UnknownTopicOrPartition,
+                    Err(Unmarked::Fenced(code) | Unmarked::NotNow(code)) => code,
+                },
             };
             WritableTxnMarkerPartitionResult { partition_index: *partition, error_code: code.code() }
         });

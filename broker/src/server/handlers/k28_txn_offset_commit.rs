@@ -10,6 +10,7 @@ use ottla_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
+use super::group_access;
 use super::transactions::code;
 use crate::controller::OFFSETS_TOPIC;
 use crate::coordinator::GroupCoordinator;
@@ -21,10 +22,17 @@ const V2_VERSION_MIN: i16 = 5;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
-    call: Call<TxnOffsetCommitRequest>,
+    mut call: Call<TxnOffsetCommitRequest>,
 ) -> TxnOffsetCommitResponse {
     let version = call.version();
+    let denied = match group_access::commit_in_transaction(&context, &call.access, &mut call.request) {
+        Ok(denied) => denied,
+        Err(code) => return GroupCoordinator::refuse_txn_offsets(&call.request, code),
+    };
     let request = &call.request;
+    if request.topics.is_empty() && !denied.is_empty() {
+        return TxnOffsetCommitResponse { topics: denied, ..TxnOffsetCommitResponse::default() };
+    }
     if context.offsets_log.make_topic().await.is_err() {
         return GroupCoordinator::refuse_txn_offsets(request, ErrorCode::CoordinatorNotAvailable);
     }
@@ -36,10 +44,12 @@ pub(in super::super) async fn handle(
         partitions: vec![partition],
         version: if is_v2 { TransactionVersion::V2 } else { TransactionVersion::V1 },
     });
-    match begun.await {
+    let mut response = match begun.await {
         Ok(()) => context.groups.txn_offset_commit(version, request).await,
         Err(error) => GroupCoordinator::refuse_txn_offsets(request, refusal(error, version)),
-    }
+    };
+    response.topics.extend(denied);
+    response
 }
 
 fn refusal(error: TransactionError, version: i16) -> ErrorCode {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k65_describe_transactions::{
     DescribeTransactionsRequest, DescribeTransactionsResponse, TopicData, TransactionState,
 };
@@ -12,15 +13,28 @@ use ottla_protocol::wire::Str;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::transactions::code;
+use crate::security::{Operation, ResourceType};
 use crate::transactions::{DescribedTransaction, TransactionalId};
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<DescribeTransactionsRequest>,
 ) -> DescribeTransactionsResponse {
+    let sees = |topic: &str| call.access.sees(&context, Operation::Describe, (ResourceType::Topic, topic));
     let states = call.request.transactional_ids.iter().map(|id| async {
+        if !call.access.transactional_id(&context, Operation::Describe, id) {
+            return TransactionState {
+                error_code: ErrorCode::TransactionalIdAuthorizationFailed.code(),
+                transactional_id: id.clone(),
+                ..Default::default()
+            };
+        }
         match context.transactions.describe(TransactionalId::from(&**id)).await {
-            Ok(described) => to_state(id.clone(), &described),
+            Ok(described) => {
+                let mut state = to_state(id.clone(), &described);
+                state.topics.retain(|topic| sees(&topic.topic));
+                state
+            }
             Err(error) => TransactionState {
                 error_code: code(error).code(),
                 transactional_id: id.clone(),

@@ -13,6 +13,7 @@ use regex::Regex;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::transactions::code;
+use crate::security::{Operation, ResourceType};
 use crate::transactions::{ListTransactions, TransactionState};
 
 pub(in super::super) async fn handle(
@@ -48,6 +49,10 @@ pub(in super::super) async fn handle(
         Err(error) => response.error_code = code(error).code(),
         Ok(listed) => {
             let matching = listed.into_iter().filter(|listed| {
+                let id = (ResourceType::TransactionalId, listed.transactional_id.as_str());
+                call.access.sees(&context, Operation::Describe, id)
+            });
+            let matching = matching.filter(|listed| {
                 pattern.as_ref().is_none_or(|pattern| pattern.is_match(listed.transactional_id.as_str()))
             });
             let states = matching.map(|listed| ListedState {
