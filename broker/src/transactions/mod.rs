@@ -24,6 +24,8 @@ mod metadata;
 mod partitions;
 pub mod records;
 mod request;
+#[cfg(test)]
+mod simulation;
 
 pub use config::TransactionConfig;
 pub use decide::{Change, Decision, Effect, Markers};
