@@ -20,8 +20,12 @@ pub(super) struct Feature {
 
 /// The levels are Kafka's: 25 is `4.0-IV3`, whose records the metadata log has.
 /// `group.version` 1 is the consumer protocol (KIP-848).
-pub(super) const FEATURES: &[Feature] =
-    &[Feature { name: "metadata.version", level: 25 }, Feature { name: "group.version", level: 1 }];
+/// `transaction.version` 2 is KIP-890; producers that speak version 1 only are served as well.
+pub(super) const FEATURES: &[Feature] = &[
+    Feature { name: "metadata.version", level: 25 },
+    Feature { name: "group.version", level: 1 },
+    Feature { name: "transaction.version", level: 2 },
+];
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
