@@ -87,12 +87,25 @@ impl ServerArguments {
             return Err(Failure::wrong_words("--node-id must not be negative"));
         }
         let listen = self.listen.as_deref().unwrap_or("127.0.0.1:9092");
-        broker.listen = address("--listen", listen)?;
         for (key, value) in &broker_settings {
             set_broker(&mut broker, key, value)?;
         }
+        // What is said on the command line counts more than what the file says of the broker.
+        if listen.contains("://") || listen.contains(',') {
+            let set = broker.set("listeners", listen);
+            set.map_err(|error| Failure::wrong_words(format!("--listen: {error}")))?;
+        } else {
+            broker.listen = address("--listen", listen)?;
+            if self.listen.is_some() {
+                broker.set.remove("listeners");
+            }
+        }
         let http_listen = address("--http-listen", self.http_listen.as_deref().unwrap_or("127.0.0.1:8080"))?;
-        refuse_unprotected(&broker.listen, "--listen")?;
+        for listener in broker.listeners().map_err(Failure::wrong_words)? {
+            if !listener.authenticates() {
+                refuse_unprotected(&listener.address, &format!("listener {}", listener.name))?;
+            }
+        }
         refuse_unprotected(&http_listen, "--http-listen")?;
         Ok(ServerConfig { broker, http_listen })
     }
@@ -158,13 +171,13 @@ impl ServerArguments {
     }
 }
 
-/// There is no authentication yet, so nothing may be reached from another machine.
+/// What does not ask who somebody is may not be reached from another machine.
 fn refuse_unprotected(address: &SocketAddr, flag: &str) -> Result<(), Failure> {
     if address.ip().is_loopback() || std::env::var_os("OTTLA_ALLOW_UNAUTHENTICATED").is_some() {
         return Ok(());
     }
     Err(Failure::wrong_words(format!(
-        "{flag} {address}: without authentication only loopback addresses are served; set OTTLA_ALLOW_UNAUTHENTICATED=1 to serve everybody who reaches this address"
+        "{flag} {address}: without authentication only loopback addresses are served; give it SASL or client certificates (docs/security.md), or set OTTLA_ALLOW_UNAUTHENTICATED=1 to serve everybody who reaches this address"
     )))
 }
 
