@@ -272,16 +272,21 @@ async fn heartbeats(address: &str, members: usize, seconds: u64, pid: &str) -> O
     let before = cpu_ticks(pid)?;
     let started = Instant::now();
     sleep(Duration::from_secs(seconds)).await;
-    let used = (cpu_ticks(pid)? - before) as f64 / 100.0;
-    let percent = 100.0 * used / started.elapsed().as_secs_f64();
-    println!("heartbeats of {members} members, one in 5 s each, cost {percent:.1} % of a core");
+    let after = cpu_ticks(pid)?;
+    // Hundredths of a second, so that one in a second is a percent.
+    let percent = |used: u64| used as f64 / started.elapsed().as_secs_f64();
+    let (user, system) = (percent(after.0 - before.0), percent(after.1 - before.1));
+    println!(
+        "heartbeats of {members} members, one in 5 s each, cost {:.1} % of a core, {system:.1} % of it in the kernel",
+        user + system
+    );
     Ok(())
 }
 
 /// User and system time in hundredths of a second.
-fn cpu_ticks(pid: &str) -> Outcome<u64> {
+fn cpu_ticks(pid: &str) -> Outcome<(u64, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let tick = |index: usize| -> Outcome<u64> { Ok(fields.get(index).ok_or("no such field")?.parse()?) };
-    Ok(tick(11)? + tick(12)?)
+    Ok((tick(11)?, tick(12)?))
 }

@@ -12,8 +12,9 @@ pub(in crate::groups) fn on_deadline(draft: &mut ConsumerDraft<'_>) {
     if late.is_empty() {
         return;
     }
+    // First, as in `lose_member`.
+    draft.bump_epoch();
     for member_id in &late {
         draft.remove_member(member_id);
     }
-    draft.bump_epoch();
 }

@@ -102,10 +102,11 @@ impl<'a> ConsumerDraft<'a> {
         self.live(ConsumerChange::Restored { now: self.now.monotonic, session_timeout });
     }
 
-    /// A member is out for good, so the others get what it had.
+    /// A member is out for good, so the others get what it had. The epoch comes first: if only a part of this reaches the
+    /// log, there is a new target all the same.
     pub(super) fn lose_member(&mut self, member_id: &MemberId) {
-        self.remove_member(member_id);
         self.bump_epoch();
+        self.remove_member(member_id);
     }
 
     pub(super) fn forget_unused_regexes(&mut self) {

@@ -124,7 +124,9 @@ fn admit<'a>(
     let is_late = check_epoch(member, request)?;
     // Who repeats a request of an earlier epoch may have given nothing up since.
     let owned = request.owned.as_ref().filter(|_| !is_late);
-    Ok(Admitted { owned, before: member.current.clone(), is_new: false })
+    // Without a target it is one of whose joining only the beginning reached the log.
+    let is_new = !draft.group.target.contains_key(&request.member_id);
+    Ok(Admitted { owned, before: member.current.clone(), is_new })
 }
 
 /// `group.consumer.max.size` is not exceeded by a static member that comes back.

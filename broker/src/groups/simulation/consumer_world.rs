@@ -65,6 +65,8 @@ pub(super) struct ConsumerWorld {
     groups: Groups,
     log: Vec<Record>,
     pending: Vec<Record>,
+    /// Where in `pending` decisions end: their records are written in one batch.
+    decision_ends: Vec<usize>,
     parked: VecDeque<(usize, ReplyId, Reply)>,
     flush_at: u64,
     waiting: BTreeMap<ReplyId, Waiting>,
@@ -103,6 +105,7 @@ impl ConsumerWorld {
             groups: Groups::new(GroupConfig::default()),
             log: Vec::new(),
             pending: Vec::new(),
+            decision_ends: vec![0],
             parked: VecDeque::new(),
             flush_at: u64::MAX,
             waiting: BTreeMap::new(),
@@ -250,11 +253,12 @@ impl ConsumerWorld {
         }
     }
 
-    /// Of what was not durable, a part may have reached the disk, in order. Nobody is told.
+    /// Of what was not durable, some decisions may have reached the disk, in order. Nobody is told.
     fn crash_coordinator(&mut self) {
-        let reached = self.random.below(self.pending.len() as u64 + 1) as usize;
+        let reached = self.decision_ends[self.random.below(self.decision_ends.len() as u64) as usize];
         self.note(|| format!("the coordinator crashes, {reached} records reach the disk"));
         self.log.extend(self.pending.drain(..).take(reached));
+        self.decision_ends = vec![0];
         self.parked.clear();
         self.waiting.clear();
         self.flush_at = u64::MAX;
@@ -307,6 +311,7 @@ impl ConsumerWorld {
             }
         }
         self.pending.extend(decision.records().cloned());
+        self.decision_ends.push(self.pending.len());
         if !self.pending.is_empty() && self.flush_at == u64::MAX {
             let slow = if self.chaos && self.random.chance(3) { 2_000 } else { 30 };
             self.flush_at = self.now_ms + 1 + self.random.below(slow);
@@ -318,6 +323,7 @@ impl ConsumerWorld {
 
     fn flush(&mut self) {
         self.log.append(&mut self.pending);
+        self.decision_ends = vec![0];
         self.flush_at = u64::MAX;
         self.release();
     }
