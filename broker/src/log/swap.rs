@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::LogError;
+use super::aborted::txn_index_path;
 use super::checkpoint::sync_dir;
 use super::index::{index_path, log_path, time_index_path};
 use super::segment::Segment;
@@ -63,6 +64,8 @@ fn install(dir: &Path, base_offset: Offset, replaced: &[Offset]) -> Result<(), L
     for base in replaced {
         remove_indexes(dir, *base)?;
         if *base != base_offset {
+            // What it told is in the file of the segment that takes its place.
+            let _ = fs::remove_file(txn_index_path(dir, *base));
             let path = log_path(dir, *base);
             fs::remove_file(&path).map_err(LogError::io("remove", path))?;
         }

@@ -297,11 +297,17 @@ impl Compaction {
     fn install(&self, group: &[Arc<Segment>], (index, bytes): (SegmentIndex, u32)) -> Result<(), LogError> {
         let Some(first) = group.first() else { return Ok(()) };
         let replaced: Vec<Offset> = group.iter().map(|segment| segment.base_offset).collect();
-        let begins_log = {
+        let (begins_log, end) = {
             let segments = unpoison(self.shared.segments.read());
-            segments.first().is_some_and(|segment| Arc::ptr_eq(segment, first))
+            let last = replaced.last().copied().unwrap_or(first.base_offset);
+            let end = segments.iter().map(|segment| segment.base_offset).find(|base| *base > last);
+            (segments.first().is_some_and(|segment| Arc::ptr_eq(segment, first)), end)
         };
         group.iter().try_for_each(|segment| segment.keep_open())?;
+        // One file tells from now on what was aborted in the group. Where a crash comes first it says more than its
+        // segment has, by which it is known to be wrong and made again.
+        let aborted = unpoison(self.shared.aborted.read()).clone();
+        aborted.save(&self.dir, first.base_offset, end.unwrap_or(Offset(i64::MAX)))?;
         // Where the log begins a segment stays although it is empty: its name says where that is.
         let successor = if bytes == 0 && !begins_log {
             let path = swap::cleaned_path(&self.dir, first.base_offset);

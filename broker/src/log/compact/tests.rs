@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches};
+use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches, EndTxnMarker};
 use proptest::prelude::*;
 
-use super::super::Known;
+use super::super::{Checked, Known};
 use super::*;
-use crate::ids::LeaderEpoch;
+use crate::ids::{LeaderEpoch, Producer};
 
 type Record = (i64, u8, Option<u8>);
 
@@ -253,4 +253,39 @@ fn a_round_waits_until_enough_is_dirty_or_too_old() {
     assert_eq!(taken(config(0.2, 200, i64::MAX), 30), 2, "the last is too young");
     assert_eq!(taken(config(0.9, 0, 400), 30), 3, "overdue");
     assert_eq!(taken(config(0.9, 0, 600), 30), 0);
+}
+
+#[test]
+fn what_was_aborted_is_known_after_segments_were_merged_and_the_log_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    for transaction in 0..6 {
+        let mut builder = BatchBuilder::default();
+        builder.push(0, Some(&[transaction]), Some(&[1; 20]), &[]);
+        let options = BatchOptions {
+            producer_id: 7,
+            producer_epoch: 0,
+            base_sequence: i32::from(transaction),
+            transactional: true,
+            ..BatchOptions::default()
+        };
+        let batch = log.config.check(&builder.build(options), 0).unwrap();
+        let marker = EndTxnMarker { commit: transaction % 2 == 0, coordinator_epoch: 0 };
+        let marker = Checked::marker(marker, Producer { id: 7, epoch: 0 }, 0).unwrap();
+        for batch in [batch, marker] {
+            log.append(&[batch], LeaderEpoch(0)).remove(0).unwrap();
+        }
+        // Superseded by the next, so that segments shrink and are merged.
+        (0..4).for_each(|value| append(&mut log, &[(99, Some(value))], None));
+    }
+    let aborted = |log: &PartitionLog| log.reader().aborted_within(Offset::ZERO, log.log_end());
+    let before = aborted(&log);
+    assert_eq!(before.len(), 3);
+    let segments = super::super::recover::tests_base_offsets(dir.path()).len();
+    compact(&log, Offset::ZERO, 0, usize::MAX).unwrap();
+    assert!(super::super::recover::tests_base_offsets(dir.path()).len() < segments);
+    assert_eq!(aborted(&log), before);
+    log.close().unwrap();
+    drop(log);
+    assert_eq!(aborted(&open(dir.path(), None)), before);
 }
