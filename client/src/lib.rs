@@ -40,8 +40,9 @@ mod transport;
 mod versions;
 
 pub use admin::{
-    Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource, ConfigSource, CreatedTopic,
-    GroupDescription, GroupListing, GroupMember, LogDirDescription, NewTopic, ReplicaDescription,
+    ACL_ANY, AclEntry, Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource,
+    ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, LogDirDescription, NewTopic,
+    ReplicaDescription,
 };
 pub use assignment::Assignor;
 pub use client::Client;

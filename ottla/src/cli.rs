@@ -42,6 +42,12 @@ pub enum Command {
     /// Show and change the configs of topics and brokers while they are in use.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Say who may do what.
+    #[command(subcommand)]
+    Acl(AclCommand),
+    /// Give users passwords for SCRAM.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Query what topics hold.
     Sql(SqlArguments),
     /// Put load on any Kafka broker and measure it.
@@ -228,11 +234,141 @@ pub enum GroupCommand {
         #[command(flatten)]
         cluster: ClusterArguments,
     },
+    /// Show where a group without members would go on to read, and with --execute let it.
+    ResetOffsets {
+        /// Its id.
+        group: String,
+        /// Only this topic; without it all that the group has offsets of.
+        #[arg(long)]
+        topic: Option<String>,
+        #[command(flatten)]
+        to: ResetTo,
+        /// Change the offsets; without it they are only shown.
+        #[arg(long)]
+        execute: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
     /// Delete groups that have no members.
     Delete {
         /// Their ids.
         #[arg(required = true)]
         groups: Vec<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+/// Where a group goes on to read.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct ResetTo {
+    /// At the first record that is still there.
+    #[arg(long)]
+    pub to_earliest: bool,
+    /// After the last record.
+    #[arg(long)]
+    pub to_latest: bool,
+    /// At this offset, or the nearest that is there.
+    #[arg(long, value_name = "OFFSET")]
+    pub to_offset: Option<i64>,
+    /// At the first record of this time or later, as 2013-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub to_datetime: Option<String>,
+    /// So many records on, or with a minus back.
+    #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
+    pub shift_by: Option<i64>,
+}
+
+/// `ottla acl …`
+#[derive(Subcommand)]
+pub enum AclCommand {
+    /// List access control entries.
+    List {
+        #[command(flatten)]
+        entry: AclFilterArguments,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Allow somebody something.
+    Allow {
+        #[command(flatten)]
+        entry: AclArguments,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Deny somebody something, whatever else allows it.
+    Deny {
+        #[command(flatten)]
+        entry: AclArguments,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Remove the entries that agree with all that is said.
+    Remove {
+        #[command(flatten)]
+        entry: AclFilterArguments,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+/// What an entry is about.
+#[derive(Args)]
+pub struct AclArguments {
+    /// Who, as User:NAME; User:* is everybody.
+    pub principal: String,
+    /// What is done: read, write, create, delete, alter, describe, describe-configs, alter-configs, cluster-action,
+    /// idempotent-write or all; several with commas.
+    #[arg(value_delimiter = ',', required = true)]
+    pub operations: Vec<String>,
+    /// To what: topic:NAME, group:NAME, transactional-id:NAME or cluster. A name that ends with * is a beginning, * alone
+    /// every name.
+    pub resource: String,
+    /// From where.
+    #[arg(long, default_value = "*")]
+    pub host: String,
+}
+
+/// Which entries are meant.
+#[derive(Args)]
+pub struct AclFilterArguments {
+    /// Only those of this principal, as User:NAME.
+    #[arg(long)]
+    pub principal: Option<String>,
+    /// Only those of this resource, as topic:NAME.
+    #[arg(long)]
+    pub resource: Option<String>,
+}
+
+/// `ottla user …`
+#[derive(Subcommand)]
+pub enum UserCommand {
+    /// List the users that have passwords.
+    List {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Give a user a password, which is read from standard input.
+    SetPassword {
+        /// Whose.
+        user: String,
+        /// SCRAM-SHA-256 or SCRAM-SHA-512; both without it.
+        #[arg(long)]
+        mechanism: Option<String>,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Take a user's passwords away.
+    Delete {
+        /// Whose.
+        user: String,
         #[command(flatten)]
         cluster: ClusterArguments,
     },

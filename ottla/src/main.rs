@@ -57,6 +57,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Group(command) => commands::group::run(command).await,
         Command::Cluster(command) => commands::cluster::run(command).await,
         Command::Config(command) => commands::config::run(command).await,
+        Command::Acl(command) => commands::acl::run(command).await,
+        Command::User(command) => commands::user::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
         Command::Bench(command) => {
             let client = commands::connect(command.bootstrap_server()).await?;

@@ -4,7 +4,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::{Random, Running, ottla, text};
@@ -16,9 +16,12 @@ fn server(data_dir: &Path) -> (Running, String) {
 
 fn server_with_http(data_dir: &Path) -> (Running, String, String) {
     let mut command = ottla();
-    command
-        .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"])
-        .arg(data_dir);
+    started(command.args(["server", "--data-dir"]).arg(data_dir))
+}
+
+/// A server on free ports, with its addresses.
+fn started(command: &mut Command) -> (Running, String, String) {
+    command.args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = Running(command.spawn().expect("the binary runs"));
     let mut line = String::new();
@@ -114,6 +117,38 @@ fn configs_are_shown_and_changed_and_the_cluster_is_described() {
 }
 
 #[test]
+fn users_and_entries_are_managed_where_an_authorizer_is_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ottla.toml");
+    let authorizer =
+        "\"authorizer.class.name\" = \"org.apache.kafka.metadata.authorizer.StandardAuthorizer\"";
+    std::fs::write(&config, format!("[broker]\n{authorizer}\n\"super.users\" = \"User:ANONYMOUS\"\n"))
+        .unwrap();
+    let data = dir.path().join("data");
+    let (_running, address, _) =
+        started(ottla().arg("server").arg("--config").arg(&config).arg("--data-dir").arg(&data));
+    let set = ["user", "set-password", "alice", "--bootstrap-server", &address];
+    let mut child = ottla().args(set).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    let users = succeed(&["user", "list"], &address);
+    assert!(users.contains("alice") && users.contains("SCRAM-SHA-256, SCRAM-SHA-512"), "{users}");
+    succeed(&["user", "delete", "alice"], &address);
+    assert!(!succeed(&["user", "list"], &address).contains("alice"));
+    succeed(&["acl", "allow", "User:alice", "read,describe-configs", "topic:orders*"], &address);
+    succeed(&["acl", "deny", "User:*", "alter", "cluster", "--host", "10.0.0.1"], &address);
+    let listed: serde_json::Value =
+        serde_json::from_str(&succeed(&["acl", "list", "-o", "json"], &address)).unwrap();
+    let of_alice = serde_json::json!({
+        "permission": "allow", "principal": "User:alice", "operation": "read", "resource": "topic:orders*", "host": "*",
+    });
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert!(listed.as_array().unwrap().contains(&of_alice), "{listed}");
+    assert!(succeed(&["acl", "remove", "--principal", "User:alice"], &address).contains("removed 2"));
+    assert_eq!(succeed(&["acl", "list"], &address).lines().count(), 2);
+}
+
+#[test]
 fn loads_are_measured() {
     let dir = tempfile::tempdir().unwrap();
     let (_server, address) = server(dir.path());
@@ -154,6 +189,23 @@ fn the_verbs_work_together() {
         group["offsets"].as_array().unwrap().iter().map(|offset| offset["lag"].as_i64().unwrap()).sum();
     assert_eq!(lag, 0, "{group}");
     assert!(succeed(&["group", "list"], &address).contains('g'));
+    let reset = |words: &[&str]| -> serde_json::Value {
+        let words = [&["group", "reset-offsets", "g", "-o", "json"][..], words].concat();
+        serde_json::from_str(&succeed(&words, &address)).unwrap()
+    };
+    let sum = |reset: &serde_json::Value, side: &str| -> i64 {
+        reset["offsets"].as_array().unwrap().iter().map(|offset| offset[side].as_i64().unwrap()).sum()
+    };
+    let shown = reset(&["--to-earliest"]);
+    assert_eq!((sum(&shown, "before"), sum(&shown, "after"), &shown["executed"]), (300, 0, &false.into()));
+    assert_eq!(sum(&reset(&["--to-datetime", "2013-01-01T00:00:00Z", "--execute"]), "before"), 300);
+    let shifted = reset(&["--shift-by", "-1000", "--topic", "orders"]);
+    assert_eq!(
+        (sum(&shifted, "before"), sum(&shifted, "after")),
+        (0, 0),
+        "it was done, and ends at the start"
+    );
+    assert_eq!(sum(&reset(&["--to-latest"]), "after"), 300);
     let sql = "SELECT city, COUNT(*) AS n, MAX(id) AS newest FROM orders GROUP BY city ORDER BY city";
     let answer = succeed(&["sql", "-o", "csv", "-e", sql], &address);
     assert_eq!(answer.lines().nth(1), Some("c0,43,294"), "{answer}");

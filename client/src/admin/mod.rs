@@ -1,9 +1,11 @@
-//! Administration: topics, configs, the cluster, groups and their offsets.
+//! Administration: topics, configs, the cluster, groups and their offsets,
+//! access control and users.
 
 mod cluster;
 mod configs;
 mod groups;
 mod log_dirs;
+mod security;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ pub use cluster::{BrokerDescription, ClusterDescription};
 pub use configs::{ConfigEntry, ConfigResource, ConfigSource};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use log_dirs::{LogDirDescription, ReplicaDescription};
+pub use security::{ACL_ANY, AclEntry};
 pub use topics::{CreatedTopic, NewTopic};
 
 use crate::TopicPartition;

@@ -1,5 +1,6 @@
 //! One file per verb. A command talks to a cluster only through `ottla_client`, wherever the cluster runs.
 
+pub mod acl;
 pub mod bench;
 pub mod cluster;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod server;
 pub mod sql;
 pub mod topic;
+pub mod user;
 
 use ottla_client::{Client, ClientConfig};
 
