@@ -94,6 +94,10 @@ impl Message for AddPartitionsToTxnRequest {
 impl Request for AddPartitionsToTxnRequest {
     const API_KEY: ApiKey = ApiKey::AddPartitionsToTxn;
     type Response = AddPartitionsToTxnResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -53,6 +53,10 @@ impl Message for AddOffsetsToTxnRequest {
 impl Request for AddOffsetsToTxnRequest {
     const API_KEY: ApiKey = ApiKey::AddOffsetsToTxn;
     type Response = AddOffsetsToTxnResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -54,6 +54,10 @@ impl Message for EndTxnRequest {
 impl Request for EndTxnRequest {
     const API_KEY: ApiKey = ApiKey::EndTxn;
     type Response = EndTxnResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -98,6 +98,10 @@ impl Message for TxnOffsetCommitRequest {
 impl Request for TxnOffsetCommitRequest {
     const API_KEY: ApiKey = ApiKey::TxnOffsetCommit;
     type Response = TxnOffsetCommitResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -36,6 +36,10 @@ impl Message for DescribeTransactionsRequest {
 impl Request for DescribeTransactionsRequest {
     const API_KEY: ApiKey = ApiKey::DescribeTransactions;
     type Response = DescribeTransactionsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

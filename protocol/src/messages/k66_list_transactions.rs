@@ -73,6 +73,10 @@ impl Message for ListTransactionsRequest {
 impl Request for ListTransactionsRequest {
     const API_KEY: ApiKey = ApiKey::ListTransactions;
     type Response = ListTransactionsResponse;
+
+    fn throttle(response: &mut Self::Response, throttle_time_ms: i32) {
+        response.throttle_time_ms = throttle_time_ms;
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
