@@ -13,15 +13,26 @@ cleanup() {
 }
 trap cleanup EXIT
 
-"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
-server=$!
-for _ in $(seq 200); do
-    grep -q '^ready ' "$work/out" && break
-    kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
-    sleep 0.05
-done
-address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
+# A fresh server for each: what the tools of one leave behind would be in the answers of the other.
+start() {
+    "$ottla" server --data-dir "$work/$1" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
+    server=$!
+    for _ in $(seq 200); do
+        grep -q '^ready ' "$work/out" && break
+        kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
+        sleep 0.05
+    done
+    address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
+}
+stop() {
+    kill "$server"
+    wait "$server" || true
+    server=
+}
+start tools
 "$here/kafka_tools.sh" "$address" "$libs" >"$work/said"
 diff "$here/kafka_tools.expected" "$work/said"
+stop
+start groups
 "$here/kafka_groups.sh" "$address" "$libs" >"$work/said"
 diff "$here/kafka_groups.expected" "$work/said"
