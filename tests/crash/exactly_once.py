@@ -171,4 +171,11 @@ def main():
 
 
 if __name__ == "__main__":
-    copier(sys.argv[2]) if sys.argv[1] == "copier" else main()
+    if sys.argv[1] != "copier":
+        main()
+    else:
+        try:
+            copier(sys.argv[2])
+        finally:
+            # At once: closing a client whose broker is away can take minutes.
+            os._exit(1)
