@@ -504,3 +504,19 @@ async fn a_transactional_id_is_for_those_who_may_write_with_it() {
     assert_eq!(alice.call(1, &listed).await.transaction_states.len(), 1);
     broker.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_listener_that_nobody_uses_keeps_no_room_from_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "ONE://127.0.0.1:0,TWO://127.0.0.1:0"),
+        ("listener.security.protocol.map", "ONE:PLAINTEXT,TWO:PLAINTEXT"),
+        ("max.connections", "1"),
+    ];
+    let broker = started(&dir, &settings).await;
+    for (_, address) in broker.addresses().iter().rev() {
+        let mut wire = Wire::connect(*address).await;
+        assert_eq!(wire.call(12, &MetadataRequest::default()).await.brokers.len(), 1);
+    }
+    broker.shutdown().await.unwrap();
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::frame::RequestHeader;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
-use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, Str};
+use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request};
 use ottla_protocol::{ApiKey, ErrorCode};
 use thiserror::Error;
 
@@ -306,7 +306,7 @@ impl Start<'_> {
         let access = Access {
             principal: self.peer.principal(),
             host: self.peer.host.clone(),
-            client_id: self.header.client_id.as_ref().map(Str::detached),
+            client_id: self.header.client_id.clone(),
             api: self.header.api_key,
         };
         let (header, peer, waits) = (self.header.clone(), self.peer.clone(), self.waits.clone());
@@ -323,6 +323,19 @@ impl Start<'_> {
         R::Response: Send,
     {
         let call = self.call::<R>()?;
+        Ok(self.answered(handler, call))
+    }
+
+    /// The reply of a handler that always answers.
+    fn answered<R: Request, F>(
+        &mut self,
+        handler: fn(Arc<Context>, Call<R>) -> F,
+        call: Call<R>,
+    ) -> ReplyFuture
+    where
+        F: Future<Output = R::Response> + Send + 'static,
+        R::Response: Send,
+    {
         let (version, correlation_id) = (call.header.api_version, call.header.correlation_id);
         let reply = handler(self.context.clone(), call);
         let meter = self.meter.take();
@@ -333,7 +346,7 @@ impl Start<'_> {
             }
             encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some)
         };
-        Ok(encoded.boxed())
+        encoded.boxed()
     }
 
     /// Starts a handler that is only for those who may do the operation with the cluster.
@@ -354,16 +367,7 @@ impl Start<'_> {
             let encoded = encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some);
             return Ok(futures::future::ready(encoded).boxed());
         }
-        let reply = handler(self.context.clone(), call);
-        let meter = self.meter.take();
-        let encoded = async move {
-            let (mut reply, meter) = Meter::over(meter, reply).await;
-            if let Some(meter) = meter {
-                meter.charge::<R>(&mut reply, 0);
-            }
-            encode::<R>(version, correlation_id, &reply, Vec::new()).map(Some)
-        };
-        Ok(encoded.boxed())
+        Ok(self.answered(handler, call))
     }
 
     /// Starts a handler whose reply announces records that are sent out of files.

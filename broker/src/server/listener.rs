@@ -55,37 +55,23 @@ impl Listener {
         mut stop: watch::Receiver<bool>,
     ) {
         let mut connections = JoinSet::new();
+        // The next connection while there is no room for it; others wait in the socket. Room is taken only for a client
+        // that is there: a listener that waited with it in hand would keep it from the others.
+        let mut parked: Option<(TcpStream, SocketAddr)> = None;
         loop {
             tokio::select! {
-                accepted = limits.accept(&self.socket) => match accepted {
-                    Ok((stream, address, permit)) => {
-                        let overrides = &context.config.connections_per_ip_overrides;
-                        let per_ip = overrides.get(&address.ip()).copied();
-                        let per_ip = per_ip.unwrap_or(context.config.connections_per_ip_max);
-                        let Some(counted) = limits.by_address.count(address.ip(), per_ip) else {
-                            tracing::info!(%address, "closed: its host has max.connections.per.ip connections");
-                            continue;
-                        };
-                        // Replies are whole frames, so waiting for more to send only delays them.
-                        let _ = stream.set_nodelay(true);
-                        let wait = {
-                            let image = context.image();
-                            let host = address.ip().to_string();
-                            context.quotas.take_of_address(image.client_quotas(), &host, Instant::now())
-                        };
-                        let serving = welcome(stream, address, endpoint.clone(), context.clone());
-                        connections.spawn(async move {
-                            // An address that opens connections faster than it may waits for each.
-                            tokio::time::sleep(wait).await;
-                            serving.await;
-                            drop((counted, permit));
-                        });
-                    }
+                accepted = self.socket.accept(), if parked.is_none() => match accepted {
+                    Ok(accepted) => parked = Some(accepted),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
+                permit = limits.all.clone().acquire_owned(), if parked.is_some() => {
+                    if let (Ok(permit), Some((stream, address))) = (permit, parked.take()) {
+                        self.serve(stream, address, permit, &endpoint, &limits, &context, &mut connections);
+                    }
+                }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 () = stopped(&mut stop) => break,
             }
@@ -94,6 +80,38 @@ impl Listener {
         let drained = async { while connections.join_next().await.is_some() {} };
         let _ = timeout(DRAIN, drained).await;
         connections.shutdown().await;
+    }
+
+    /// Serves a client that there is room for, unless its host has its share.
+    #[expect(clippy::too_many_arguments, reason = "what a connection is made of")]
+    fn serve(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        endpoint: &Arc<Endpoint>,
+        limits: &ConnectionLimits,
+        context: &Arc<Context>,
+        connections: &mut JoinSet<()>,
+    ) {
+        let per_ip = context.config.connections_per_ip_overrides.get(&address.ip()).copied();
+        let per_ip = per_ip.unwrap_or(context.config.connections_per_ip_max);
+        let Some(counted) = limits.by_address.count(address.ip(), per_ip) else {
+            tracing::info!(%address, "closed: its host has max.connections.per.ip connections");
+            return;
+        };
+        // Replies are whole frames, so waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        let image = context.image();
+        let host = address.ip().to_string();
+        let wait = context.quotas.take_of_address(image.client_quotas(), &host, Instant::now());
+        let serving = welcome(stream, address, endpoint.clone(), context.clone());
+        connections.spawn(async move {
+            // An address that opens connections faster than it may waits for each.
+            tokio::time::sleep(wait).await;
+            serving.await;
+            drop((counted, permit));
+        });
     }
 }
 
@@ -151,16 +169,6 @@ impl ConnectionLimits {
     pub fn new(connections_max: usize) -> ConnectionLimits {
         let all = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
         ConnectionLimits { all, by_address: ByAddress::default() }
-    }
-
-    /// The next connection, as soon as there is room for one.
-    async fn accept(
-        &self,
-        socket: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let permit = self.all.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, address) = socket.accept().await?;
-        Ok((stream, address, permit))
     }
 }
 

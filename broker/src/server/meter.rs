@@ -39,8 +39,11 @@ impl Meter {
     ) -> Option<Meter> {
         let image = context.image();
         let quotas = image.client_quotas();
+        if quotas.is_empty() {
+            return None;
+        }
         let principal = peer.principal();
-        if quotas.is_empty() || principal.is_internal() {
+        if principal.is_internal() {
             return None;
         }
         Some(Meter {
