@@ -20,6 +20,7 @@ mod handlers;
 mod in_process;
 mod listener;
 mod meter;
+mod own_settings;
 mod peer;
 mod reply;
 mod security_settings;

@@ -1,24 +1,20 @@
 //! A broker's configs under Kafka's names: which there are, what values they take, and setting them from text.
 //!
-//! There are four kinds: those of the broker itself, in [`SETTINGS`]; the defaults of topics, which the controller
+//! There are four kinds: those of the broker itself, in `own_settings.rs`; the defaults of topics, which the controller
 //! defines and which may change while the broker runs; those that say where a broker lives, which are given when it is
 //! started; and Kafka's others, which are told with Kafka's defaults and mean nothing here.
-
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use thiserror::Error;
 
 use super::config::BrokerConfig;
 use super::data_settings::DATA_SETTINGS;
+use super::own_settings::{OVERRIDES, SETTINGS, Setting, overrides};
 use super::security_settings::{SECURITY, security_setting};
-use crate::controller::ConfigType::{Boolean, Int, List, Long, Short, String as Text};
+use crate::controller::ConfigType::{Boolean, Int, List, String as Text};
 use crate::controller::{
-    COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Definition, Rule,
-    WITHOUT_MEANING, define, definition_of_broker, dynamic_broker_configs, why_without_meaning,
+    COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Rule, WITHOUT_MEANING, define,
+    definition_of_broker, dynamic_broker_configs, why_without_meaning,
 };
-use crate::groups::MigrationPolicy;
-use crate::groups::consumer::assignor::Assignor;
 
 /// Why a config was not set. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -36,390 +32,6 @@ pub enum SettingError {
     #[error("{0}")]
     Invalid(String),
 }
-
-/// A config of the broker itself.
-struct Setting {
-    definition: Definition,
-    /// Takes a value that passed the definition's check.
-    apply: fn(&mut BrokerConfig, &str),
-    read: fn(&BrokerConfig) -> String,
-}
-
-const fn setting(
-    name: &'static str,
-    config_type: ConfigType,
-    default: &'static str,
-    rule: Rule,
-    apply: fn(&mut BrokerConfig, &str),
-    read: fn(&BrokerConfig) -> String,
-) -> Setting {
-    Setting { definition: define(name, config_type, default, rule, None), apply, read }
-}
-
-/// The value was checked.
-fn number<T: std::str::FromStr + Default>(value: &str) -> T {
-    value.trim().parse().unwrap_or_default()
-}
-
-fn millis(value: &str) -> std::time::Duration {
-    std::time::Duration::from_millis(number(value))
-}
-
-const fn from(min: i64) -> Rule {
-    Rule::Integer { min, max: i32::MAX as i64 }
-}
-
-const LONG_FROM_0: Rule = Rule::Integer { min: 0, max: i64::MAX };
-const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
-const INT_MAX: &str = "2147483647";
-
-/// By name. Two defaults differ from Kafka's: a new group waits 100 ms for more members, and requests in memory are
-/// bounded.
-const SETTINGS: &[Setting] = &[
-    setting(
-        "auto.create.topics.enable",
-        Boolean,
-        "true",
-        Rule::Boolean,
-        |config, value| config.auto_create_topics = value == "true",
-        |config| config.auto_create_topics.to_string(),
-    ),
-    setting(
-        "connections.max.idle.ms",
-        Long,
-        "600000",
-        LONG_FROM_1,
-        |config, value| config.connection_idle_ms_max = number(value),
-        |config| config.connection_idle_ms_max.to_string(),
-    ),
-    setting(
-        "default.replication.factor",
-        Int,
-        "1",
-        // There is one node.
-        Rule::Integer { min: 1, max: 1 },
-        |_, _| {},
-        |_| "1".to_owned(),
-    ),
-    setting(
-        "delete.topic.enable",
-        Boolean,
-        "true",
-        Rule::Boolean,
-        |config, value| config.delete_topics = value == "true",
-        |config| config.delete_topics.to_string(),
-    ),
-    setting(
-        "fetch.max.bytes",
-        Int,
-        "57671680",
-        from(1024),
-        |config, value| config.fetch_bytes_max = number(value),
-        |config| config.fetch_bytes_max.to_string(),
-    ),
-    setting(
-        "group.consumer.assignors",
-        List,
-        "uniform,range",
-        Rule::ListOf(&["uniform", "range"]),
-        |config, value| {
-            config.consumer_groups.assignors =
-                value.split(',').filter_map(|name| Assignor::from_name(name.trim())).collect();
-        },
-        |config| {
-            let names = config.consumer_groups.assignors.iter().map(|assignor| assignor.as_str());
-            names.collect::<Vec<_>>().join(",")
-        },
-    ),
-    setting(
-        "group.consumer.heartbeat.interval.ms",
-        Int,
-        "5000",
-        from(1),
-        |config, value| config.consumer_groups.heartbeat_interval_ms = number(value),
-        |config| config.consumer_groups.heartbeat_interval_ms.to_string(),
-    ),
-    setting(
-        "group.consumer.max.heartbeat.interval.ms",
-        Int,
-        "15000",
-        from(1),
-        |config, value| config.consumer_groups.heartbeat_interval_ms_range.1 = number(value),
-        |config| config.consumer_groups.heartbeat_interval_ms_range.1.to_string(),
-    ),
-    setting(
-        "group.consumer.max.session.timeout.ms",
-        Int,
-        "60000",
-        from(1),
-        |config, value| config.consumer_groups.session_timeout_ms_range.1 = number(value),
-        |config| config.consumer_groups.session_timeout_ms_range.1.to_string(),
-    ),
-    setting(
-        "group.consumer.max.size",
-        Int,
-        INT_MAX,
-        from(1),
-        |config, value| config.consumer_groups.size_max = number(value),
-        |config| config.consumer_groups.size_max.to_string(),
-    ),
-    setting(
-        "group.consumer.migration.policy",
-        Text,
-        "bidirectional",
-        Rule::OneOf(&["disabled", "downgrade", "upgrade", "bidirectional"]),
-        |config, value| {
-            config.consumer_groups.migration_policy =
-                MigrationPolicy::from_name(value).unwrap_or(MigrationPolicy::Bidirectional);
-        },
-        |config| config.consumer_groups.migration_policy.as_str().to_owned(),
-    ),
-    setting(
-        "group.consumer.min.heartbeat.interval.ms",
-        Int,
-        "5000",
-        from(1),
-        |config, value| config.consumer_groups.heartbeat_interval_ms_range.0 = number(value),
-        |config| config.consumer_groups.heartbeat_interval_ms_range.0.to_string(),
-    ),
-    setting(
-        "group.consumer.min.session.timeout.ms",
-        Int,
-        "45000",
-        from(1),
-        |config, value| config.consumer_groups.session_timeout_ms_range.0 = number(value),
-        |config| config.consumer_groups.session_timeout_ms_range.0.to_string(),
-    ),
-    setting(
-        "group.consumer.session.timeout.ms",
-        Int,
-        "45000",
-        from(1),
-        |config, value| config.consumer_groups.session_timeout_ms = number(value),
-        |config| config.consumer_groups.session_timeout_ms.to_string(),
-    ),
-    setting(
-        "group.initial.rebalance.delay.ms",
-        Int,
-        "100",
-        from(0),
-        |config, value| config.group_initial_rebalance_delay_ms = number(value),
-        |config| config.group_initial_rebalance_delay_ms.to_string(),
-    ),
-    setting(
-        "group.max.session.timeout.ms",
-        Int,
-        "1800000",
-        from(1),
-        |config, value| config.group_session_timeout_ms_max = number(value),
-        |config| config.group_session_timeout_ms_max.to_string(),
-    ),
-    setting(
-        "group.max.size",
-        Int,
-        INT_MAX,
-        from(1),
-        |config, value| config.group_size_max = number(value),
-        |config| config.group_size_max.to_string(),
-    ),
-    setting(
-        "group.min.session.timeout.ms",
-        Int,
-        "6000",
-        from(1),
-        |config, value| config.group_session_timeout_ms_min = number(value),
-        |config| config.group_session_timeout_ms_min.to_string(),
-    ),
-    setting(
-        "log.cleaner.backoff.ms",
-        Long,
-        "15000",
-        LONG_FROM_0,
-        |config, value| config.housekeeping.cleaner_backoff = millis(value),
-        |config| config.housekeeping.cleaner_backoff.as_millis().to_string(),
-    ),
-    setting(
-        "log.retention.check.interval.ms",
-        Long,
-        "300000",
-        LONG_FROM_1,
-        |config, value| config.housekeeping.retention_check_interval = millis(value),
-        |config| config.housekeeping.retention_check_interval.as_millis().to_string(),
-    ),
-    setting(
-        "max.connections",
-        Int,
-        INT_MAX,
-        from(1),
-        |config, value| config.connections_max = number(value),
-        |config| config.connections_max.to_string(),
-    ),
-    setting(
-        "max.connections.per.ip",
-        Int,
-        INT_MAX,
-        from(1),
-        |config, value| config.connections_per_ip_max = number(value),
-        |config| config.connections_per_ip_max.to_string(),
-    ),
-    setting(
-        "max.connections.per.ip.overrides",
-        Text,
-        "",
-        Rule::Any,
-        |config, value| config.connections_per_ip_overrides = overrides(value).unwrap_or_default(),
-        |config| {
-            let all = &config.connections_per_ip_overrides;
-            all.iter().map(|(ip, max)| format!("{ip}:{max}")).collect::<Vec<_>>().join(",")
-        },
-    ),
-    setting(
-        "max.incremental.fetch.session.cache.slots",
-        Int,
-        "1000",
-        from(0),
-        |config, value| config.fetch_sessions_max = number(value),
-        |config| config.fetch_sessions_max.to_string(),
-    ),
-    setting(
-        "num.partitions",
-        Int,
-        "1",
-        from(1),
-        |config, value| config.num_partitions = number(value),
-        |config| config.num_partitions.to_string(),
-    ),
-    setting(
-        "offset.metadata.max.bytes",
-        Int,
-        "4096",
-        from(0),
-        |config, value| config.offset_metadata_bytes_max = number(value),
-        |config| config.offset_metadata_bytes_max.to_string(),
-    ),
-    setting(
-        "offsets.retention.check.interval.ms",
-        Long,
-        "600000",
-        LONG_FROM_1,
-        |config, value| config.offsets_retention_check_interval_ms = number(value),
-        |config| config.offsets_retention_check_interval_ms.to_string(),
-    ),
-    setting(
-        "offsets.retention.minutes",
-        Int,
-        "10080",
-        from(1),
-        |config, value| config.offsets_retention_minutes = number(value),
-        |config| config.offsets_retention_minutes.to_string(),
-    ),
-    setting(
-        "offsets.topic.num.partitions",
-        Int,
-        "50",
-        from(1),
-        |config, value| config.offsets_topic_partitions = number(value),
-        |config| config.offsets_topic_partitions.to_string(),
-    ),
-    setting(
-        "offsets.topic.replication.factor",
-        Short,
-        "1",
-        // There is one node.
-        Rule::Integer { min: 1, max: 1 },
-        |_, _| {},
-        |_| "1".to_owned(),
-    ),
-    setting(
-        "producer.id.expiration.ms",
-        Int,
-        "86400000",
-        from(1),
-        |config, value| config.housekeeping.producer_expiration = millis(value),
-        |config| config.housekeeping.producer_expiration.as_millis().to_string(),
-    ),
-    setting(
-        "queued.max.request.bytes",
-        Long,
-        "536870912",
-        Rule::Integer { min: -1, max: i64::MAX },
-        // As in Kafka, whose default is no limit.
-        |config, value| {
-            config.queued_request_bytes_max = match number::<i64>(value) {
-                1.. => number(value),
-                _ => usize::MAX,
-            };
-        },
-        |config| match config.queued_request_bytes_max {
-            usize::MAX => "-1".to_owned(),
-            bytes => bytes.to_string(),
-        },
-    ),
-    setting(
-        "quota.window.num",
-        Int,
-        "11",
-        from(1),
-        |config, value| config.quota_windows.count = number(value),
-        |config| config.quota_windows.count.to_string(),
-    ),
-    setting(
-        "quota.window.size.seconds",
-        Int,
-        "1",
-        from(1),
-        |config, value| config.quota_windows.size = std::time::Duration::from_secs(number(value)),
-        |config| config.quota_windows.size.as_secs().to_string(),
-    ),
-    setting(
-        "socket.request.max.bytes",
-        Int,
-        "104857600",
-        from(1),
-        |config, value| config.request_bytes_max = number(value),
-        |config| config.request_bytes_max.to_string(),
-    ),
-    setting(
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
-        Int,
-        "10000",
-        from(1),
-        |config, value| config.transactions.abort_interval = millis(value),
-        |config| config.transactions.abort_interval.as_millis().to_string(),
-    ),
-    setting(
-        "transaction.max.timeout.ms",
-        Int,
-        "900000",
-        from(1),
-        |config, value| config.transactions.timeout_max = millis(value),
-        |config| config.transactions.timeout_max.as_millis().to_string(),
-    ),
-    setting(
-        "transaction.remove.expired.transaction.cleanup.interval.ms",
-        Int,
-        "3600000",
-        from(1),
-        |config, value| config.transactions.expire_interval = millis(value),
-        |config| config.transactions.expire_interval.as_millis().to_string(),
-    ),
-    setting(
-        "transaction.state.log.num.partitions",
-        Int,
-        "50",
-        from(1),
-        |config, value| config.transaction_topic_partitions = number(value),
-        |config| config.transaction_topic_partitions.to_string(),
-    ),
-    setting(
-        "transactional.id.expiration.ms",
-        Int,
-        "604800000",
-        from(1),
-        |config, value| config.transactions.id_expiration = millis(value),
-        |config| config.transactions.id_expiration.as_millis().to_string(),
-    ),
-];
 
 /// Where a broker lives, and how that is told.
 struct Given {
@@ -448,7 +60,6 @@ const GIVEN: &[Given] = &[
 const SKIP_DAMAGED_RECORDS: &str = "ottla.coordinator.skip.damaged.records";
 const ADVERTISED_LISTENERS: &str = "advertised.listeners";
 const LISTENERS: &str = "listeners";
-const OVERRIDES: &str = "max.connections.per.ip.overrides";
 const HOURS_A_WEEK: &str = "168";
 
 /// Defaults of configs that say the same as another in a coarser unit.
@@ -596,26 +207,12 @@ pub(super) fn advertised(value: &str) -> Result<(Option<&str>, String, Option<u1
     Ok((name, host.to_owned(), port))
 }
 
-/// Addresses with how many connections each may have: `10.0.0.1:5,::1:7`.
-fn overrides(value: &str) -> Result<BTreeMap<IpAddr, usize>, SettingError> {
-    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let parse = |entry: &str| {
-        let (address, max) = entry.rsplit_once(':')?;
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        Some((address.parse().ok()?, max.parse().ok()?))
-    };
-    let wrong = |entry| {
-        let why = format!("Invalid value {entry} for configuration {OVERRIDES}: should be ADDRESS:NUMBER");
-        SettingError::Invalid(why)
-    };
-    entries.map(|entry| parse(entry).ok_or_else(|| wrong(entry))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::controller::Definition;
 
     #[test]
     fn every_default_is_the_one_a_broker_starts_with_and_passes_its_own_check() {
