@@ -114,6 +114,7 @@ impl Broker {
                 session_timeout_ms: config.consumer_groups.session_timeout_ms_range,
             },
             topic_defaults: config.topic_defaults(),
+            snapshots: config.snapshots,
         };
         let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
         let internal_topic = |name, partition_count| {
@@ -288,7 +289,8 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
 
 fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDirs>, Partition), StartError> {
     let log_dirs = LogDirs::open(&config.log_dirs, config.node_id, &config.housekeeping, &sync_seconds)?;
-    // One decision is one batch, however many partitions it makes. Nothing decided is ever forgotten.
+    // One decision is one batch, however many partitions it makes. Nothing decided is ever forgotten: only what snapshots
+    // tell too goes.
     let log_config =
         LogConfig { max_message_bytes: i32::MAX as usize, deleted: false, ..LogConfig::default() };
     let name = TopicPartition::new(METADATA_TOPIC, 0);

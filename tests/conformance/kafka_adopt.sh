@@ -93,16 +93,20 @@ look >"$work/before"
 stop
 in_dirs() { (cd "$data" && echo ./*-*[0-9]/; cd "$more" && echo ./*-*[0-9]/); }
 in_dirs >"$work/folders"
-ls "$data"/__cluster_metadata-0/*[1-9]-*.checkpoint >/dev/null
+kafkas=$(ls "$data"/__cluster_metadata-0/*[1-9]-*.checkpoint | sort | tail -1)
 
-if [ "$(basename "$binary")" = serve ]; then
-    "$binary" "$data" "$address" "log.dirs=$data,$more" >"$work/log" 2>&1 &
-else
-    printf '[broker]\nlog.dirs = ["%s", "%s"]\n' "$data" "$more" >"$work/ottla.toml"
-    "$binary" server --config "$work/ottla.toml" --listen "$address" --http-listen 127.0.0.1:0 >"$work/log" 2>&1 &
-fi
-server=$! signal=INT
-wait_until_served
+start_ottla() {
+    if [ "$(basename "$binary")" = serve ]; then
+        "$binary" "$data" "$address" "log.dirs=$data,$more" metadata.log.max.record.bytes.between.snapshots=4096 >"$work/log" 2>&1 &
+    else
+        printf '[broker]\nlog.dirs = ["%s", "%s"]\nmetadata.log.max.record.bytes.between.snapshots = 4096\n' "$data" "$more" \
+            >"$work/ottla.toml"
+        "$binary" server --config "$work/ottla.toml" --listen "$address" --http-listen 127.0.0.1:0 >"$work/log" 2>&1 &
+    fi
+    server=$! signal=INT
+    wait_until_served
+}
+start_ottla
 look >"$work/after"
 if ! diff "$work/before" "$work/after"; then
     cat "$work/log"
@@ -117,12 +121,23 @@ ends=$(kafka $tools.GetOffsetShell --bootstrap-server "$address" --topic plain |
 kafka $tools.consumer.ConsoleConsumer --bootstrap-server "$address" --topic plain --group readers --from-beginning --timeout-ms 5000 \
     >"$work/rest" 2>/dev/null || true
 [ "$(wc -l <"$work/rest")" = 680 ] || { echo "FAILED: the group went on with $(wc -l <"$work/rest") records"; exit 1; }
+# A snapshot of our own, and a start from it.
+topics --create --topic wide --partitions 200
+topics --delete --topic wide
+for _ in $(seq 60); do
+    [ "$(ls "$data"/__cluster_metadata-0/*.checkpoint | sort | tail -1)" != "$kafkas" ] && break
+    sleep 0.5
+done
+topics --describe --topic plain >"$work/plain"
+stop
+start_ottla
+topics --describe --topic plain | diff "$work/plain" - || { echo "FAILED: a snapshot tells something else"; exit 1; }
 stop
 in_dirs | diff "$work/folders" - || { echo "FAILED: partitions are in other dirs"; exit 1; }
 for dir in "$data" "$more"; do
     "$here/kafka_dump_log.sh" "$dir" "$libs" squeezed
 done
-kafka kafka.tools.DumpLogSegments --cluster-metadata-decoder --files "$(find "$data/__cluster_metadata-0" -name '*.log' | paste -sd,)" \
+kafka kafka.tools.DumpLogSegments --cluster-metadata-decoder --files "$(find "$data/__cluster_metadata-0" -name '*.log' -o -name '*.checkpoint' | paste -sd,)" \
     >"$work/dump" 2>&1
 if grep -iE 'exception|could not|unable' "$work/dump"; then
     echo "FAILED: the metadata log cannot be decoded"

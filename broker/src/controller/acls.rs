@@ -23,7 +23,12 @@ pub(super) fn decide_create(
     if image.acls().contains(acl) {
         return Ok(Vec::new());
     }
-    Ok(vec![MetadataRecord::AccessControlEntry(AccessControlEntryRecord {
+    Ok(vec![to_record(id, acl)])
+}
+
+/// The record that makes an entry.
+pub(super) fn to_record(id: Uuid, acl: &Acl) -> MetadataRecord {
+    MetadataRecord::AccessControlEntry(AccessControlEntryRecord {
         id,
         resource_type: acl.resource_type.code(),
         resource_name: acl.resource_name.as_str().into(),
@@ -32,7 +37,7 @@ pub(super) fn decide_create(
         host: acl.host.as_str().into(),
         operation: acl.operation.code(),
         permission_type: acl.permission.code(),
-    })])
+    })
 }
 
 fn check(acl: &Acl) -> Result<(), Refusal> {

@@ -183,7 +183,7 @@ fn edited(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::{CreateTopic, GroupLimits};
+    use crate::controller::{CreateTopic, GroupLimits, SnapshotRules};
     use uuid::Uuid;
 
     fn rules() -> TopicRules {
@@ -193,6 +193,7 @@ mod tests {
             directories: vec![Uuid::from_u128(7)],
             group_limits: GroupLimits::default(),
             topic_defaults: Configs::new(),
+            snapshots: SnapshotRules::default(),
         }
     }
 

@@ -108,18 +108,23 @@ pub(super) fn decide_alter(
         if before.and_then(|quotas| quotas.get(key)) == value.as_ref() {
             continue;
         }
-        let part = |(entity_type, name): (&str, &EntityName)| EntityData {
-            entity_type: entity_type.into(),
-            entity_name: name.as_deref().map(Into::into),
-        };
-        records.push(MetadataRecord::ClientQuota(ClientQuotaRecord {
-            entity: wanted.entity.parts().map(part).collect(),
-            key: key.as_str().into(),
-            value: value.unwrap_or_default(),
-            remove: value.is_none(),
-        }));
+        records.push(to_record(&wanted.entity, key, *value));
     }
     Ok(records)
+}
+
+/// The record that sets a quota, or without a value takes it away.
+pub(super) fn to_record(entity: &QuotaEntity, key: &str, value: Option<f64>) -> MetadataRecord {
+    let part = |(entity_type, name): (&str, &EntityName)| EntityData {
+        entity_type: entity_type.into(),
+        entity_name: name.as_deref().map(Into::into),
+    };
+    MetadataRecord::ClientQuota(ClientQuotaRecord {
+        entity: entity.parts().map(part).collect(),
+        key: key.into(),
+        value: value.unwrap_or_default(),
+        remove: value.is_none(),
+    })
 }
 
 /// Takes over what a record says.

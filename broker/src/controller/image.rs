@@ -16,6 +16,8 @@ use crate::ids::{LeaderEpoch, NodeId};
 use crate::security::AclEntries;
 use crate::security::scram::{ScramCredential, ScramMechanism};
 
+mod as_records;
+
 /// The leader in a change of a partition that keeps its own.
 const LEADER_STAYS: i32 = -2;
 

@@ -81,8 +81,6 @@ pub(crate) const WITHOUT_MEANING: &[(&str, ConfigType, Option<&str>)] = &[
     ("log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000")),
     ("max.connection.creation.rate", Int, Some("2147483647")),
     ("max.request.partition.size.limit", Int, Some("2000")),
-    ("metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520")),
-    ("metadata.log.max.snapshot.interval.ms", Long, Some("3600000")),
     ("metadata.log.segment.bytes", Int, Some("1073741824")),
     ("metadata.log.segment.ms", Long, Some("604800000")),
     ("metadata.max.idle.interval.ms", Int, Some("500")),

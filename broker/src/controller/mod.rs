@@ -6,7 +6,9 @@
 //! [`ClusterImage::apply`] is the only mutator; recovery is `apply` from the log. `runtime.rs` owns the log and the
 //! order of requests. The quorum has one voter today, so a record is committed when it is durable here.
 //!
-//! Architecture invariant: no file, socket, clock or task outside `runtime.rs` and `replay.rs`.
+//! Snapshots of the image bound what a start reads (`snapshot.rs`).
+//!
+//! Architecture invariant: no file, socket, clock or task outside `runtime.rs`, `replay.rs` and the snapshots' files.
 
 mod acls;
 mod alter_configs;
@@ -23,6 +25,8 @@ mod records;
 mod replay;
 mod runtime;
 mod scram_credentials;
+mod snapshot;
+mod snapshots;
 mod takeover;
 mod topic_configs;
 mod topics;
@@ -40,6 +44,7 @@ pub use producer_ids::{ProducerIdBlock, ProducerIdSource};
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerError, GrowTopic};
 pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};
+pub use snapshots::SnapshotRules;
 pub use takeover::OtherNodes;
 pub(crate) use topic_configs::{
     COARSER, broker_names_of_topic_configs, definition_of_broker, topic_defaults,

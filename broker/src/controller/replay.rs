@@ -1,43 +1,41 @@
 //! Reading the metadata log back into the image: the newest snapshot that goes with the log, if there is one, then what
-//! came after it. Ottla writes no snapshots; Apache Kafka does, and removes the records that they cover, so a folder that
-//! was Kafka's cannot be read without (KIP-630).
+//! came after it. A damaged snapshot is passed over where an older one, or the log itself, still tells everything.
 //!
 //! ```text
-//!   <end offset, 20 digits>-<epoch, 10 digits>.checkpoint     the image below that offset, as records
-//!        snapshot's end
-//!   ---------|------------------|
-//!      ^ log start         log end
+//!    older snapshot   newest snapshot
+//!   ------|----------------|-------|
+//!      ^ log start              log end
 //! ```
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
-use ottla_protocol::records::{Batch, BatchError, Batches};
+use ottla_protocol::records::{Batch, BatchError, Batches, ControlType};
 
 use super::image::ClusterImage;
 use super::records::{MetadataRecord, Stored};
 use super::runtime::ControllerError;
+use super::snapshot::snapshots_in;
 use crate::ids::Offset;
 use crate::log::{LogError, LogReader};
 
 const READ_BYTES: usize = 1 << 20;
 
+/// What the metadata log has said.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    /// The cluster.
+    pub image: ClusterImage,
+    /// Bytes of the log that no snapshot has spared reading.
+    pub bytes: u64,
+}
+
 /// Changes `image`, which knows only the node's own settings, by everything that the log in `dir` says.
-pub(super) fn replay(
-    log: &LogReader,
-    dir: &Path,
-    image: ClusterImage,
-) -> Result<ClusterImage, ControllerError> {
-    let mut replay = Replay { image, transaction: None, without_effect: BTreeSet::new() };
-    let mut next = log.log_start();
-    if let Some((end, path)) = newest_snapshot(dir, log.log_end())? {
-        replay.read_snapshot(&path)?;
-        next = next.max(end);
-    } else if next > Offset::ZERO {
-        return Err(ControllerError::NoSnapshot { dir: dir.to_owned(), log_start: next });
-    }
+pub(super) fn replay(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<Replayed, ControllerError> {
+    let (mut replay, mut next) = begin(log, dir, image)?;
+    let mut bytes_read = 0;
     while next < log.log_end() {
         let bytes = log.read(next, log.log_end(), READ_BYTES, true)?;
         let before = next;
@@ -50,6 +48,7 @@ pub(super) fn replay(
                     replay.read(stored);
                 }
             }
+            bytes_read += batch.bytes.len() as u64;
             next = Offset(batch.header.next_offset());
         }
         if next == before {
@@ -65,7 +64,30 @@ pub(super) fn replay(
             "the metadata log has records that this release gives no effect"
         );
     }
-    Ok(replay.image)
+    Ok(Replayed { image: replay.image, bytes: bytes_read })
+}
+
+/// What the newest usable snapshot says, and the offset from which on the log must be read.
+fn begin(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<(Replay, Offset), ControllerError> {
+    let mut first_error = None;
+    for (id, path) in snapshots_in(dir)? {
+        if !(log.log_start()..=log.log_end()).contains(&id.end) {
+            continue;
+        }
+        let mut replay = Replay::of(image.clone());
+        match replay.read_snapshot(&path) {
+            Ok(()) => return Ok((replay, id.end)),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "a snapshot of the metadata cannot be used");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match (log.log_start(), first_error) {
+        (Offset::ZERO, _) => Ok((Replay::of(image), Offset::ZERO)),
+        (_, Some(error)) => Err(error),
+        (log_start, None) => Err(ControllerError::NoSnapshot { dir: dir.to_owned(), log_start }),
+    }
 }
 
 struct Replay {
@@ -77,6 +99,10 @@ struct Replay {
 }
 
 impl Replay {
+    fn of(image: ClusterImage) -> Replay {
+        Replay { image, transaction: None, without_effect: BTreeSet::new() }
+    }
+
     fn read(&mut self, stored: Stored) {
         match stored {
             Stored::Change(change) => match &mut self.transaction {
@@ -100,10 +126,12 @@ impl Replay {
         let bytes = Bytes::from(fs::read(path).map_err(LogError::io("read", path))?);
         let size = bytes.len();
         let mut whole = 0;
+        let mut is_ended = false;
         let mut partitions = Vec::new();
         for batch in Batches::new(bytes) {
             let batch = batch.map_err(|error| ControllerError::Batch { offset: Offset::ZERO, error })?;
             whole += batch.bytes.len();
+            is_ended = batch.control_type() == Some(ControlType::SnapshotFooter);
             for record in records_of(&batch)? {
                 match record?.1 {
                     Stored::Change(MetadataRecord::Partition(partition)) => partitions.push(partition),
@@ -111,8 +139,8 @@ impl Replay {
                 }
             }
         }
-        if whole != size {
-            let reason = format!("no whole batch at byte {whole}");
+        if whole != size || !is_ended {
+            let reason = format!("no whole batch, and no end, at byte {whole}");
             return Err(LogError::Corrupt { path: path.to_owned(), offset: Offset::ZERO, reason }.into());
         }
         // A snapshot tells a topic's partitions in no order.
@@ -143,31 +171,6 @@ fn records_of(batch: &Batch) -> Result<impl Iterator<Item = Read>, ControllerErr
     }))
 }
 
-/// The newest snapshot of a folder that is not past the log's end, with its end offset.
-fn newest_snapshot(dir: &Path, log_end: Offset) -> Result<Option<(Offset, PathBuf)>, LogError> {
-    let mut newest: Option<(Offset, PathBuf)> = None;
-    for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
-        let path = entry.map_err(LogError::io("list", dir))?.path();
-        let Some(end) = path.file_name().and_then(|name| name.to_str()).and_then(snapshot_end) else {
-            continue;
-        };
-        if end <= log_end && newest.as_ref().is_none_or(|(found, _)| *found < end) {
-            newest = Some((end, path));
-        }
-    }
-    Ok(newest)
-}
-
-fn snapshot_end(name: &str) -> Option<Offset> {
-    let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
-    let is_number =
-        |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(end, 20) || !is_number(epoch, 10) {
-        return None;
-    }
-    end.parse().ok().map(Offset)
-}
-
 #[cfg(test)]
 mod tests {
     use ottla_protocol::messages::metadata_records::{PartitionRecord, TopicRecord};
@@ -175,6 +178,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::controller::snapshot::{SnapshotId, write_snapshot};
     use crate::ids::LeaderEpoch;
     use crate::log::{LogConfig, PartitionLog};
 
@@ -215,17 +219,33 @@ mod tests {
     fn the_log_counts_from_where_the_newest_snapshot_ends() {
         let dir = tempfile::tempdir().unwrap();
         let log = log_of(dir.path(), &[batch(&[topic("a"), topic("bb")], 0), batch(&[topic("ccc")], 0)]);
-        let snapshot = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
-        let parts = [topic("x"), partition("x", 1), partition("x", 0)];
-        snapshot("00000000000000000002-0000000001.checkpoint", &batch(&parts, 0));
-        snapshot("00000000000000000001-0000000001.checkpoint", b"older");
-        snapshot("00000000000000000009-0000000001.checkpoint", b"past the end");
-        snapshot("00000000000000000003-0000000001.checkpoint.part", b"not whole");
-        let image = replay(&log, dir.path(), ClusterImage::default()).unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let snapshot = |end, epoch, name: &str| {
+            let id = SnapshotId { end: Offset(end), epoch: LeaderEpoch(epoch) };
+            let parts = [topic(name), partition(name, 1), partition(name, 0)];
+            let records = parts.map(|part| MetadataRecord::decode(part).unwrap());
+            write_snapshot(dir.path(), id, &records, 7).unwrap();
+        };
+        let replayed = || names(&replay(&log, dir.path(), ClusterImage::default()).unwrap().image).join(" ");
+        snapshot(9, 1, "past-the-end");
+        assert_eq!(replayed(), "a bb ccc");
+        snapshot(1, 1, "xx");
+        snapshot(2, 1, "x");
+        fs::write(path("00000000000000000003-0000000001.checkpoint.part"), "not whole").unwrap();
+        let image = replay(&log, dir.path(), ClusterImage::default()).unwrap().image;
         assert_eq!(names(&image), ["ccc", "x"]);
         assert_eq!(image.topic("x").unwrap().partitions.len(), 2);
-        snapshot("00000000000000000003-0000000001.checkpoint", &batch(&parts, 0)[..70]);
-        assert!(replay(&log, dir.path(), ClusterImage::default()).is_err(), "half a snapshot is none");
+        // Half a snapshot is none, and one without its end neither.
+        let newest = path("00000000000000000002-0000000001.checkpoint");
+        let bytes = fs::read(&newest).unwrap();
+        let footer =
+            BatchBuilder::control(7, ControlType::SnapshotFooter, &[0, 0, 0], BatchOptions::default());
+        for len in [bytes.len() - 9, bytes.len() - footer.len()] {
+            fs::write(&newest, &bytes[..len]).unwrap();
+            assert_eq!(replayed(), "bb ccc xx");
+        }
+        fs::write(path("00000000000000000001-0000000001.checkpoint"), "damaged too").unwrap();
+        assert_eq!(replayed(), "a bb ccc");
     }
 
     #[test]
@@ -245,7 +265,7 @@ mod tests {
             topic("dddd"),
         ];
         let log = log_of(dir.path(), &[batch(&records, 0)]);
-        let image = replay(&log, dir.path(), ClusterImage::default()).unwrap();
+        let image = replay(&log, dir.path(), ClusterImage::default()).unwrap().image;
         assert_eq!(names(&image), ["a", "bb"]);
     }
 }

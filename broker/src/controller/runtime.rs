@@ -19,8 +19,9 @@ use super::client_quotas::{self, AlterQuotas};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::records::{MetadataRecord, RecordError};
-use super::replay::replay;
+use super::replay::{Replayed, replay};
 use super::scram_credentials::{self, AlterScram};
+use super::snapshots::Snapshots;
 use super::takeover::{OtherNodes, decide_takeover};
 use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
 use crate::ids::{NodeId, Offset};
@@ -139,7 +140,9 @@ impl Controller {
         let reader = log.clone();
         let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
         let dir = partitions.log_dirs().metadata().path().join(log.name().to_string());
-        let mut image = blocking(move || replay(reader.log(), &dir, nothing)).await?;
+        let replaying = dir.clone();
+        let Replayed { mut image, bytes } =
+            blocking(move || replay(reader.log(), &replaying, nothing)).await?;
         let mut records = decide_takeover(&image, rules.node_id)?;
         if !records.is_empty() {
             tracing::info!(partitions = records.len(), "leads what nobody led");
@@ -158,7 +161,15 @@ impl Controller {
         blocking(move || opening.open_all(&opened)).await?;
         let published = Arc::new(ArcSwap::new(image));
         let (commands, inbox) = mpsc::channel(QUEUE_LEN);
-        let owner = Owner { log: log.clone(), rules, partitions, image: published.clone() };
+        let mut snapshots = Snapshots::new(log.clone(), dir, rules.snapshots, bytes);
+        snapshots.write_if_due(&published.load());
+        let owner = Owner {
+            log: log.clone(),
+            rules: Arc::new(rules),
+            partitions,
+            image: published.clone(),
+            snapshots,
+        };
         tokio::spawn(owner.run(inbox));
         Ok(Controller { commands, image: published, log })
     }
@@ -277,25 +288,27 @@ where
 
 struct Owner {
     log: Partition,
-    rules: TopicRules,
+    rules: Arc<TopicRules>,
     partitions: Arc<Partitions>,
     image: Arc<ArcSwap<ClusterImage>>,
+    snapshots: Snapshots,
 }
 
 impl Owner {
-    async fn run(self, mut inbox: mpsc::Receiver<Command>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let rules = self.rules.clone();
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Create { topics, validate_only, reply } => {
                     let decide = |image: &ClusterImage, wanted: &CreateTopic| {
-                        topics::decide_create(image, &self.rules, wanted, Uuid::new_v4())
+                        topics::decide_create(image, &rules, wanted, Uuid::new_v4())
                     };
                     let _ = reply.send(self.change(&topics, validate_only, decide).await);
                 }
                 Command::Grow { topics, validate_only, reply } => {
                     let decide = |image: &ClusterImage, wanted: &GrowTopic| {
                         let assignments = wanted.assignments.as_deref();
-                        topics::decide_grow(image, &self.rules, &wanted.name, wanted.count, assignments)
+                        topics::decide_grow(image, &rules, &wanted.name, wanted.count, assignments)
                             .map(|records| (records, ()))
                     };
                     let _ = reply.send(self.change(&topics, validate_only, decide).await);
@@ -308,7 +321,7 @@ impl Owner {
                 }
                 Command::Configs { changes, validate_only, reply } => {
                     let decide = |image: &ClusterImage, wanted: &AlterConfigs| {
-                        alter_configs::decide_alter(image, &self.rules, wanted).map(|records| (records, ()))
+                        alter_configs::decide_alter(image, &rules, wanted).map(|records| (records, ()))
                     };
                     let _ = reply.send(self.change(&changes, validate_only, decide).await);
                 }
@@ -360,7 +373,7 @@ impl Owner {
     /// Decides about every item against an image that has the earlier ones, then stores all records at once. When
     /// that fails nothing has happened and every item that was granted is refused.
     async fn change<W, T>(
-        &self,
+        &mut self,
         wanted: &[W],
         validate_only: bool,
         decide: impl Fn(&ClusterImage, &W) -> Result<(Vec<MetadataRecord>, T), Refusal>,
@@ -387,8 +400,13 @@ impl Owner {
     }
 
     /// Makes records durable, brings the partitions in line with the image they lead to, and publishes it.
-    async fn commit(&self, records: Vec<MetadataRecord>, image: ClusterImage) -> Result<(), ControllerError> {
+    async fn commit(
+        &mut self,
+        records: Vec<MetadataRecord>,
+        image: ClusterImage,
+    ) -> Result<(), ControllerError> {
         let batch = batch_of(&records)?;
+        let bytes = batch.len() as u64;
         let appended = self.log.append(batch, true).await.map_err(|_| AppendError::Closed)??;
         tracing::debug!(offset = %appended.base_offset, records = records.len(), "metadata changed");
         let image = Arc::new(image);
@@ -396,7 +414,9 @@ impl Owner {
         let removed = blocking(move || partitions.follow(&before, &after)).await;
         // The records are committed, so the image holds whatever became of the files; a partition that could not be
         // opened is offline and its clients retry.
-        self.image.store(image);
+        self.image.store(image.clone());
+        self.snapshots.appended(bytes);
+        self.snapshots.write_if_due(&image);
         self.partitions.delete(removed?).await;
         Ok(())
     }

@@ -74,16 +74,25 @@ pub(super) fn decide_alter(
         }
         ScramEdit::Set { salt, salted_password, iterations } => {
             let credential = ScramCredential::new(mechanism, salted_password, salt.clone(), *iterations);
-            MetadataRecord::UserScramCredential(UserScramCredentialRecord {
-                name,
-                mechanism: mechanism.code(),
-                salt: credential.salt,
-                stored_key: credential.stored_key,
-                server_key: credential.server_key,
-                iterations: credential.iterations,
-            })
+            to_record(&wanted.user, mechanism, credential)
         }
     }])
+}
+
+/// The record that gives a user a credential.
+pub(super) fn to_record(
+    user: &str,
+    mechanism: ScramMechanism,
+    credential: ScramCredential,
+) -> MetadataRecord {
+    MetadataRecord::UserScramCredential(UserScramCredentialRecord {
+        name: user.into(),
+        mechanism: mechanism.code(),
+        salt: credential.salt,
+        stored_key: credential.stored_key,
+        server_key: credential.server_key,
+        iterations: credential.iterations,
+    })
 }
 
 /// Takes over what a record says.

@@ -14,7 +14,7 @@ use super::group_configs::GroupLimits;
 use super::image::{ClusterImage, ResourceType, TopicImage};
 use super::placement::Placement;
 use super::records::MetadataRecord;
-use super::{METADATA_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, topic_configs};
+use super::{METADATA_TOPIC, OFFSETS_TOPIC, SnapshotRules, TRANSACTIONS_TOPIC, topic_configs};
 use crate::ids::NodeId;
 
 const NAME_LEN_MAX: usize = 249;
@@ -34,6 +34,8 @@ pub struct TopicRules {
     pub group_limits: GroupLimits,
     /// What the broker was started with about the configs of topics, by the names that brokers have for them.
     pub topic_defaults: Configs,
+    /// When the metadata gets a snapshot.
+    pub snapshots: SnapshotRules,
 }
 
 /// A topic that somebody wants.
@@ -323,6 +325,7 @@ mod tests {
             directories: vec![Uuid::from_u128(500)],
             group_limits: GroupLimits::default(),
             topic_defaults: Configs::new(),
+            snapshots: SnapshotRules::default(),
         }
     }
 

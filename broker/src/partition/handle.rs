@@ -235,6 +235,11 @@ impl Partition {
         self.leader_epochs.load().end_offset(epoch, self.high_watermark())
     }
 
+    /// The newest leader epoch that has written a record.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.leader_epochs.load().latest()
+    }
+
     /// Queues a batch; the order of calls is the order in the log. The answer comes when the batch is in the page
     /// cache, or with `durable` when the disk has it.
     pub fn append(&self, batch: Bytes, durable: bool) -> oneshot::Receiver<Result<Appended, AppendError>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::controller::SnapshotRules;
 use crate::controller::{Configs, topic_defaults};
 use crate::groups::MigrationPolicy;
 use crate::groups::consumer::assignor::Assignor;
@@ -109,6 +110,8 @@ pub struct BrokerConfig {
     pub quota_windows: Windows,
     /// Retention, compaction and what is forgotten.
     pub housekeeping: HousekeepingConfig,
+    /// When the metadata gets a snapshot.
+    pub snapshots: SnapshotRules,
     /// What was [set](BrokerConfig::set) by name, as text.
     pub set: Configs,
 }
@@ -148,6 +151,7 @@ impl BrokerConfig {
             connections_per_ip_overrides: BTreeMap::new(),
             quota_windows: Windows::default(),
             housekeeping: HousekeepingConfig::default(),
+            snapshots: SnapshotRules::default(),
             set: Configs::new(),
         }
     }

@@ -259,6 +259,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.fetch_sessions_max.to_string(),
     ),
     setting(
+        "metadata.log.max.record.bytes.between.snapshots",
+        Long,
+        "20971520",
+        LONG_FROM_1,
+        |config, value| config.snapshots.record_bytes_max = number(value),
+        |config| config.snapshots.record_bytes_max.to_string(),
+    ),
+    setting(
+        "metadata.log.max.snapshot.interval.ms",
+        Long,
+        "3600000",
+        LONG_FROM_0,
+        |config, value| config.snapshots.interval = millis(value),
+        |config| config.snapshots.interval.as_millis().to_string(),
+    ),
+    setting(
         "num.partitions",
         Int,
         "1",

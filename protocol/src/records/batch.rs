@@ -4,7 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::compression::{Compression, CompressionError};
-use super::record::RecordIter;
+use super::record::{ControlType, RecordIter};
 
 /// Bytes of a batch before its first record.
 pub const HEADER_LEN: usize = 61;
@@ -21,6 +21,8 @@ const LENGTH_AT: usize = 8;
 const LEADER_EPOCH_AT: usize = 12;
 const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
+/// Control records are a few bytes; more of them are no control records.
+const CONTROL_BYTES_MAX: usize = 1024;
 pub(super) const ATTRIBUTES_AT: usize = 21;
 const MAX_TIMESTAMP_AT: usize = 35;
 pub(super) const COMPRESSION_BITS: i16 = 0x07;
@@ -230,6 +232,15 @@ impl Batch {
         let body = self.bytes.slice(HEADER_LEN..);
         let body = self.header.compression()?.decompress(body, decompressed_bytes_max)?;
         RecordIter::new(self.header, body)
+    }
+
+    /// What a control batch of one record says; `None` of any other batch, and of one that compaction has emptied.
+    pub fn control_type(&self) -> Option<ControlType> {
+        if !self.header.is_control() {
+            return None;
+        }
+        let record = self.records(CONTROL_BYTES_MAX).ok()?.next()?.ok()?;
+        ControlType::from_key(record.key.as_deref()?)
     }
 }
 
