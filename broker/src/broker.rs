@@ -164,7 +164,7 @@ impl Broker {
         });
         let (stop, stopped) = watch::channel(false);
         let (mut serving, mut chores) = (JoinSet::new(), JoinSet::new());
-        let limits = ConnectionLimits::new(context.config.connections_max);
+        let limits = ConnectionLimits::new(&context.config);
         for (listener, endpoint) in listeners {
             if let Some((source, validator, interval)) = endpoint.tokens() {
                 if let Err(error) = jwks::refresh(&source, &validator).await {
@@ -176,7 +176,8 @@ impl Broker {
             let address = listener.address();
             let (name, protocol) = (&*endpoint.name, endpoint.protocol.name());
             tracing::info!(node_id = %context.node_id(), %address, name, protocol, "broker serves");
-            serving.spawn(listener.run(endpoint, limits.clone(), context.clone(), stopped.clone()));
+            let limits = limits.of_listener(&context.config, &endpoint.name);
+            serving.spawn(listener.run(endpoint, limits, context.clone(), stopped.clone()));
         }
         chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));

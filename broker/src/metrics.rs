@@ -121,6 +121,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were ever opened.
     pub connections_opened: Counter,
+    /// Connections that waited because broker, listener or address may open no more a second.
+    pub connections_delayed: Counter,
+    /// Connections that were closed because their address has as many as it may.
+    pub connections_refused: Counter,
     /// Connections that ended because their bytes were no request.
     pub violations: Counter,
     /// Clients that showed who they are.
@@ -159,6 +163,11 @@ impl Metrics {
         let (connections_opened, violations) = (Counter::default(), Counter::default());
         let help = "Connections that were ever opened";
         registry.register("connections_opened", help, connections_opened.clone());
+        let (connections_delayed, connections_refused) = (Counter::default(), Counter::default());
+        let help = "Connections that waited because broker, listener or address may open no more a second";
+        registry.register("connections_delayed", help, connections_delayed.clone());
+        let help = "Connections closed because their address has as many as it may";
+        registry.register("connections_refused", help, connections_refused.clone());
         let help = "Connections ended by bytes that are no request";
         registry.register("violations", help, violations.clone());
         let (authentications, authentications_failed) = (Counter::default(), Counter::default());
@@ -185,6 +194,8 @@ impl Metrics {
             reply_bytes,
             connections,
             connections_opened,
+            connections_delayed,
+            connections_refused,
             violations,
             authentications,
             authentications_failed,

@@ -114,3 +114,89 @@ async fn an_address_that_opens_connections_too_fast_waits_for_them() {
     assert!(beyond.receive_raw().await.is_none(), "there are three already");
     broker.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_listener_takes_no_more_connections_than_it_may_and_the_others_do_not_notice() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "INSIDE://127.0.0.1:0,OUTSIDE://127.0.0.1:0"),
+        ("listener.security.protocol.map", "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT"),
+        ("listener.name.outside.max.connections", "1"),
+    ];
+    let (broker, mut inside) = started(&dir, &settings).await;
+    let outside = broker.addresses()[1].1;
+    let mut first = Wire::connect(outside).await;
+    time_of_metadata(&mut first).await;
+    let mut waiting = Wire::connect(outside).await;
+    waiting.send(12, 1, &MetadataRequest::default()).await;
+    assert!(waiting.receive_nothing_within_ms(200).await.is_ok());
+    time_of_metadata(&mut inside).await;
+    time_of_metadata(&mut Wire::connect(broker.address()).await).await;
+    drop(first);
+    assert_eq!(waiting.receive::<MetadataRequest>(12).await.1.brokers.len(), 1);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_floods_a_listener_with_connections_waits_and_the_others_do_not_notice() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("listeners", "INSIDE://127.0.0.1:0,OUTSIDE://127.0.0.1:0"),
+        ("listener.security.protocol.map", "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT"),
+        ("listener.name.outside.max.connection.creation.rate", "5"),
+        ("quota.window.num", "2"),
+    ];
+    let (broker, _) = started(&dir, &settings).await;
+    let outside = broker.addresses()[1].1;
+    let flood: Vec<Wire> = {
+        let mut flood = Vec::new();
+        for _ in 0..20 {
+            flood.push(Wire::connect(outside).await);
+        }
+        flood
+    };
+    let since = Instant::now();
+    let late = tokio::spawn(async move {
+        let mut last = Wire::connect(outside).await;
+        time_of_metadata(&mut last).await;
+        since.elapsed()
+    });
+    for _ in 0..5 {
+        let mut inside = Wire::connect(broker.address()).await;
+        assert!(time_of_metadata(&mut inside).await < Duration::from_millis(500));
+    }
+    // Twenty-one at five a second, the first seconds' worth of them at once.
+    assert!(late.await.unwrap() > Duration::from_secs(1));
+    drop(flood);
+    let text = broker.context().metrics.render(Default::default());
+    let delayed = text.lines().find(|line| line.starts_with("ottla_connections_delayed_total ")).unwrap();
+    assert!(!delayed.ends_with(" 0"), "{delayed}");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_floods_with_requests_is_throttled_and_counted_and_the_others_do_not_notice() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("quota.window.num", "2"), ("quota.window.size.seconds", "1")];
+    let (broker, mut admin) = started(&dir, &settings).await;
+    set(&mut admin, "client-id", "producer_byte_rate", 100_000.0).await;
+    let request = produce("t", batch(&["7".repeat(1000).as_str()], None), 1);
+    let mut flooding = Wire::connect(broker.address()).await;
+    let since = Instant::now();
+    for number in 0..200 {
+        flooding.send(9, number, &request).await;
+    }
+    // Everybody else has another client id than what is limited.
+    for _ in 0..20 {
+        let mut other = Wire::connect_as(broker.address(), "other").await;
+        assert!(time_of_metadata(&mut other).await < Duration::from_millis(500));
+    }
+    for _ in 0..200 {
+        flooding.receive::<ProduceRequest>(9).await;
+    }
+    assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
+    let text = broker.context().metrics.render(Default::default());
+    let throttled = text.lines().find(|line| line.starts_with("ottla_throttled_total ")).unwrap();
+    assert!(!throttled.ends_with(" 0"), "{throttled}");
+    broker.shutdown().await.unwrap();
+}

@@ -1,23 +1,20 @@
 //! Who may come in and what they may do there: TLS, SASL and access control over real connections.
 
+mod authority;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
+use authority::Authority;
 use bytes::Bytes;
 use ottla_broker::{Broker, BrokerConfig};
-use ottla_client::security::{SaltedPassword, ScramClient, ScramMechanism};
+use ottla_client::security::{SaltedPassword, ScramClient, ScramMechanism, Secret};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k30_create_acls::AclCreation;
 use ottla_protocol::messages::k51_alter_user_scram_credentials::ScramCredentialUpsertion;
 use ottla_protocol::messages::*;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use wire::Wire;
 
 const AUTHORIZER: (&str, &str) =
@@ -142,7 +139,7 @@ async fn a_scram_credential_lets_its_user_in_and_outlives_a_restart() {
         assert_eq!(handshake(&mut wire, "SCRAM-SHA-512").await.error_code, 0);
         let first = authenticate(&mut wire, "n,,n=bob,r=nonce").await;
         assert_eq!(first.error_code, 0);
-        let client = ScramClient::new(mechanism, "bob", "bob-secret", "nonce".to_owned());
+        let client = ScramClient::new(mechanism, "bob", Secret::new("bob-secret"), "nonce".to_owned());
         let (last, verifier) = client.last(&first.auth_bytes).unwrap();
         let answer = authenticate(&mut wire, last.clone()).await;
         assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
@@ -155,6 +152,100 @@ async fn a_scram_credential_lets_its_user_in_and_outlives_a_restart() {
         let answer = authenticate(&mut replay, last).await;
         assert_eq!(answer.error_code, ErrorCode::SaslAuthenticationFailed.code());
     }
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_before_1_0_send_their_messages_without_headers() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = with_sasl(&dir, &[]).await;
+    let begin = async |mechanism: &str| {
+        let mut wire = Wire::connect(broker.address()).await;
+        let request = SaslHandshakeRequest { mechanism: mechanism.into() };
+        assert_eq!(wire.call(0, &request).await.error_code, 0);
+        wire
+    };
+    let token = |text: &str| [&(text.len() as i32).to_be_bytes(), text.as_bytes()].concat();
+    let mut wire = begin("PLAIN").await;
+    wire.send_raw(&token("\0admin\0admin-secret")).await;
+    assert_eq!(wire.receive_raw().await.unwrap().len(), 0);
+    assert_eq!(wire.call(12, &MetadataRequest::default()).await.brokers.len(), 1);
+    // Who is wrong is told nothing.
+    for (mechanism, message) in [("PLAIN", "\0admin\0wrong"), ("SCRAM-SHA-256", "nonsense")] {
+        let mut wire = begin(mechanism).await;
+        wire.send_raw(&token(message)).await;
+        assert!(is_closed(&mut wire).await, "{mechanism}");
+    }
+    let mut wire = begin("SCRAM-SHA-256").await;
+    wire.send_raw(&token("n,,n=nobody,r=nonce")).await;
+    assert!(wire.receive_raw().await.unwrap().starts_with(b"r=nonce"));
+    wire.send(12, 9, &MetadataRequest::default()).await;
+    assert!(is_closed(&mut wire).await, "a request amid the exchange");
+    let text = broker.context().metrics.render(Default::default());
+    assert!(text.contains("ottla_authentications_failed_total 3"), "{text}");
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_not_believed_is_counted_and_nobody_else_notices() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = authority::TokenIssuer::new();
+    let jwks = dir.path().join("jwks.json");
+    std::fs::write(&jwks, &tokens.jwks).unwrap();
+    let url = format!("file://{}", jwks.display());
+    let settings = [
+        ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,OAUTHBEARER"),
+        ("sasl.oauthbearer.jwks.endpoint.url", &url),
+        ("sasl.oauthbearer.expected.issuer", "https://issuer"),
+        ("sasl.oauthbearer.expected.audience", "ottla"),
+    ];
+    let broker = with_sasl(&dir, &settings).await;
+    let mut admin = logged_in(broker.address(), "admin").await;
+    let bearer = |token: String| format!("n,,\u{1}auth=Bearer {token}\u{1}\u{1}");
+    let foreign = authority::TokenIssuer::new().token("admin", 300);
+    let failed = ErrorCode::SaslAuthenticationFailed.code();
+    let mut refused = 0;
+    // Expired; signed by somebody else; for another user than the one it is about (KIP-255); none at all.
+    let valid = tokens.token("alice", 300);
+    for message in [
+        bearer(tokens.token("admin", -300)),
+        bearer(foreign),
+        format!("n,a=admin,\u{1}auth=Bearer {valid}\u{1}\u{1}"),
+        bearer(String::new()),
+    ] {
+        let mut wire = Wire::connect(broker.address()).await;
+        handshake(&mut wire, "OAUTHBEARER").await;
+        let first = authenticate(&mut wire, message.clone()).await;
+        if first.error_code == 0 {
+            assert!(first.auth_bytes.starts_with(b"{"), "{message}");
+            assert_eq!(authenticate(&mut wire, "\u{1}").await.error_code, failed, "{message}");
+        } else {
+            assert_eq!(first.error_code, failed, "{message}");
+        }
+        assert!(is_closed(&mut wire).await);
+        refused += 1;
+    }
+    // A request that speaks for another principal by PLAIN's authorization id.
+    let mut wire = Wire::connect(broker.address()).await;
+    handshake(&mut wire, "PLAIN").await;
+    assert_eq!(authenticate(&mut wire, "admin\0alice\0alice-secret").await.error_code, failed);
+    refused += 1;
+    // An exchange begun twice, and one that was never begun.
+    let illegal = ErrorCode::IllegalSaslState.code();
+    let mut wire = Wire::connect(broker.address()).await;
+    handshake(&mut wire, "PLAIN").await;
+    assert_eq!(handshake(&mut wire, "PLAIN").await.error_code, illegal);
+    let mut wire = Wire::connect(broker.address()).await;
+    assert_eq!(authenticate(&mut wire, "\0alice\0alice-secret").await.error_code, illegal);
+    refused += 1;
+    // A session cannot be renewed as somebody else.
+    let mut wire = logged_in(broker.address(), "alice").await;
+    handshake(&mut wire, "PLAIN").await;
+    assert_eq!(authenticate(&mut wire, "\0admin\0admin-secret").await.error_code, failed);
+    refused += 1;
+    assert_eq!(admin.call(12, &MetadataRequest::default()).await.brokers.len(), 1);
+    let text = broker.context().metrics.render(Default::default());
+    assert!(text.contains(&format!("ottla_authentications_failed_total {refused}")), "{text}");
     broker.shutdown().await.unwrap();
 }
 
@@ -215,55 +306,6 @@ async fn whoever_has_no_permission_sees_nothing_and_changes_nothing() {
     let text = broker.context().metrics.render(Default::default());
     assert!(text.contains("ottla_authorizations_denied_total"), "{text}");
     broker.shutdown().await.unwrap();
-}
-
-/// A certificate authority with the certificates that it gave out, as PEM.
-struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap().pem();
-        Authority { certificate, issuer: Issuer::new(params, key) }
-    }
-
-    /// Key and certificate of somebody.
-    fn certify(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        (key.serialize_pem(), params.signed_by(&key, &self.issuer).unwrap().pem())
-    }
-
-    async fn connect(
-        &self,
-        address: SocketAddr,
-        client: Option<&(String, String)>,
-    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match client {
-            None => config.with_no_client_auth(),
-            Some((key, certificate)) => {
-                let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-                config.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
-    }
 }
 
 /// Asks for all topics over TLS; the error is the end of the connection.

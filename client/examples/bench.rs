@@ -4,7 +4,7 @@
 use std::error::Error;
 
 use clap::Parser;
-use ottla_client::{Client, ClientConfig};
+use ottla_client::Client;
 
 // The verb's one implementation lies with the other verbs.
 #[path = "../../ottla/src/commands/bench.rs"]
@@ -19,7 +19,6 @@ struct Words {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let command = Words::parse().command;
-    let bootstrap_servers = command.bootstrap_server().to_vec();
-    let client = Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await?;
+    let client = Client::connect(command.client_config()?).await?;
     bench::run(&client, command).await
 }

@@ -8,6 +8,7 @@ use crate::config::ClientConfig;
 use crate::consumer::{Consumer, ConsumerConfig};
 use crate::error::ClientError;
 use crate::producer::{Producer, ProducerConfig};
+use crate::security::ClientSecurity;
 use crate::transport::{TcpTransport, Transport};
 
 /// A connection to a cluster. Cheap to clone; clones share metadata and connections.
@@ -20,13 +21,15 @@ impl Client {
     /// Connects over TCP. Succeeds when one of the bootstrap servers has told what the cluster looks like.
     ///
     /// # Errors
-    /// [`ClientError::InvalidConfig`]; [`ClientError::Timeout`] when no broker answers within `api_timeout`.
+    /// [`ClientError::InvalidConfig`]; [`ClientError::Timeout`] when no broker answers within `api_timeout`;
+    /// [`ClientError::Tls`] and [`ClientError::Authentication`] as soon as one refuses.
     pub async fn connect(config: ClientConfig) -> Result<Client, ClientError> {
-        let transport = Arc::new(TcpTransport { frame_len_max: config.frame_len_max });
+        let transport = Arc::new(TcpTransport::new(&config.security, config.frame_len_max)?);
         Client::connect_with(config, transport).await
     }
 
-    /// Connects over another transport, for instance that of a broker in the same process.
+    /// Connects over another transport, for instance that of a broker in the same process. `config.security` is not
+    /// looked at: encryption and authentication are the transport's.
     ///
     /// # Errors
     /// As [`connect`](Client::connect).
@@ -43,6 +46,11 @@ impl Client {
             )
             .await?;
         Ok(Client { cluster })
+    }
+
+    /// How its connections are made safe.
+    pub(crate) fn security(&self) -> &ClientSecurity {
+        &self.cluster.config.security
     }
 
     /// A producer of its own batches and connections.

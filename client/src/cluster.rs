@@ -21,6 +21,9 @@ use crate::pool::{Lane, Pool};
 use crate::topic_partition::Endpoint;
 use crate::transport::Transport;
 
+/// After how long a coordinator that is still at work on the transaction before is asked again.
+const CONCURRENT_TRANSACTIONS_PAUSE: Duration = Duration::from_millis(10);
+
 /// Shared by a client and everything made from it.
 pub(crate) struct Cluster {
     pub(crate) config: ClientConfig,
@@ -109,7 +112,11 @@ impl Cluster {
                 Err(error) if error.is_retriable() => error,
                 Err(error) => return Err(error),
             };
-            let pause = backoff.next();
+            let pause = match error.code() {
+                // The end of the transaction before is being written, which takes milliseconds.
+                Some(ErrorCode::ConcurrentTransactions) => CONCURRENT_TRANSACTIONS_PAUSE,
+                _ => backoff.next(),
+            };
             let waited = started_at.elapsed();
             if waited + pause >= self.config.api_timeout {
                 return Err(ClientError::Timeout { what: what(), waited, last: Arc::new(error) });

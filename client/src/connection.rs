@@ -3,6 +3,9 @@
 //! The owner task holds the frame channels and the queue of awaited answers; handles send it commands. Answers come
 //! in the order of the requests (Kafka promises that), so an answer with another correlation id ends the connection.
 //! A request that is not answered in time does too: what follows it on the same connection would wait as well.
+//!
+//! Where the broker asks who the client is, that is shown before the first request of anybody, and again before the
+//! session ends (KIP-368). A broker takes nothing else amid that exchange, so commands wait until it is over.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -14,20 +17,35 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use ottla_protocol::messages::ApiVersionsRequest;
 use ottla_protocol::{ApiKey, ErrorCode, Message, Request, RequestHeader, Str, frame};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::trace;
+use tracing::{debug, trace};
 
 use crate::error::ClientError;
+use crate::security::{SaslChannel, SaslSettings, authenticate, refusal, renewal_pause};
 use crate::transport::FrameConnection;
 use crate::versions::BrokerVersions;
+
+/// How long the reason why a connection ended may take to come after its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a handle asks of the owner task.
 enum Command {
     /// Sends a frame; without `awaited` no answer will come (Produce with acks 0).
     Send { frame: Bytes, awaited: Option<Awaited> },
+    /// Shows who the client is again, in time.
+    Renew(Renewal),
+}
+
+/// What has to be done before a session ends.
+struct Renewal {
+    at: Instant,
+    settings: Arc<SaslSettings>,
+    shared: Arc<Shared>,
+    timeout: Duration,
 }
 
 /// An answer that is to come.
@@ -54,12 +72,13 @@ struct Shared {
 }
 
 impl Connection {
-    /// Takes an open frame connection and asks the broker which versions it serves.
+    /// Takes an open frame connection, asks the broker which versions it serves, and shows who the client is.
     pub(crate) async fn open(
         frames: FrameConnection,
         address: Arc<str>,
         client_id: Str,
         timeout: Duration,
+        sasl: Option<Arc<SaslSettings>>,
     ) -> Result<Connection, ClientError> {
         let (commands, inbox) = mpsc::unbounded_channel();
         tokio::spawn(run(frames, inbox, address.clone()));
@@ -73,7 +92,20 @@ impl Connection {
         let versions = greeting.negotiate(timeout).await?;
         let next_correlation_id = AtomicI32::new(greeting.shared.next_correlation_id.load(Ordering::Relaxed));
         let shared = Arc::new(Shared { address, client_id, next_correlation_id, versions });
-        Ok(Connection { commands, shared })
+        let connection = Connection { commands, shared };
+        if let Some(settings) = sasl
+            && let Some(lifetime) = authenticate((&connection, timeout), &settings).await?
+        {
+            let at = Instant::now() + renewal_pause(lifetime);
+            let renewal = Renewal { at, settings, shared: connection.shared.clone(), timeout };
+            connection.commands.send(Command::Renew(renewal)).map_err(|_| connection.lost())?;
+        }
+        Ok(connection)
+    }
+
+    /// The level of a feature of the cluster when the connection was opened; 0 where there is none.
+    pub(crate) fn feature(&self, name: &str) -> i16 {
+        self.shared.versions.feature(name)
     }
 
     /// Whether the connection has ended.
@@ -163,6 +195,24 @@ impl Connection {
     }
 }
 
+/// A connection, and how long an answer may take.
+impl SaslChannel for (&Connection, Duration) {
+    fn address(&self) -> &str {
+        &self.0.shared.address
+    }
+
+    async fn call<R: Request<Response: Send> + Send>(
+        &mut self,
+        version_max: i16,
+        request: R,
+    ) -> Result<(i16, R::Response), ClientError> {
+        let (connection, timeout) = *self;
+        let version = connection.version_of::<R>(version_max)?;
+        let answer = connection.submit(&request, version, timeout)?;
+        Ok((version, answer.await?))
+    }
+}
+
 /// An answer on its way. Dropping it does not take the request back.
 pub(crate) struct Pending<R> {
     answer: oneshot::Receiver<Result<Bytes, ClientError>>,
@@ -203,34 +253,80 @@ fn decode<R: Request>(frame: Bytes, version: i16, address: &str) -> Result<R::Re
 
 /// The owner task.
 async fn run(frames: FrameConnection, mut commands: mpsc::UnboundedReceiver<Command>, address: Arc<str>) {
-    let FrameConnection { requests, mut responses } = frames;
+    let FrameConnection { requests, mut responses, failure } = frames;
     let mut outgoing: VecDeque<Bytes> = VecDeque::new();
     let mut awaited: VecDeque<Awaited> = VecDeque::new();
     let mut has_handles = true;
     let lost = |reason| ClientError::Disconnected { address: address.to_string(), reason };
+    // A broker that wants no connection without a certificate says so in what would have been its first answer.
+    let ended = || match failure.get().and_then(refusal) {
+        Some(reason @ rustls::Error::AlertReceived(_)) => {
+            ClientError::Tls { address: address.to_string(), reason: reason.to_string() }
+        }
+        _ => lost("the broker closed it"),
+    };
+    let mut renewal: Option<Renewal> = None;
+    let mut renewing: Option<BoxFuture<'static, Result<Option<Duration>, ClientError>>> = None;
+    // What the renewal sends.
+    let (urgent, mut urgent_inbox) = mpsc::unbounded_channel();
     let end = loop {
         if !has_handles && awaited.is_empty() && outgoing.is_empty() {
             return;
         }
         let deadline = awaited.iter().map(|each| each.deadline).min();
+        let renew_at = renewal.as_ref().map(|renewal| renewal.at);
         tokio::select! {
-            command = commands.recv(), if has_handles => match command {
+            command = commands.recv(), if has_handles && renewing.is_none() => match command {
                 Some(Command::Send { frame, awaited: answer }) => {
                     outgoing.push_back(frame);
                     awaited.extend(answer);
                 }
+                Some(Command::Renew(next)) => renewal = Some(next),
                 None => has_handles = false,
             },
+            Some(command) = urgent_inbox.recv() => if let Command::Send { frame, awaited: answer } = command {
+                outgoing.push_back(frame);
+                awaited.extend(answer);
+            },
+            () = tokio::time::sleep_until(renew_at.unwrap_or_else(Instant::now)),
+                if renew_at.is_some() && renewing.is_none() && has_handles =>
+            {
+                if let Some(Renewal { settings, shared, timeout, .. }) = &renewal {
+                    let (settings, timeout) = (settings.clone(), *timeout);
+                    let connection = Connection { commands: urgent.clone(), shared: shared.clone() };
+                    renewing = Some(Box::pin(async move { authenticate((&connection, timeout), &settings).await }));
+                }
+            }
+            renewed = async { match &mut renewing {
+                Some(renewing) => renewing.await,
+                None => std::future::pending().await,
+            } } => {
+                renewing = None;
+                match renewed {
+                    Ok(lifetime) => {
+                        debug!(%address, ?lifetime, "session renewed");
+                        renewal = renewal.zip(lifetime).map(|(renewal, lifetime)| Renewal {
+                            at: Instant::now() + renewal_pause(lifetime),
+                            ..renewal
+                        });
+                    }
+                    Err(error) => break error,
+                }
+            }
             permit = requests.reserve(), if !outgoing.is_empty() => match permit {
                 Ok(permit) => {
                     if let Some(frame) = outgoing.pop_front() {
                         permit.send(frame);
                     }
                 }
-                Err(_) => break lost("the broker closed it"),
+                Err(_) => {
+                    // Why it closed may still be on its way here.
+                    let _ = tokio::time::timeout(LAST_WORDS, responses.recv()).await;
+                    break ended();
+                }
             },
             frame = responses.recv() => {
-                let Some(frame) = frame else { break lost("the broker closed it") };
+                let Some(frame) = frame else { break ended() };
                 let correlation_id = frame.get(..4).and_then(|id| id.try_into().ok()).map(i32::from_be_bytes);
                 match awaited.pop_front() {
                     Some(answer) if correlation_id == Some(answer.correlation_id) => {
@@ -258,8 +354,10 @@ async fn run(frames: FrameConnection, mut commands: mpsc::UnboundedReceiver<Comm
     };
     // Closing first makes handles see the end before any of the failed requests is tried again.
     commands.close();
-    while let Ok(Command::Send { awaited: answer, .. }) = commands.try_recv() {
-        awaited.extend(answer);
+    while let Ok(command) = commands.try_recv() {
+        if let Command::Send { awaited: answer, .. } = command {
+            awaited.extend(answer);
+        }
     }
     for answer in awaited {
         let _ = answer.reply.send(Err(end.clone()));

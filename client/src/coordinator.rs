@@ -1,10 +1,11 @@
-//! The way to a group's coordinator: found by any broker, remembered, and found again when it moves.
+//! The way to the coordinator of a group or a transactional id: found by any broker, remembered, and found again when it
+//! moves.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ottla_protocol::messages::FindCoordinatorRequest;
-use ottla_protocol::{ErrorCode, Request, Str};
+use ottla_protocol::{ApiKey, ErrorCode, Request, Str};
 
 use crate::cluster::Cluster;
 use crate::connection::Connection;
@@ -14,18 +15,52 @@ use crate::topic_partition::Endpoint;
 
 /// FindCoordinator names one key up to here, several from the next version on (KIP-699).
 const FIND_ONE_KEY_VERSION_MAX: i16 = 3;
-const KEY_TYPE_GROUP: i8 = 0;
 
-/// Where a group is coordinated.
+/// What is coordinated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyType {
+    Group,
+    Transaction,
+}
+
+impl KeyType {
+    fn code(self) -> i8 {
+        match self {
+            KeyType::Group => 0,
+            KeyType::Transaction => 1,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            KeyType::Group => "group",
+            KeyType::Transaction => "transactional id",
+        }
+    }
+}
+
+/// Where a group or a transactional id is coordinated.
 pub(crate) struct Coordinator {
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) group_id: Str,
+    /// The group's id, or the transactional id.
+    pub(crate) key: Str,
+    key_type: KeyType,
     known: Mutex<Option<Endpoint>>,
 }
 
 impl Coordinator {
-    pub(crate) fn new(cluster: Arc<Cluster>, group_id: &str) -> Coordinator {
-        Coordinator { cluster, group_id: group_id.into(), known: Mutex::default() }
+    pub(crate) fn of_group(cluster: Arc<Cluster>, group_id: &str) -> Coordinator {
+        Coordinator { cluster, key: group_id.into(), key_type: KeyType::Group, known: Mutex::default() }
+    }
+
+    pub(crate) fn of_transactional_id(cluster: Arc<Cluster>, transactional_id: &str) -> Coordinator {
+        let (key, key_type) = (transactional_id.into(), KeyType::Transaction);
+        Coordinator { cluster, key, key_type, known: Mutex::default() }
+    }
+
+    /// For errors: an API, and whose coordinator is asked.
+    fn what(&self, api: ApiKey) -> String {
+        format!("{api} of {} {}", self.key_type.name(), self.key)
     }
 
     /// A connection to the coordinator, found if it is not known. Tries once.
@@ -50,19 +85,19 @@ impl Coordinator {
     async fn find(&self) -> Result<Endpoint, ClientError> {
         let connection = self.cluster.any().await?;
         let version = connection.version_of::<FindCoordinatorRequest>(i16::MAX)?;
-        let group = self.group_id.clone();
-        let mut request = FindCoordinatorRequest { key_type: KEY_TYPE_GROUP, ..Default::default() };
+        let key = self.key.clone();
+        let mut request = FindCoordinatorRequest { key_type: self.key_type.code(), ..Default::default() };
         if version <= FIND_ONE_KEY_VERSION_MAX {
-            request.key = group;
+            request.key = key;
         } else {
-            request.coordinator_keys = vec![group];
+            request.coordinator_keys = vec![key];
         }
         let response = connection.submit(&request, version, self.cluster.config.request_timeout)?.await?;
         let (code, host, port) = match response.coordinators.first() {
             Some(found) => (found.error_code, &found.host, found.port),
             None => (response.error_code, &response.host, response.port),
         };
-        let what = || format!("finding the coordinator of group {}", self.group_id);
+        let what = || format!("finding the coordinator of {} {}", self.key_type.name(), self.key);
         crate::error::check(code, what)?;
         let endpoint = Endpoint::from_wire(host, port)
             .ok_or_else(|| ClientError::broker(what(), ErrorCode::CoordinatorNotAvailable))?;
@@ -95,7 +130,7 @@ impl Coordinator {
             self.forget();
         }
         if code != ErrorCode::None {
-            return Err(ClientError::broker(format!("{} of group {}", R::API_KEY, self.group_id), code));
+            return Err(ClientError::broker(self.what(R::API_KEY), code));
         }
         Ok(response)
     }
@@ -109,7 +144,7 @@ impl Coordinator {
     ) -> Result<R::Response, ClientError> {
         self.cluster
             .retry(
-                || format!("{} of group {}", R::API_KEY, self.group_id),
+                || self.what(R::API_KEY),
                 async || {
                     let timeout = self.cluster.config.request_timeout;
                     self.send(Lane::Control, version_max, timeout, &request, &code).await

@@ -18,6 +18,12 @@ pub enum ClientError {
     /// No connection could be opened.
     #[error("cannot connect to {address}: {reason}")]
     Connect { address: String, reason: Arc<io::Error> },
+    /// The two sides do not believe each other's certificates, or have no TLS in common.
+    #[error("no TLS with {address}: {reason}")]
+    Tls { address: String, reason: String },
+    /// The broker does not believe that the client is who it says it is.
+    #[error("{address} refuses the client ({mechanism}): {reason}")]
+    Authentication { address: String, mechanism: &'static str, reason: String },
     /// The connection ended before the answer came.
     #[error("the connection to {address} was lost: {reason}")]
     Disconnected { address: String, reason: &'static str },
@@ -75,6 +81,24 @@ pub enum ClientError {
     /// The group moved on without this member: its offsets were not stored, others may read the records again.
     #[error("offsets of group {group} were not committed: the group has rebalanced ({})", code.name())]
     CommitFenced { group: String, code: ErrorCode },
+    /// The transaction cannot be committed: abort it, and begin another one. `reason` is what went wrong first.
+    #[error("the transaction of {transactional_id} can only be aborted: {reason}")]
+    TransactionAbortable { transactional_id: String, reason: Arc<ClientError> },
+    /// A newer producer has the transactional id, or the coordinator ended a transaction that took too long. This producer
+    /// can do nothing more.
+    #[error(
+        "the producer of {transactional_id} is fenced: a newer one has its transactional id, or its transaction took too long"
+    )]
+    ProducerFenced { transactional_id: String },
+    /// This producer can do nothing more.
+    #[error("the producer of {transactional_id} cannot go on: {reason}")]
+    TransactionFatal { transactional_id: String, reason: Arc<ClientError> },
+    /// The record was not written, because its transaction was aborted.
+    #[error("the transaction of {transactional_id} was aborted")]
+    TransactionAborted { transactional_id: String },
+    /// The calls of a transaction came in another order than they can.
+    #[error("transactional id {transactional_id}: {what}")]
+    TransactionOrder { transactional_id: String, what: &'static str },
     /// The configuration contradicts itself or lacks something.
     #[error("configuration: {0}")]
     InvalidConfig(String),
@@ -97,7 +121,10 @@ impl ClientError {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             ClientError::Broker { code, .. } | ClientError::CommitFenced { code, .. } => Some(*code),
-            ClientError::Timeout { last, .. } => last.code(),
+            ClientError::Timeout { last: reason, .. }
+            | ClientError::TransactionAbortable { reason, .. }
+            | ClientError::TransactionFatal { reason, .. } => reason.code(),
+            ClientError::ProducerFenced { .. } => Some(ErrorCode::ProducerFenced),
             _ => None,
         }
     }
@@ -112,7 +139,9 @@ impl ClientError {
             | ClientError::Timeout { .. }
             | ClientError::NoLeader { .. } => true,
             ClientError::Broker { code, .. } => code.is_retriable(),
-            ClientError::BadResponse { .. }
+            ClientError::Tls { .. }
+            | ClientError::Authentication { .. }
+            | ClientError::BadResponse { .. }
             | ClientError::BadRequest { .. }
             | ClientError::UnsupportedVersion { .. }
             | ClientError::UnsupportedApi { .. }
@@ -123,9 +152,29 @@ impl ClientError {
             | ClientError::CorruptBatch { .. }
             | ClientError::NotAssigned { .. }
             | ClientError::CommitFenced { .. }
+            | ClientError::TransactionAbortable { .. }
+            | ClientError::ProducerFenced { .. }
+            | ClientError::TransactionFatal { .. }
+            | ClientError::TransactionAborted { .. }
+            | ClientError::TransactionOrder { .. }
             | ClientError::InvalidConfig(_)
             | ClientError::Closed(_) => false,
         }
+    }
+
+    /// Whether the open transaction must be aborted before the producer can go on.
+    pub fn must_abort(&self) -> bool {
+        matches!(self, ClientError::TransactionAbortable { .. })
+    }
+
+    /// Whether a transactional producer that met this is done for: only a new one of the same transactional id can go on.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, ClientError::ProducerFenced { .. } | ClientError::TransactionFatal { .. })
+    }
+
+    /// Whether the broker refuses this client, or the client the broker, so that every connection would end the same.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, ClientError::Tls { .. } | ClientError::Authentication { .. })
     }
 
     /// Whether the connection, not the request, is at fault: another connection may do.

@@ -18,6 +18,9 @@ const BY_NAME_VERSION_MAX: i16 = 9;
 /// From here on several groups can be asked about at once.
 const GROUPS_VERSION_MIN: i16 = 8;
 
+/// From here on an unstable offset can be refused.
+const REQUIRE_STABLE_VERSION_MIN: i16 = 7;
+
 /// What a group has committed for a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommittedOffset {
@@ -27,6 +30,27 @@ pub struct CommittedOffset {
     pub leader_epoch: i32,
     /// Free text of whoever committed.
     pub metadata: String,
+}
+
+/// The group that offsets are committed for, and as whom: for [`Producer::send_offsets_to_transaction`].
+///
+/// [`Producer::send_offsets_to_transaction`]: crate::Producer::send_offsets_to_transaction
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMetadata {
+    pub group_id: String,
+    /// -1 for who is no member.
+    pub generation_id: i32,
+    /// Empty for who is no member.
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+}
+
+impl GroupMetadata {
+    /// For who is no member, and keeps others from committing for the group by its transactional id alone.
+    pub fn of_group(group_id: impl Into<String>) -> GroupMetadata {
+        let (group_id, member_id) = (group_id.into(), String::new());
+        GroupMetadata { group_id, generation_id: -1, member_id, group_instance_id: None }
+    }
 }
 
 /// Who commits: a member of a generation, or nobody in particular.
@@ -65,7 +89,7 @@ pub(crate) async fn commit(
         .collect();
     let (generation, member_id) = committer.member.clone().unwrap_or((-1, Str::default()));
     let request = |version: i16| OffsetCommitRequest {
-        group_id: coordinator.group_id.clone(),
+        group_id: coordinator.key.clone(),
         generation_id_or_member_epoch: generation,
         member_id: member_id.clone(),
         group_instance_id: committer.group_instance_id.clone().filter(|_| version >= 7),
@@ -85,16 +109,18 @@ pub(crate) async fn commit(
                 | ErrorCode::UnknownMemberId
                 | ErrorCode::RebalanceInProgress
                 | ErrorCode::FencedInstanceId),
-            ) => Err(ClientError::CommitFenced { group: coordinator.group_id.to_string(), code }),
+            ) => Err(ClientError::CommitFenced { group: coordinator.key.to_string(), code }),
             _ => Err(error),
         },
     }
 }
 
-/// Reads offsets: of these partitions, or of all that the group has any for. Partitions without one are left out.
+/// Reads offsets: of these partitions, or of all that the group has any for. Partitions without one are left out. With
+/// `require_stable` an offset that an open transaction is about to change is waited for (KIP-447).
 pub(crate) async fn fetch(
     coordinator: &Coordinator,
     partitions: Option<&[TopicPartition]>,
+    require_stable: bool,
 ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
     let topics = partitions.map(|partitions| {
         let mut topics: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
@@ -107,8 +133,9 @@ pub(crate) async fn fetch(
         if version < GROUPS_VERSION_MIN {
             let topic = |(name, partition_indexes)| OffsetFetchRequestTopic { name, partition_indexes };
             return OffsetFetchRequest {
-                group_id: coordinator.group_id.clone(),
+                group_id: coordinator.key.clone(),
                 topics: topics.clone().map(|topics| topics.into_iter().map(topic).collect()),
+                require_stable: require_stable && version >= REQUIRE_STABLE_VERSION_MIN,
                 ..Default::default()
             };
         }
@@ -118,11 +145,11 @@ pub(crate) async fn fetch(
             ..Default::default()
         };
         let group = OffsetFetchRequestGroup {
-            group_id: coordinator.group_id.clone(),
+            group_id: coordinator.key.clone(),
             topics: topics.clone().map(|topics| topics.into_iter().map(topic).collect()),
             ..Default::default()
         };
-        OffsetFetchRequest { groups: vec![group], ..Default::default() }
+        OffsetFetchRequest { groups: vec![group], require_stable, ..Default::default() }
     };
     let response = coordinator.send_retrying(BY_NAME_VERSION_MAX, request, deciding_code).await?;
     let mut committed = BTreeMap::new();
@@ -154,14 +181,13 @@ pub(crate) async fn fetch(
     Ok(committed)
 }
 
-/// The group's error; in version 1 it only stands with the partitions.
+/// The group's error; in version 1 it only stands with the partitions, and an unstable offset stands there in all.
 fn deciding_code(response: &OffsetFetchResponse) -> i16 {
     let group = response.groups.first().map_or(0, |group| group.error_code);
-    let in_partitions = response
-        .topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.error_code)
-        .find(|code| ErrorCode::from_code(*code).is_retriable());
+    let of_topics = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let of_topics = of_topics.map(|partition| partition.error_code);
+    let of_groups = response.groups.iter().flat_map(|group| &group.topics);
+    let of_groups = of_groups.flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
+    let in_partitions = of_topics.chain(of_groups).find(|code| ErrorCode::from_code(*code).is_retriable());
     [response.error_code, group].into_iter().find(|code| *code != 0).or(in_partitions).unwrap_or(0)
 }

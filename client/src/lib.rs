@@ -42,14 +42,14 @@ mod versions;
 pub use admin::{
     ACL_ANY, AclEntry, Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource,
     ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, LogDirDescription, NewTopic,
-    ReplicaDescription,
+    ProducerState, ReplicaDescription, TransactionDescription, TransactionFilter, TransactionListing,
 };
 pub use assignment::Assignor;
 pub use client::Client;
 pub use config::ClientConfig;
 pub use consumer::{Consumer, ConsumerConfig, FetchedPartition, IsolationLevel, OFFSET_STORED, OffsetReset};
 pub use error::ClientError;
-pub use group_offsets::CommittedOffset;
+pub use group_offsets::{CommittedOffset, GroupMetadata};
 pub use list_offsets::{OFFSET_EARLIEST, OFFSET_LATEST, OffsetAtTime};
 pub use metadata::{PartitionDescription, TopicDescription};
 pub use ottla_protocol::records::{Compression, Header};

@@ -11,6 +11,7 @@ use crate::backoff::backoff;
 use crate::config::ClientConfig;
 use crate::connection::Connection;
 use crate::error::ClientError;
+use crate::security::refusal;
 use crate::topic_partition::Endpoint;
 use crate::transport::Transport;
 
@@ -92,11 +93,22 @@ impl Pool {
             |reason| ClientError::Connect { address: endpoint.to_string(), reason: Arc::new(reason) };
         let connect = self.transport.connect(&endpoint.host, endpoint.port);
         let frames = match tokio::time::timeout(self.config.connect_timeout, connect).await {
-            Ok(frames) => frames.map_err(failed)?,
+            Ok(Ok(frames)) => frames,
+            Ok(Err(error)) => match refusal(&error) {
+                Some(reason) => {
+                    return Err(ClientError::Tls {
+                        address: endpoint.to_string(),
+                        reason: reason.to_string(),
+                    });
+                }
+                None => return Err(failed(error)),
+            },
             Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
         };
         let client_id = Str::from(self.config.client_id.as_str());
-        Connection::open(frames, endpoint.to_string().into(), client_id, self.config.request_timeout).await
+        let address = endpoint.to_string().into();
+        let timeout = self.config.request_timeout;
+        Connection::open(frames, address, client_id, timeout, self.transport.sasl()).await
     }
 
     /// Lets go of one lane's connections; the next request opens a fresh one.

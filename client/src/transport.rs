@@ -1,14 +1,17 @@
-//! How frames reach a broker and come back: the trait, and TCP. Knows nothing of what is in a frame.
+//! How frames reach a broker and come back: the trait, and TCP with or without TLS. Knows nothing of what is in a frame.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tracing::debug;
+
+use crate::error::ClientError;
+use crate::security::{ClientSecurity, SaslSettings, TlsClient};
 
 /// Frames that may wait between a connection and its socket, each way.
 const FRAMES_QUEUED: usize = 16;
@@ -18,6 +21,11 @@ const FRAMES_QUEUED: usize = 16;
 pub trait Transport: Send + Sync {
     /// Opens a connection to the broker at `host:port`.
     async fn connect(&self, host: &str, port: u16) -> io::Result<FrameConnection>;
+
+    /// How a client shows who it is at the start of each connection; none where that is known already.
+    fn sasl(&self) -> Option<Arc<SaslSettings>> {
+        None
+    }
 }
 
 /// One connection: frames without their four-byte length, out and in, each in order. Dropping either end of a
@@ -25,13 +33,37 @@ pub trait Transport: Send + Sync {
 pub struct FrameConnection {
     pub requests: mpsc::Sender<Bytes>,
     pub responses: mpsc::Receiver<Bytes>,
+    /// Why the connection ended, where the transport knows; set before `responses` ends.
+    pub failure: Arc<OnceLock<io::Error>>,
 }
 
 /// Frames over TCP, each after its length.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TcpTransport {
     /// The largest frame that is read, in bytes; a longer one closes the connection.
-    pub frame_len_max: usize,
+    frame_len_max: usize,
+    tls: Option<TlsClient>,
+    sasl: Option<Arc<SaslSettings>>,
+}
+
+impl TcpTransport {
+    /// As safe as was asked for. Reads the files of keys and certificates now.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidConfig`] when they cannot be used, or SASL is asked for and not said how.
+    pub fn new(security: &ClientSecurity, frame_len_max: usize) -> Result<TcpTransport, ClientError> {
+        let protocol = security.protocol;
+        let tls = if protocol.has_tls() { Some(TlsClient::new(&security.tls)?) } else { None };
+        let sasl = match &security.sasl {
+            _ if !protocol.has_sasl() => None,
+            Some(settings) => Some(Arc::new(settings.clone())),
+            None => {
+                let reason = format!("security.protocol {} needs sasl settings", protocol.name());
+                return Err(ClientError::InvalidConfig(reason));
+            }
+        };
+        Ok(TcpTransport { frame_len_max, tls, sasl })
+    }
 }
 
 #[async_trait]
@@ -39,33 +71,56 @@ impl Transport for TcpTransport {
     async fn connect(&self, host: &str, port: u16) -> io::Result<FrameConnection> {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        let (read_half, write_half) = stream.into_split();
-        let (requests, outgoing) = mpsc::channel(FRAMES_QUEUED);
-        let (incoming, responses) = mpsc::channel(FRAMES_QUEUED);
-        let frame_len_max = self.frame_len_max;
-        // The reader holds the sender of `responses`: when it ends, so does the connection. It also ends when the
-        // other side is dropped, even if the broker never says another word.
-        tokio::spawn(async move {
-            tokio::select! {
-                done = read_frames(read_half, &incoming, frame_len_max) => {
-                    if let Err(error) = done {
-                        debug!(%error, "connection read failed");
-                    }
-                }
-                () = incoming.closed() => {}
+        match &self.tls {
+            None => {
+                let (read_half, write_half) = stream.into_split();
+                Ok(carry(read_half, write_half, self.frame_len_max))
             }
-        });
-        tokio::spawn(async move {
-            if let Err(error) = write_frames(write_half, outgoing).await {
-                debug!(%error, "connection write failed");
+            Some(tls) => {
+                let (read_half, write_half) = tokio::io::split(tls.connect(host, stream).await?);
+                Ok(carry(read_half, write_half, self.frame_len_max))
             }
-        });
-        Ok(FrameConnection { requests, responses })
+        }
+    }
+
+    fn sasl(&self) -> Option<Arc<SaslSettings>> {
+        self.sasl.clone()
     }
 }
 
+/// Starts the two tasks that move frames.
+fn carry<R, W>(read_half: R, write_half: W, frame_len_max: usize) -> FrameConnection
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, outgoing) = mpsc::channel(FRAMES_QUEUED);
+    let (incoming, responses) = mpsc::channel(FRAMES_QUEUED);
+    let failure = Arc::new(OnceLock::new());
+    let failed = failure.clone();
+    // The reader holds the sender of `responses`: when it ends, so does the connection. It also ends when the
+    // other side is dropped, even if the broker never says another word.
+    tokio::spawn(async move {
+        tokio::select! {
+            done = read_frames(read_half, &incoming, frame_len_max) => {
+                if let Err(error) = done {
+                    debug!(%error, "connection read failed");
+                    let _ = failed.set(error);
+                }
+            }
+            () = incoming.closed() => {}
+        }
+    });
+    tokio::spawn(async move {
+        if let Err(error) = write_frames(write_half, outgoing).await {
+            debug!(%error, "connection write failed");
+        }
+    });
+    FrameConnection { requests, responses, failure }
+}
+
 async fn read_frames(
-    mut stream: OwnedReadHalf,
+    mut stream: impl AsyncRead + Unpin,
     frames: &mpsc::Sender<Bytes>,
     frame_len_max: usize,
 ) -> io::Result<()> {
@@ -100,7 +155,7 @@ async fn read_frames(
     }
 }
 
-async fn write_frames(stream: OwnedWriteHalf, mut frames: mpsc::Receiver<Bytes>) -> io::Result<()> {
+async fn write_frames(stream: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Bytes>) -> io::Result<()> {
     let mut stream = BufWriter::with_capacity(64 << 10, stream);
     while let Some(mut frame) = frames.recv().await {
         // Small frames that are already waiting share one write.
@@ -126,7 +181,7 @@ mod tests {
     async fn pair(frame_len_max: usize) -> (FrameConnection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let transport = TcpTransport { frame_len_max };
+        let transport = TcpTransport::new(&ClientSecurity::default(), frame_len_max).unwrap();
         let (connection, accepted) = tokio::join!(transport.connect("127.0.0.1", port), listener.accept());
         (connection.unwrap(), accepted.unwrap().0)
     }

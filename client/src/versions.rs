@@ -7,22 +7,32 @@ use ottla_protocol::messages::ApiVersionsResponse;
 
 use crate::error::ClientError;
 
-/// The version ranges of one broker, by API key.
+/// The version ranges of one broker, by API key, and the features of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BrokerVersions {
     ranges: BTreeMap<i16, (i16, i16)>,
+    /// The level that is in effect, by name (KIP-584).
+    features: BTreeMap<String, i16>,
 }
 
 impl BrokerVersions {
     /// Before the broker was asked.
     pub(crate) fn unknown() -> BrokerVersions {
-        BrokerVersions { ranges: BTreeMap::new() }
+        BrokerVersions { ranges: BTreeMap::new(), features: BTreeMap::new() }
     }
 
     pub(crate) fn from_response(response: &ApiVersionsResponse) -> BrokerVersions {
         let ranges =
             response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
-        BrokerVersions { ranges }
+        let features = response.finalized_features.iter();
+        let features =
+            features.map(|feature| (feature.name.to_string(), feature.max_version_level)).collect();
+        BrokerVersions { ranges, features }
+    }
+
+    /// The level of a feature; 0 where the broker tells of none.
+    pub(crate) fn feature(&self, name: &str) -> i16 {
+        self.features.get(name).copied().unwrap_or(0)
     }
 
     /// The newest version of `R` that both sides speak, at most `cap`.
@@ -54,7 +64,10 @@ mod tests {
     use ottla_protocol::messages::{FetchRequest, MetadataRequest};
 
     fn fetch(min: i16, max: i16) -> BrokerVersions {
-        BrokerVersions { ranges: BTreeMap::from([(ApiKey::Fetch.code(), (min, max))]) }
+        BrokerVersions {
+            ranges: BTreeMap::from([(ApiKey::Fetch.code(), (min, max))]),
+            ..BrokerVersions::unknown()
+        }
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub enum Command {
     /// Give users passwords for SCRAM.
     #[command(subcommand)]
     User(UserCommand),
+    /// Show transactions, and end those that nobody else will.
+    #[command(subcommand)]
+    Transaction(TransactionCommand),
     /// Query what topics hold.
     Sql(SqlArguments),
     /// Put load on any Kafka broker and measure it.
@@ -70,15 +73,12 @@ pub enum Output {
 /// Which cluster to talk to.
 #[derive(Args, Clone)]
 pub struct ClusterArguments {
-    /// Brokers to ask first, as HOST:PORT, separated by commas.
-    #[arg(
-        long,
-        env = "OTTLA_BOOTSTRAP_SERVER",
-        default_value = "localhost:9092",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
+    /// Brokers to ask first, as HOST:PORT, separated by commas; without them those of the file, or localhost:9092.
+    #[arg(long, env = "OTTLA_BOOTSTRAP_SERVER", value_name = "HOST:PORT", value_delimiter = ',')]
     pub bootstrap_server: Vec<String>,
+    /// A file with properties of Kafka's clients, which say how to encrypt and who this is.
+    #[arg(long, env = "OTTLA_COMMAND_CONFIG", value_name = "FILE")]
+    pub command_config: Option<PathBuf>,
 }
 
 /// `ottla run`
@@ -436,6 +436,81 @@ pub enum ConfigCommand {
         #[command(flatten)]
         cluster: ClusterArguments,
     },
+}
+
+/// `ottla transaction …`
+#[derive(Subcommand)]
+pub enum TransactionCommand {
+    /// List transactional ids.
+    List {
+        /// Only those in this state, as Ongoing or CompleteCommit; may be given several times.
+        #[arg(long = "state", value_name = "STATE")]
+        states: Vec<String>,
+        /// Only those whose transaction has been going on for so many milliseconds.
+        #[arg(long, value_name = "MS")]
+        running_longer_than_ms: Option<u64>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Show what its coordinator knows of a transactional id.
+    Describe {
+        /// The transactional id.
+        transactional_id: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Show the producers that a partition remembers.
+    Producers {
+        /// The partition's topic.
+        topic: String,
+        /// Its number.
+        partition: i32,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Find transactions that are open in a partition and that no coordinator knows: they would stay open for ever.
+    FindHanging {
+        /// Only in this topic; without it in all.
+        #[arg(long)]
+        topic: Option<String>,
+        /// Only those without a record for so many minutes; more than transaction.max.timeout.ms allows.
+        #[arg(long, value_name = "MINUTES", default_value_t = 15)]
+        open_for_minutes: u32,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Abort what a transactional id has open and fence its producer, or end a hanging transaction in one partition.
+    Abort {
+        #[command(flatten)]
+        which: AbortWhich,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+/// Which transaction is aborted.
+#[derive(Args)]
+pub struct AbortWhich {
+    /// The transactional id.
+    #[arg(required_unless_present = "topic", conflicts_with = "topic")]
+    pub transactional_id: Option<String>,
+    /// The topic in which a transaction hangs.
+    #[arg(long, requires = "partition")]
+    pub topic: Option<String>,
+    /// Its partition.
+    #[arg(long, requires = "start_offset")]
+    pub partition: Option<i32>,
+    /// The offset at which the hanging transaction begins there.
+    #[arg(long, requires = "topic")]
+    pub start_offset: Option<i64>,
 }
 
 /// `ottla sql`

@@ -59,9 +59,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => commands::config::run(command).await,
         Command::Acl(command) => commands::acl::run(command).await,
         Command::User(command) => commands::user::run(command).await,
+        Command::Transaction(command) => commands::transaction::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
         Command::Bench(command) => {
-            let client = commands::connect(command.bootstrap_server()).await?;
+            let config = command.client_config().map_err(Failure::wrong_words)?;
+            let client = commands::connect_with(config).await?;
             commands::bench::run(&client, command).await.map_err(Failure::failed)
         }
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use ottla_broker::security::sasl::{Jaas, PlainUsers, TokenRules, TokenValidator};
 use ottla_broker::security::scram::{SaltedPassword, ScramCredential, ScramExchange, ScramMechanism};
 use ottla_broker::security::tls::{PrincipalMapping, subject};
-use ottla_client::security::ScramClient;
+use ottla_client::security::{ScramClient, Secret};
 use rustls::pki_types::CertificateDer;
 
 /// The first byte says what the others are; a zero byte parts the messages of an exchange.
@@ -24,7 +24,7 @@ pub fn strangers(bytes: &[u8]) {
             }
         }
         1 => {
-            let client = ScramClient::new(ScramMechanism::Sha512, "user", "password", "n".to_owned());
+            let client = ScramClient::new(ScramMechanism::Sha512, "user", Secret::new("password"), "n".to_owned());
             // Many iterations take their time, which is bounded but not short.
             if !message.windows(3).any(|digits| digits.iter().all(u8::is_ascii_digit)) {
                 let _ = client.last(message);

@@ -79,7 +79,6 @@ pub(crate) const WITHOUT_MEANING: &[(&str, ConfigType, Option<&str>)] = &[
     ("log.flush.offset.checkpoint.interval.ms", Int, Some("60000")),
     ("log.flush.scheduler.interval.ms", Long, Some("9223372036854775807")),
     ("log.flush.start.offset.checkpoint.interval.ms", Int, Some("60000")),
-    ("max.connection.creation.rate", Int, Some("2147483647")),
     ("max.request.partition.size.limit", Int, Some("2000")),
     ("metadata.log.segment.bytes", Int, Some("1073741824")),
     ("metadata.log.segment.ms", Long, Some("604800000")),

@@ -12,7 +12,7 @@ use super::committer::{Committer, SyncRequest};
 use super::handle::{Append, AppendError, Appended, Command, OutOfRange, Relocate};
 use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
-use super::unverified::{Ticket, Unverified};
+use super::unverified::{Ticket, Unverified, Verify};
 use crate::ids::{LeaderEpoch, Offset, Producer};
 use crate::log::{AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, PartitionLog};
 use crate::replica::{AckId, Effect, Event, Leader};
@@ -141,7 +141,7 @@ impl Owner {
             }
         }
         if append.batch.end_of_transaction().is_some() {
-            for late in self.unverified.overtaken(producer.id) {
+            for late in self.unverified.overtaken(producer) {
                 late.refuse(TransactionError::InvalidTxnState);
             }
         }
@@ -151,11 +151,11 @@ impl Owner {
     }
 
     fn hold(&mut self, producer: Producer, mut append: Append) {
-        let verify = append.verify.take();
-        let Some((ticket, verify)) = self.unverified.hold(producer, append).zip(verify) else { return };
+        let Some(Verify { bumps_epoch, ask }) = append.verify.take() else { return };
+        let Some(ticket) = self.unverified.hold(producer, bumps_epoch, append) else { return };
         let own = self.own_commands.clone();
         tokio::spawn(async move {
-            let result = verify().await;
+            let result = ask().await;
             if let Some(own) = own.upgrade() {
                 let _ = own.send(Command::Verified { producer, ticket, result });
             }

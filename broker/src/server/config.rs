@@ -99,6 +99,8 @@ pub struct BrokerConfig {
     pub connection_idle_ms_max: u64,
     /// `max.connections`: further ones wait to be accepted.
     pub connections_max: usize,
+    /// `max.connection.creation.rate`: what comes faster waits to be accepted.
+    pub connection_creation_rate_max: u32,
     /// `max.connections.per.ip`: further ones are closed.
     pub connections_per_ip_max: usize,
     /// `ottla.coordinator.skip.damaged.records`: coordinators go on without the records of their logs that a disk has
@@ -146,6 +148,7 @@ impl BrokerConfig {
             fetch_sessions_max: 1000,
             connection_idle_ms_max: 600_000,
             connections_max: i32::MAX as usize,
+            connection_creation_rate_max: i32::MAX as u32,
             connections_per_ip_max: i32::MAX as usize,
             skip_damaged_records: false,
             connections_per_ip_overrides: BTreeMap::new(),

@@ -49,7 +49,7 @@ pub const SERVED: &[Served] = &[
     serve(ApiKey::SyncGroup, 0, 5),
     serve(ApiKey::DescribeGroups, 0, 6),
     serve(ApiKey::ListGroups, 0, 5),
-    serve(ApiKey::SaslHandshake, 1, 1),
+    serve(ApiKey::SaslHandshake, 0, 1),
     serve(ApiKey::ApiVersions, 0, 4),
     serve(ApiKey::CreateTopics, 2, 7),
     serve(ApiKey::DeleteTopics, 1, 6),
@@ -148,6 +148,9 @@ impl<R> Call<R> {
 
 /// Starts a request: what fixes its order is done when this returns.
 pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<Started, Violation> {
+    if let Some(reply) = handlers::sasl::token(context, peer, &frame) {
+        return Ok(Started { key: ApiKey::SaslAuthenticate, waits: Arc::default(), reply });
+    }
     let frame_bytes = frame.len();
     let mut reader = Reader::new(frame);
     let header = RequestHeader::decode(&mut reader)?;

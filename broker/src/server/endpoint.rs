@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use ottla_client::security::SecurityProtocol;
 use ottla_protocol::wire::Str;
 
-use super::security_settings::{ListenerConfig, SaslConfig, SecurityProtocol};
+use super::security_settings::{ListenerConfig, SaslConfig};
 use crate::controller::ClusterImage;
 use crate::security::jwks::JwksSource;
 use crate::security::sasl::{Authentication, Mechanism, PlainUsers, TokenValidator, Verifier};
@@ -113,6 +114,8 @@ impl Verifier for CheckedBy<'_> {
 pub(super) struct Session {
     pub authentication: Authentication,
     pub mechanism: Option<Mechanism>,
+    /// The next frame is a message of the mechanism's, without a header.
+    pub takes_tokens: bool,
 }
 
 /// A session that the reader and the writer of a connection look at.

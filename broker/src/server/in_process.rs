@@ -48,6 +48,6 @@ impl Transport for InProcess {
                 () = stopped(&mut stop) => {}
             }
         });
-        Ok(FrameConnection { requests, responses })
+        Ok(FrameConnection { requests, responses, failure: Arc::default() })
     }
 }

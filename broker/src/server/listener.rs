@@ -1,13 +1,12 @@
 //! Accepting connections.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -15,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::serve;
 use super::context::Context;
 use super::endpoint::Endpoint;
+use super::limits::{ConnectionLimits, Room};
 use super::peer::Peer;
 use super::transport;
 use crate::security::Principal;
@@ -57,19 +57,27 @@ impl Listener {
         let mut connections = JoinSet::new();
         // The next connection while there is no room for it; others wait in the socket. Room is taken only for a client
         // that is there: a listener that waited with it in hand would keep it from the others.
-        let mut parked: Option<(TcpStream, SocketAddr)> = None;
+        let mut parked: Option<(TcpStream, SocketAddr, Duration)> = None;
+        let mut parked_at = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 accepted = self.socket.accept(), if parked.is_none() => match accepted {
-                    Ok(accepted) => parked = Some(accepted),
+                    Ok((stream, address)) => {
+                        let wait = limits.opened(Instant::now());
+                        if !wait.is_zero() {
+                            context.metrics.connections_delayed.inc();
+                        }
+                        parked = Some((stream, address, wait));
+                        parked_at = tokio::time::Instant::now();
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                permit = limits.all.clone().acquire_owned(), if parked.is_some() => {
-                    if let (Ok(permit), Some((stream, address))) = (permit, parked.take()) {
-                        self.serve(stream, address, permit, &endpoint, &limits, &context, &mut connections);
+                room = room_after(&limits, parked.as_ref().map(|(.., wait)| parked_at + *wait)), if parked.is_some() => {
+                    if let (Some(room), Some((stream, address, _))) = (room, parked.take()) {
+                        self.serve(stream, address, room, &endpoint, &limits, &context, &mut connections);
                     }
                 }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -88,7 +96,7 @@ impl Listener {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        room: Room,
         endpoint: &Arc<Endpoint>,
         limits: &ConnectionLimits,
         context: &Arc<Context>,
@@ -96,7 +104,8 @@ impl Listener {
     ) {
         let per_ip = context.config.connections_per_ip_overrides.get(&address.ip()).copied();
         let per_ip = per_ip.unwrap_or(context.config.connections_per_ip_max);
-        let Some(counted) = limits.by_address.count(address.ip(), per_ip) else {
+        let Some(counted) = limits.count(address.ip(), per_ip) else {
+            context.metrics.connections_refused.inc();
             tracing::info!(%address, "closed: its host has max.connections.per.ip connections");
             return;
         };
@@ -105,14 +114,25 @@ impl Listener {
         let image = context.image();
         let host = address.ip().to_string();
         let wait = context.quotas.take_of_address(image.client_quotas(), &host, Instant::now());
+        if !wait.is_zero() {
+            context.metrics.connections_delayed.inc();
+        }
         let serving = welcome(stream, address, endpoint.clone(), context.clone());
         connections.spawn(async move {
             // An address that opens connections faster than it may waits for each.
             tokio::time::sleep(wait).await;
             serving.await;
-            drop((counted, permit));
+            drop((counted, room));
         });
     }
+}
+
+/// Waits until then, and until there is room.
+async fn room_after(limits: &ConnectionLimits, then: Option<tokio::time::Instant>) -> Option<Room> {
+    if let Some(then) = then {
+        tokio::time::sleep_until(then).await;
+    }
+    limits.room().await
 }
 
 /// Serves a new connection, after a TLS handshake where the endpoint has TLS.
@@ -157,64 +177,7 @@ fn reload(listener: &str, tls: &TlsServer) {
     }
 }
 
-/// How many connections there may be, of all listeners together.
-#[derive(Debug, Clone)]
-pub(crate) struct ConnectionLimits {
-    all: Arc<Semaphore>,
-    by_address: ByAddress,
-}
-
-impl ConnectionLimits {
-    /// `max.connections`.
-    pub fn new(connections_max: usize) -> ConnectionLimits {
-        let all = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-        ConnectionLimits { all, by_address: ByAddress::default() }
-    }
-}
-
 /// Waits until `stop` becomes true or its sender is gone.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Open connections by the host that opened them.
-#[derive(Debug, Clone, Default)]
-struct ByAddress {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// One connection of a host, for as long as the value lives.
-#[derive(Debug)]
-struct Counted {
-    host: IpAddr,
-    by_address: ByAddress,
-}
-
-impl ByAddress {
-    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts one more connection of a host, unless it has `max`.
-    fn count(&self, host: IpAddr, max: usize) -> Option<Counted> {
-        let mut counts = self.counts();
-        let count = counts.entry(host).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(Counted { host, by_address: self.clone() })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.by_address.counts();
-        if let Some(count) = counts.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.host);
-            }
-        }
-    }
 }

@@ -14,6 +14,27 @@ use crate::groups::consumer::assignor::Assignor;
 /// Checked beyond its rule.
 pub(super) const OVERRIDES: &str = "max.connections.per.ip.overrides";
 
+const CONNECTIONS: &str = "max.connections";
+const CREATION_RATE: &str = "max.connection.creation.rate";
+
+/// A limit that may be set for one listener too, as `listener.name.<name>.<limit>`.
+pub(super) fn listener_limit(name: &str) -> Option<&'static Setting> {
+    let (_, limit) = name.strip_prefix("listener.name.")?.split_once('.')?;
+    let may_be_set = [CONNECTIONS, CREATION_RATE].contains(&limit);
+    SETTINGS.iter().find(|setting| may_be_set && setting.definition.name == limit)
+}
+
+impl BrokerConfig {
+    /// How many connections a listener may have, and how many may come in a second.
+    pub(super) fn listener_limits(&self, listener: &str) -> (usize, u32) {
+        let of = |limit: &str| {
+            let name = format!("listener.name.{}.{limit}", listener.to_lowercase());
+            self.set.get(&name).and_then(|value| value.parse::<u32>().ok()).unwrap_or(u32::MAX)
+        };
+        (of(CONNECTIONS) as usize, of(CREATION_RATE))
+    }
+}
+
 /// A config of the broker itself.
 pub(super) struct Setting {
     pub definition: Definition,
@@ -224,7 +245,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.housekeeping.retention_check_interval.as_millis().to_string(),
     ),
     setting(
-        "max.connections",
+        CREATION_RATE,
+        Int,
+        INT_MAX,
+        from(0),
+        |config, value| config.connection_creation_rate_max = number(value),
+        |config| config.connection_creation_rate_max.to_string(),
+    ),
+    setting(
+        CONNECTIONS,
         Int,
         INT_MAX,
         from(1),

@@ -1,6 +1,6 @@
 //! A reply on its way to the client: bytes in memory, and records that are sent straight out of their files.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use ottla_protocol::frame::encode_response_parts;
 use ottla_protocol::wire::{EncodeError, Part, Request};
 
@@ -37,6 +37,14 @@ impl Reply {
             Part::Gap(_) => files.next().map(ReplyPart::File),
         };
         Ok(Reply { parts: parts.into_iter().filter_map(fill).collect() })
+    }
+
+    /// These bytes as a frame.
+    pub fn of_frame(bytes: &[u8]) -> Reply {
+        let mut frame = BytesMut::with_capacity(LENGTH_BYTES + bytes.len());
+        frame.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        frame.extend_from_slice(bytes);
+        Reply { parts: vec![ReplyPart::Bytes(frame.freeze())] }
     }
 
     /// The frame in one piece, without the length in front. Blocks when records must come from the disk.

@@ -7,14 +7,16 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ottla_client::security::{Jaas, PemSource, SecurityProtocol};
+
 use super::config::BrokerConfig;
 use super::settings::advertised;
 use crate::controller::ConfigType::{self, Boolean, Int, List, Long, Password, String as Text};
 use crate::controller::{Definition, Rule, define};
 use crate::security::Authorizer;
 use crate::security::jwks::JwksSource;
-use crate::security::sasl::{Jaas, Mechanism, PlainUsers, TokenRules};
-use crate::security::tls::{ClientAuth, PemSource, PrincipalMapping, TlsConfig};
+use crate::security::sasl::{Mechanism, PlainUsers, TokenRules};
+use crate::security::tls::{ClientAuth, PrincipalMapping, TlsConfig};
 
 /// A config about listeners and security. Unlike others it may have no default.
 pub(super) struct SecuritySetting {
@@ -93,44 +95,6 @@ pub(super) fn security_setting(name: &str) -> Option<&'static SecuritySetting> {
         }
     };
     SECURITY.iter().find(|setting| setting.definition.name == plain)
-}
-
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SecurityProtocol {
-    /// Neither encryption nor authentication.
-    Plaintext,
-    /// TLS.
-    Ssl,
-    /// SASL without encryption.
-    SaslPlaintext,
-    /// SASL over TLS.
-    SaslSsl,
-}
-
-impl SecurityProtocol {
-    /// Kafka's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            SecurityProtocol::Plaintext => "PLAINTEXT",
-            SecurityProtocol::Ssl => "SSL",
-            SecurityProtocol::SaslPlaintext => "SASL_PLAINTEXT",
-            SecurityProtocol::SaslSsl => "SASL_SSL",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<SecurityProtocol> {
-        use SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
-        [Plaintext, Ssl, SaslPlaintext, SaslSsl].into_iter().find(|protocol| protocol.name() == name)
-    }
-
-    fn has_tls(self) -> bool {
-        matches!(self, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl)
-    }
-
-    fn has_sasl(self) -> bool {
-        matches!(self, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl)
-    }
 }
 
 /// Where and how clients come in.

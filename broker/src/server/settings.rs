@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::config::BrokerConfig;
 use super::data_settings::DATA_SETTINGS;
-use super::own_settings::{OVERRIDES, SETTINGS, Setting, overrides};
+use super::own_settings::{OVERRIDES, SETTINGS, Setting, listener_limit, overrides};
 use super::security_settings::{SECURITY, security_setting};
 use crate::controller::ConfigType::{Boolean, Int, List, String as Text};
 use crate::controller::{
@@ -90,6 +90,8 @@ impl BrokerConfig {
                 _ => SettingError::Invalid(error),
             };
             setting.definition.check(name, value).map_err(of_secret)?;
+        } else if let Some(setting) = listener_limit(name) {
+            setting.definition.check(name, value).map_err(SettingError::Invalid)?;
         } else if name == SKIP_DAMAGED_RECORDS {
             define("", Boolean, "", Rule::Boolean, None).check(name, value).map_err(SettingError::Invalid)?;
             self.skip_damaged_records = value == "true";

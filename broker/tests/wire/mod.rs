@@ -13,11 +13,19 @@ use tokio::net::TcpStream;
 pub struct Wire {
     stream: TcpStream,
     correlation_id: i32,
+    client_id: &'static str,
 }
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Wire {
-        Wire { stream: TcpStream::connect(address).await.expect("the broker listens"), correlation_id: 0 }
+        Wire::connect_as(address, "wire").await
+    }
+
+    /// A client of another id.
+    #[allow(dead_code, reason = "each test binary uses its own part")]
+    pub async fn connect_as(address: SocketAddr, client_id: &'static str) -> Wire {
+        let stream = TcpStream::connect(address).await.expect("the broker listens");
+        Wire { stream, correlation_id: 0, client_id }
     }
 
     pub async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
@@ -34,7 +42,7 @@ impl Wire {
             api_key: R::API_KEY,
             api_version: version,
             correlation_id,
-            client_id: Some("wire".into()),
+            client_id: Some(self.client_id.into()),
         };
         let frame = encode_request(&header, request).expect("the request fits its version");
         self.send_raw(&frame).await;

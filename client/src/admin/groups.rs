@@ -84,7 +84,7 @@ impl Admin {
     pub async fn describe_groups(&self, group_ids: &[&str]) -> Result<Vec<GroupDescription>, ClientError> {
         let mut described = Vec::new();
         for group_id in group_ids {
-            let coordinator = Coordinator::new(self.cluster.clone(), group_id);
+            let coordinator = Coordinator::of_group(self.cluster.clone(), group_id);
             let request =
                 |_| DescribeGroupsRequest { groups: vec![Str::from(*group_id)], ..Default::default() };
             let response = coordinator
@@ -126,7 +126,7 @@ impl Admin {
     /// That of the first group that could not be deleted, such as `NON_EMPTY_GROUP`.
     pub async fn delete_groups(&self, group_ids: &[&str]) -> Result<(), ClientError> {
         for group_id in group_ids {
-            let coordinator = Coordinator::new(self.cluster.clone(), group_id);
+            let coordinator = Coordinator::of_group(self.cluster.clone(), group_id);
             let request = |_| DeleteGroupsRequest { groups_names: vec![Str::from(*group_id)] };
             let code = |response: &ottla_protocol::messages::DeleteGroupsResponse| {
                 response.results.first().map_or(0, |result| result.error_code)
@@ -144,7 +144,7 @@ impl Admin {
         &self,
         group_id: &str,
     ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
-        group_offsets::fetch(&Coordinator::new(self.cluster.clone(), group_id), None).await
+        group_offsets::fetch(&Coordinator::of_group(self.cluster.clone(), group_id), None, false).await
     }
 
     /// Sets offsets of a group that has no members.
@@ -164,7 +164,7 @@ impl Admin {
                 (topic_partition.clone(), committed)
             })
             .collect();
-        let coordinator = Coordinator::new(self.cluster.clone(), group_id);
+        let coordinator = Coordinator::of_group(self.cluster.clone(), group_id);
         group_offsets::commit(&coordinator, &Committer::default(), &offsets).await
     }
 }

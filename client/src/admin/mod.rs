@@ -1,5 +1,5 @@
 //! Administration: topics, configs, the cluster, groups and their offsets,
-//! access control and users.
+//! access control and users, transactions.
 
 mod cluster;
 mod configs;
@@ -7,6 +7,7 @@ mod groups;
 mod log_dirs;
 mod security;
 mod topics;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use log_dirs::{LogDirDescription, ReplicaDescription};
 pub use security::{ACL_ANY, AclEntry};
 pub use topics::{CreatedTopic, NewTopic};
+pub use transactions::{ProducerState, TransactionDescription, TransactionFilter, TransactionListing};
 
 use crate::TopicPartition;
 use crate::cluster::Cluster;

@@ -101,7 +101,7 @@ fn run(
         .iter()
         .map(|partition| (*partition, starts.get(partition).copied().unwrap_or(0)))
         .collect();
-    let mut socket = Socket::connect(&share.host, share.port)?;
+    let mut socket = Socket::connect(&share.host, share.port, &share.access)?;
     let mut report = Report::default();
     let start = Instant::now();
     let mut correlation_id = 0;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ottla_protocol::records::Batches;
 
-use super::socket::Socket;
+use super::socket::{Access, Socket};
 use super::{BenchError, Report};
 
 /// Reads a segment's file over a socket so many times, in answers of `answer_bytes`.
@@ -21,7 +21,7 @@ pub fn sendfile_floor(segment: &Path, answer_bytes: u64, times: u32) -> Result<R
     let port = listener.local_addr()?.port();
     let file = File::open(segment)?;
     let serving = std::thread::spawn(move || serve(&listener, file, answer_bytes, times));
-    let mut socket = Socket::connect("127.0.0.1", port)?;
+    let mut socket = Socket::connect("127.0.0.1", port, &Access::default())?;
     let mut report = Report::default();
     let start = Instant::now();
     loop {

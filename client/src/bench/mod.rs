@@ -24,6 +24,7 @@ pub use end_to_end::{EndToEndLoad, end_to_end};
 pub use floor::sendfile_floor;
 pub use latency::Latencies;
 pub use produce::{ProduceLoad, produce};
+use socket::Access;
 
 use crate::client::Client;
 use crate::error::ClientError;
@@ -86,11 +87,12 @@ impl Report {
 }
 
 /// Partitions of a topic that one connection works on, all led by one broker.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Share {
     host: String,
     port: u16,
     partitions: Vec<i32>,
+    access: Access,
 }
 
 /// Divides a topic's partitions by leader, and those of one leader over several connections.
@@ -103,6 +105,7 @@ async fn shares(client: &Client, topic: &str, connections: usize) -> Result<Vec<
         .collect();
     client.admin().list_offsets(&places).await?;
     let cluster = client.admin().describe_cluster().await?;
+    let access = Access::new(client.security())?;
     let mut shares = Vec::new();
     for broker in &cluster.brokers {
         let led = described.partitions.iter().filter(|partition| partition.leader == Some(broker.broker_id));
@@ -111,7 +114,7 @@ async fn shares(client: &Client, topic: &str, connections: usize) -> Result<Vec<
             let partitions: Vec<i32> = led.iter().copied().skip(number).step_by(connections.max(1)).collect();
             if !partitions.is_empty() {
                 let port = u16::try_from(broker.port).unwrap_or_default();
-                shares.push(Share { host: broker.host.clone(), port, partitions });
+                shares.push(Share { host: broker.host.clone(), port, partitions, access: access.clone() });
             }
         }
     }

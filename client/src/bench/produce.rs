@@ -70,7 +70,7 @@ fn run(load: &ProduceLoad, share: &Share) -> Result<Report, BenchError> {
     let per_request = (per_batch * share.partitions.len()) as u64;
     let batch_bytes = (batch.len() * share.partitions.len()) as u64;
     let interval = load.rate.map(|rate| Duration::from_secs_f64(per_request as f64 / rate));
-    let mut socket = Socket::connect(&share.host, share.port)?;
+    let mut socket = Socket::connect(&share.host, share.port, &share.access)?;
     let mut report = Report::default();
     let mut waiting: VecDeque<Instant> = VecDeque::new();
     let start = Instant::now();

@@ -442,7 +442,8 @@ async fn look_up(
         }
     }
     if let Some(coordinator) = shared.coordinator.as_ref().filter(|_| !stored.is_empty()) {
-        let committed = group_offsets::fetch(coordinator, Some(&stored)).await?;
+        let committed =
+            group_offsets::fetch(coordinator, Some(&stored), shared.requires_stable_offsets()).await?;
         stored.retain(|topic_partition| !committed.contains_key(topic_partition));
         found.extend(committed.into_iter().map(|(topic_partition, committed)| {
             let place = Place::Offset { offset: committed.offset, leader_epoch: committed.leader_epoch };

@@ -160,7 +160,7 @@ impl Member {
             Err(command) => return command,
         };
         info!(
-            group = %self.coordinator.group_id,
+            group = %self.coordinator.key,
             generation = membership.generation,
             partitions = membership.assignment.len(),
             "joined the group"
@@ -232,7 +232,7 @@ impl Member {
                 },
                 () = tokio::time::sleep_until(poll_deadline.unwrap_or(next_heartbeat)), if poll_deadline.is_some() => {
                     warn!(
-                        group = %self.coordinator.group_id,
+                        group = %self.coordinator.key,
                         max_poll_interval = ?self.config.max_poll_interval,
                         "poll was not called in time: leaving the group"
                     );
@@ -298,7 +298,7 @@ impl Member {
             return;
         }
         let member_id = std::mem::take(&mut self.member_id);
-        let group_id = self.coordinator.group_id.clone();
+        let group_id = self.coordinator.key.clone();
         let request = |version: i16| {
             if version <= LEAVE_ONE_VERSION_MAX {
                 return LeaveGroupRequest { group_id, member_id, members: Vec::new() };
@@ -322,7 +322,7 @@ async fn heartbeat(
     membership: &Membership,
 ) -> Result<(), ClientError> {
     let request = |version: i16| HeartbeatRequest {
-        group_id: coordinator.group_id.clone(),
+        group_id: coordinator.key.clone(),
         generation_id: membership.generation,
         member_id: membership.member_id.clone(),
         group_instance_id: instance_id(config).filter(|_| version >= 3),
@@ -353,7 +353,7 @@ impl Joiner {
                 Ok(membership) => return Ok(membership),
                 Err(error) => error,
             };
-            debug!(group = %self.coordinator.group_id, %error, "joining again");
+            debug!(group = %self.coordinator.key, %error, "joining again");
             match error.code() {
                 // The coordinator gave this member its id; with it, it is let in (KIP-394).
                 Some(ErrorCode::MemberIdRequired) => continue,
@@ -369,7 +369,7 @@ impl Joiner {
 
     async fn join_once(&self, member_id: &mut Str) -> Result<Membership, ClientError> {
         let joined = self.send_join(member_id).await?;
-        let what = || format!("joining group {}", self.coordinator.group_id);
+        let what = || format!("joining group {}", self.coordinator.key);
         let code = ErrorCode::from_code(joined.error_code);
         if code == ErrorCode::MemberIdRequired || code == ErrorCode::None {
             *member_id = joined.member_id.clone();
@@ -380,7 +380,7 @@ impl Joiner {
         let is_leader = joined.leader == joined.member_id && !joined.skip_assignment;
         let (assignments, divided) = if is_leader { self.divide(&joined).await? } else { (Vec::new(), None) };
         let request = |version: i16| SyncGroupRequest {
-            group_id: self.coordinator.group_id.clone(),
+            group_id: self.coordinator.key.clone(),
             generation_id: joined.generation_id,
             member_id: joined.member_id.clone(),
             group_instance_id: instance_id(&self.config).filter(|_| version >= 3),
@@ -395,7 +395,7 @@ impl Joiner {
             .await?;
         let assignment =
             decode_assignment(&synced.assignment).map_err(|reason| ClientError::BadResponse {
-                address: format!("the leader of group {}", self.coordinator.group_id),
+                address: format!("the leader of group {}", self.coordinator.key),
                 api: ottla_protocol::ApiKey::SyncGroup,
                 reason,
             })?;
@@ -418,7 +418,7 @@ impl Joiner {
         });
         let millis = |duration: Duration| duration.as_millis().min(i32::MAX as u128) as i32;
         let request = |version: i16| JoinGroupRequest {
-            group_id: self.coordinator.group_id.clone(),
+            group_id: self.coordinator.key.clone(),
             session_timeout_ms: millis(self.config.session_timeout),
             rebalance_timeout_ms: millis(self.config.max_poll_interval),
             member_id: member_id.clone(),

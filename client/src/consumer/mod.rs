@@ -25,7 +25,7 @@ use crate::TopicPartition;
 use crate::cluster::Cluster;
 use crate::coordinator::Coordinator;
 use crate::error::ClientError;
-use crate::group_offsets::{self, CommittedOffset, Committer};
+use crate::group_offsets::{self, CommittedOffset, Committer, GroupMetadata};
 use crate::list_offsets::{OFFSET_EARLIEST, OFFSET_LATEST, OffsetAtTime, list_offsets};
 use crate::record::ConsumerRecord;
 use group::{Command, Member, Phase};
@@ -135,6 +135,11 @@ impl Shared {
         self.coordinator.as_ref().ok_or_else(missing)
     }
 
+    /// Whether offsets that an open transaction is about to change are waited for.
+    fn requires_stable_offsets(&self) -> bool {
+        self.config.isolation_level == IsolationLevel::ReadCommitted
+    }
+
     /// As whom to commit: as the member that has the partitions, if this is a member.
     fn committer(&self) -> Committer {
         let group_instance_id = self.config.group_instance_id.as_deref().map(Str::from);
@@ -164,7 +169,7 @@ impl Shared {
         if committer.member.is_none() && self.subscription().is_some() && !offsets.is_empty() {
             // Without a generation the coordinator would take it for an offset tool, and refuse or, worse, not.
             let code = ottla_protocol::ErrorCode::RebalanceInProgress;
-            return Err(ClientError::CommitFenced { group: coordinator.group_id.to_string(), code });
+            return Err(ClientError::CommitFenced { group: coordinator.key.to_string(), code });
         }
         group_offsets::commit(coordinator, committer, offsets).await?;
         let mut partitions = self.partitions();
@@ -179,7 +184,7 @@ impl Consumer {
     pub(crate) fn new(cluster: Arc<Cluster>, config: ConsumerConfig) -> Result<Consumer, ClientError> {
         config.validate()?;
         let group = config.group_id.as_deref();
-        let coordinator = group.map(|group_id| Arc::new(Coordinator::new(cluster.clone(), group_id)));
+        let coordinator = group.map(|group_id| Arc::new(Coordinator::of_group(cluster.clone(), group_id)));
         let poll = PollState::new(&config);
         let shared = Arc::new(Shared {
             owner: cluster.new_owner(),
@@ -285,6 +290,28 @@ impl Consumer {
         self.shared().commit(&self.shared().committer(), &offsets).await
     }
 
+    /// The group, and this consumer's place in it at present: for a producer that commits what was read here in its
+    /// transaction ([`Producer::send_offsets_to_transaction`]). As no member while the group is rebalancing.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidConfig`] without a group id.
+    ///
+    /// [`Producer::send_offsets_to_transaction`]: crate::Producer::send_offsets_to_transaction
+    pub async fn group_metadata(&self) -> Result<GroupMetadata, ClientError> {
+        let shared = self.shared();
+        let group_id = shared.coordinator()?.key.to_string();
+        let Committer { member, group_instance_id } = shared.committer();
+        Ok(match member {
+            None => GroupMetadata::of_group(group_id),
+            Some((generation_id, member_id)) => GroupMetadata {
+                group_id,
+                generation_id,
+                member_id: member_id.to_string(),
+                group_instance_id: group_instance_id.map(|id| id.to_string()),
+            },
+        })
+    }
+
     /// What the group has committed; partitions without an offset are left out.
     ///
     /// # Errors
@@ -293,7 +320,11 @@ impl Consumer {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
-        group_offsets::fetch(self.shared().coordinator()?, Some(partitions)).await
+        {
+            let shared = self.shared();
+            group_offsets::fetch(shared.coordinator()?, Some(partitions), shared.requires_stable_offsets())
+                .await
+        }
     }
 
     /// The offset of the next record that `poll` would return; waits until it is known.

@@ -10,6 +10,7 @@ use super::batch::{Batch, ProducerIdentity};
 use super::delivery::Completion;
 use super::partition_queue::{Appended, Limits, PartitionQueue, RecordRef};
 use super::partitioner::{Sticky, partition_of_key};
+use crate::error::ClientError;
 
 /// A batch with its partition.
 #[derive(Debug)]
@@ -70,10 +71,14 @@ pub(crate) enum Choice {
 }
 
 /// Why a record was not appended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum NotAppended {
+    /// The transaction takes no more.
+    Transaction(ClientError),
     UnknownTopic,
-    UnknownPartition { partitions: i32 },
+    UnknownPartition {
+        partitions: i32,
+    },
 }
 
 impl Accumulator {
@@ -125,7 +130,8 @@ impl Accumulator {
         Ok((partition, queue.append(record, &self.limits, now)))
     }
 
-    /// Takes what can be sent now. `room` says how many more requests a broker may get: none without a connection.
+    /// Takes what can be sent now. `room` says how many more requests a broker may get: none without a connection;
+    /// `admits` whether a partition may be written to.
     pub(crate) fn plan(
         &mut self,
         now: Instant,
@@ -133,11 +139,12 @@ impl Accumulator {
         identity: Option<ProducerIdentity>,
         room: impl Fn(i32) -> usize,
         request_size_max: usize,
+        mut admits: impl FnMut(&Arc<str>, i32) -> bool,
     ) -> Plan {
         let mut plan = Plan::default();
         for queues in self.topics.values_mut() {
             for (partition, queue) in (0i32..).zip(&mut queues.partitions) {
-                if queue.is_ready(&self.limits, now) {
+                if queue.is_ready(&self.limits, now) && admits(&queues.name, partition) {
                     plan.needs_identity |= queue.wants_new_identity(identity);
                     match leaders.leader(&queues.name, partition) {
                         None => {

@@ -93,10 +93,10 @@ impl Batch {
     }
 
     /// The bytes to send, compressed once and stamped with the current sequence.
-    pub(crate) fn seal(&mut self, compression: Compression) -> Bytes {
+    pub(crate) fn seal(&mut self, compression: Compression, transactional: bool) -> Bytes {
         let (bytes, stamped) = match std::mem::replace(&mut self.body, Body::Sealed(Bytes::new(), None)) {
             Body::Building(builder) => {
-                let mut options = BatchOptions { compression, ..BatchOptions::default() };
+                let mut options = BatchOptions { compression, transactional, ..BatchOptions::default() };
                 if let Some(sequence) = self.sequence {
                     options.producer_id = sequence.identity.producer_id;
                     options.producer_epoch = sequence.identity.producer_epoch;
@@ -146,10 +146,10 @@ mod tests {
             Some(Sequence { identity: ProducerIdentity { producer_id, producer_epoch: 3 }, base })
         };
         batch.sequence = sequence(7, 11);
-        let first = batch.seal(Compression::Gzip);
-        assert_eq!(first, batch.seal(Compression::Gzip));
+        let first = batch.seal(Compression::Gzip, false);
+        assert_eq!(first, batch.seal(Compression::Gzip, false));
         batch.sequence = sequence(8, 0);
-        let second = records::Batch::parse(&batch.seal(Compression::Gzip)).unwrap();
+        let second = records::Batch::parse(&batch.seal(Compression::Gzip, false)).unwrap();
         second.check_crc().unwrap();
         assert_eq!((second.header.producer_id, second.header.base_sequence), (8, 0));
         assert_eq!(second.records(1 << 20).unwrap().count(), 1);

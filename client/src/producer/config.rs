@@ -50,6 +50,13 @@ pub struct ProducerConfig {
     pub delivery_timeout: Duration,
     /// How long `send` waits for a topic to be known.
     pub max_block: Duration,
+    /// Makes the producer transactional (see [`Producer::init_transactions`]). Whoever comes later with the same id
+    /// ends what this one left open, and fences it.
+    ///
+    /// [`Producer::init_transactions`]: crate::Producer::init_transactions
+    pub transactional_id: Option<String>,
+    /// After how long the coordinator aborts a transaction that was neither committed nor aborted.
+    pub transaction_timeout: Duration,
 }
 
 impl Default for ProducerConfig {
@@ -65,6 +72,8 @@ impl Default for ProducerConfig {
             max_in_flight: 5,
             delivery_timeout: Duration::from_secs(120),
             max_block: Duration::from_secs(60),
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -74,6 +83,11 @@ impl ProducerConfig {
         let wrong = |reason: &str| Err(ClientError::InvalidConfig(reason.to_owned()));
         if self.enable_idempotence && self.acks != Acks::All {
             return wrong("enable_idempotence needs acks all");
+        }
+        match self.transactional_id.as_deref() {
+            Some("") => return wrong("transactional_id is empty"),
+            Some(_) if !self.enable_idempotence => return wrong("transactional_id needs enable_idempotence"),
+            Some(_) | None => {}
         }
         if self.max_in_flight == 0 || (self.enable_idempotence && self.max_in_flight > 5) {
             return wrong("max_in_flight must be 1 to 5 with enable_idempotence, at least 1 without");

@@ -6,6 +6,7 @@
 mod accumulator;
 mod batch;
 mod config;
+mod coordinating;
 mod delivery;
 mod partition_queue;
 mod partitioner;
@@ -13,6 +14,8 @@ mod sender;
 #[cfg(test)]
 mod simulation;
 mod stamp;
+mod transaction;
+mod transactional;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -21,16 +24,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::debug;
 
 pub use config::{Acks, ProducerConfig};
 pub use delivery::Delivery;
 pub use partitioner::{murmur2, partition_of_key};
 
 use crate::cluster::Cluster;
+use crate::coordinator::Coordinator;
 use crate::error::ClientError;
 use crate::{Record, TopicPartition};
 use accumulator::{Accumulator, Choice, NotAppended};
 use partition_queue::{Limits, RecordRef};
+use transaction::Transaction;
 
 /// Writes records to topics. Cheap to clone; clones share batches and connections.
 ///
@@ -65,11 +71,24 @@ struct Shared {
     is_closed: AtomicBool,
     /// Why the producer cannot go on at all.
     fatal: OnceLock<ClientError>,
+    /// Of the transactional id, if there is one.
+    coordinator: Option<Coordinator>,
+    /// There if `coordinator` is. Locked after the accumulator where both are.
+    transaction: Option<Mutex<Transaction>>,
+    /// Told whenever the coordinator has answered about partitions, and when nobody asks any more.
+    enlisting_done: Notify,
+    /// That of the group whose offsets were sent last.
+    group_coordinator: Mutex<Option<Arc<Coordinator>>>,
 }
 
 impl Shared {
     fn accumulator(&self) -> MutexGuard<'_, Accumulator> {
         self.accumulator.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn transaction(&self) -> Option<MutexGuard<'_, Transaction>> {
+        let transaction = self.transaction.as_ref()?;
+        Some(transaction.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
     fn close(&self) {
@@ -118,8 +137,13 @@ impl Producer {
             retry_backoff: cluster.config.retry_backoff,
             retry_backoff_max: cluster.config.retry_backoff_max,
         };
+        let id = config.transactional_id.as_deref();
         let shared = Arc::new(Shared {
             memory: Semaphore::new(config.buffer_memory),
+            coordinator: id.map(|id| Coordinator::of_transactional_id(cluster.clone(), id)),
+            transaction: id.map(|id| Mutex::new(Transaction::new(id))),
+            enlisting_done: Notify::new(),
+            group_coordinator: Mutex::default(),
             config,
             cluster,
             accumulator: Mutex::new(Accumulator::new(limits)),
@@ -140,7 +164,8 @@ impl Producer {
     /// broker has acknowledged the record.
     ///
     /// # Errors
-    /// [`ClientError::RecordTooLarge`], [`ClientError::UnknownPartition`], and what finding the topic meets.
+    /// [`ClientError::RecordTooLarge`], [`ClientError::UnknownPartition`], and what finding the topic meets; of a
+    /// transactional producer [`ClientError::TransactionOrder`] outside of a transaction, and why it can only be aborted.
     pub async fn send(
         &self,
         topic: &str,
@@ -233,6 +258,7 @@ impl Producer {
                         shared.accumulator().set_partitions(topic, found.partition_count());
                     }
                 }
+                Err(NotAppended::Transaction(error)) => return Err(error),
                 Err(NotAppended::UnknownPartition { partitions }) => {
                     let partition = match choice {
                         Choice::Partition(partition) => partition,
@@ -259,6 +285,10 @@ impl Producer {
         let mut wake_sender = false;
         {
             let mut accumulator = shared.accumulator();
+            // Under the accumulator's lock: a transaction that is ended flushes what was appended before.
+            if let Some(transaction) = shared.transaction() {
+                transaction.check_open().map_err(NotAppended::Transaction)?;
+            }
             for record in records {
                 let record = record.as_ref(now_ms);
                 let (partition, appended) = accumulator.append(topic, choice, record, now)?;
@@ -329,11 +359,17 @@ impl Producer {
         first_failure
     }
 
-    /// Flushes and ends the sender. Clones refuse records from now on.
+    /// Flushes and ends the sender; a transaction that is open is aborted. Clones refuse records from now on.
     ///
     /// # Errors
     /// As [`flush`](Producer::flush).
     pub async fn close(self) -> Result<(), ClientError> {
+        if self.has_open_transaction()
+            && let Err(error) = self.abort_transaction().await
+        {
+            // Its coordinator will, when it has taken too long.
+            debug!(%error, "the transaction of a producer that closes was not aborted");
+        }
         self.shared().is_closed.store(true, Ordering::Release);
         let flushed = self.flush().await;
         self.shared().close();

@@ -281,6 +281,7 @@ impl PartitionQueue {
 
     /// Takes out everything that is not under way, to be failed.
     pub(crate) fn drain(&mut self) -> Vec<Batch> {
+        self.not_before = None;
         let queues = self.retrying.drain(..).chain(self.waiting.drain(..));
         queues.chain(self.open.take()).collect()
     }

@@ -19,11 +19,12 @@ use ottla_protocol::{ErrorCode, Message, Str};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::Shared;
 use super::accumulator::{Leaders, Plan, Taken};
 use super::batch::{Batch, ProducerIdentity};
 use super::config::Acks;
 use super::delivery::Acknowledged;
+use super::transaction::{Enlisting, TransactionVersion};
+use super::{Shared, coordinating};
 use crate::backoff::Backoff;
 use crate::connection::Connection;
 use crate::error::ClientError;
@@ -32,6 +33,8 @@ use crate::pool::Lane;
 
 /// Produce from version 13 on names topics by id alone; up to 12 by name, which is what a producer is given.
 const PRODUCE_VERSION_MAX: i16 = 12;
+/// From version 12 on the broker itself tells the coordinator which partitions a transaction writes to (KIP-890).
+const PRODUCE_VERSION_MAX_TRANSACTIONS_1: i16 = 11;
 
 /// Everything that can happen to the sender.
 enum Event {
@@ -47,6 +50,8 @@ enum Event {
     MetadataRefreshed { result: Result<(), ClientError> },
     /// The broker gave this producer an identity, or not.
     Identified { result: Result<ProducerIdentity, ClientError> },
+    /// The coordinator of the transaction knows these partitions, or not.
+    Enlisted { enlisting: Enlisting, result: Result<(), ClientError> },
 }
 
 /// The way to one broker.
@@ -108,6 +113,18 @@ fn verdict(answer: &PartitionProduceResponse, is_idempotent: bool, is_recovering
     }
 }
 
+/// What a verdict becomes in a transaction: with a new identity the records before would be in another one, so it fails as a
+/// whole; and when it is given up anyway, nothing is tried again.
+fn within_transaction(verdict: Verdict, answer: &PartitionProduceResponse, is_given_up: bool) -> Verdict {
+    let is_retry = matches!(verdict, Verdict::Retry);
+    match verdict {
+        Verdict::Retry | Verdict::RetryWithNewIdentity if is_given_up || !is_retry => {
+            Verdict::Fail(ErrorCode::from_code(answer.error_code))
+        }
+        verdict => verdict,
+    }
+}
+
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>) -> Sender {
         let cluster = &shared.cluster;
@@ -151,6 +168,12 @@ impl Sender {
             Event::Answered { broker, batches, result } => self.on_answered(broker, batches, result),
             Event::MetadataRefreshed { result } => self.on_metadata_refreshed(result),
             Event::Identified { result } => self.on_identified(result),
+            Event::Enlisted { enlisting, result } => {
+                if let Some(mut transaction) = self.shared.transaction() {
+                    transaction.on_enlisted(enlisting, result);
+                }
+                self.shared.enlisting_done.notify_waiters();
+            }
         }
     }
 
@@ -158,7 +181,11 @@ impl Sender {
     fn advance(&mut self) {
         let now = Instant::now();
         self.fail_expired(now);
-        if self.shared.config.enable_idempotence && self.identity.is_none() {
+        self.follow_transaction();
+        if self.shared.coordinator.is_none()
+            && self.shared.config.enable_idempotence
+            && self.identity.is_none()
+        {
             // Only a producer that has something to send needs to be known.
             if !self.shared.accumulator().is_empty() {
                 self.identify();
@@ -176,7 +203,13 @@ impl Sender {
                 _ => 0,
             };
             let request_size_max = self.shared.config.max_request_size;
-            self.shared.accumulator().plan(now, &*metadata, self.identity, room, request_size_max)
+            let mut accumulator = self.shared.accumulator();
+            let mut transaction = self.shared.transaction();
+            let admits = |topic: &Arc<str>, partition: i32| match &mut transaction {
+                Some(transaction) => transaction.admits(topic, partition),
+                None => true,
+            };
+            accumulator.plan(now, &*metadata, self.identity, room, request_size_max, admits)
         };
         let Plan { requests, wanted_brokers, leaderless, needs_identity, wakeup } = plan;
         self.wakeup = wakeup;
@@ -188,23 +221,55 @@ impl Sender {
         for broker in wanted_brokers {
             self.connect(broker);
         }
-        if needs_identity {
+        // A transactional producer gets another one when the transaction is aborted, which that partition's failure leads to.
+        if needs_identity && self.shared.coordinator.is_none() {
             self.identity = None;
             self.identify();
         }
+        self.enlist();
         self.stale_topics.extend(leaderless);
         self.refresh_stale(now);
     }
 
+    /// Takes over what the transaction has become: its identity, and whether what waits is given up.
+    fn follow_transaction(&mut self) {
+        let (identity, gives_up) = match self.shared.transaction() {
+            Some(transaction) => (transaction.identity(), transaction.gives_up()),
+            None => return,
+        };
+        self.identity = identity;
+        if let Some(error) = gives_up {
+            self.fail_waiting(&error);
+        }
+    }
+
+    /// Tells the coordinator of partitions that the transaction is about to write to.
+    fn enlist(&mut self) {
+        let wanted = self.shared.transaction().and_then(|mut transaction| transaction.take_wanted());
+        let Some(enlisting) = wanted else { return };
+        let shared = self.shared.clone();
+        self.work.push(Box::pin(async move {
+            let result = match &shared.coordinator {
+                Some(coordinator) => coordinating::add_partitions(coordinator, &enlisting).await,
+                None => Ok(()),
+            };
+            Event::Enlisted { enlisting, result }
+        }));
+    }
+
     fn send(&mut self, broker: i32, mut batches: Vec<Taken>) {
         let compression = self.shared.config.compression;
+        let transactional_id = self.shared.config.transactional_id.as_deref();
         let mut topics: BTreeMap<Arc<str>, Vec<PartitionProduceData>> = BTreeMap::new();
         for taken in &mut batches {
-            let data =
-                PartitionProduceData { index: taken.partition, records: Some(taken.batch.seal(compression)) };
+            let data = PartitionProduceData {
+                index: taken.partition,
+                records: Some(taken.batch.seal(compression, transactional_id.is_some())),
+            };
             topics.entry(taken.topic.clone()).or_default().push(data);
         }
         let request = ProduceRequest {
+            transactional_id: transactional_id.map(Str::from),
             acks: self.shared.config.acks.code(),
             timeout_ms: self.shared.cluster.config.request_timeout.as_millis().min(i32::MAX as u128) as i32,
             topic_data: topics
@@ -215,7 +280,6 @@ impl Sender {
                     ..TopicProduceData::default()
                 })
                 .collect(),
-            ..ProduceRequest::default()
         };
         let submitted = match self.links.get(&broker).and_then(|link| link.connection.as_ref()) {
             Some(connection) => self.submit(connection, &request),
@@ -242,7 +306,11 @@ impl Sender {
         connection: &Connection,
         request: &ProduceRequest,
     ) -> Result<Option<crate::connection::Pending<ProduceRequest>>, ClientError> {
-        let version = connection.version_of::<ProduceRequest>(PRODUCE_VERSION_MAX)?;
+        let version_max = match self.shared.transaction().map(|transaction| transaction.version()) {
+            Some(TransactionVersion::One) => PRODUCE_VERSION_MAX_TRANSACTIONS_1,
+            Some(TransactionVersion::Two) | None => PRODUCE_VERSION_MAX,
+        };
+        let version = connection.version_of::<ProduceRequest>(version_max)?;
         debug_assert!(version >= ProduceRequest::VERSIONS.0);
         if self.shared.config.acks == Acks::None {
             connection.submit_unanswered(request, version)?;
@@ -270,6 +338,8 @@ impl Sender {
         link.is_connecting = false;
         match result {
             Ok(connection) => link.connection = Some(connection),
+            // Trying again would not change it, and whoever waits for what was sent should know.
+            Err(error) if error.is_refusal() => self.fail_waiting(&error),
             Err(error) => {
                 // The pool pauses before it tries again. Meanwhile the partitions may have found other leaders.
                 debug!(broker, %error, "no connection to produce over");
@@ -316,7 +386,10 @@ impl Sender {
         let mut accumulator = shared.accumulator();
         let Some((queue, limits)) = accumulator.queue(&taken.topic, taken.partition) else { return };
         let is_idempotent = shared.config.enable_idempotence;
-        let verdict = verdict(answer, is_idempotent, queue.is_recovering());
+        let mut verdict = verdict(answer, is_idempotent, queue.is_recovering());
+        if let Some(transaction) = shared.transaction() {
+            verdict = within_transaction(verdict, answer, transaction.gives_up().is_some());
+        }
         if let Verdict::Retry | Verdict::RetryWithNewIdentity = verdict {
             let code = ErrorCode::from_code(answer.error_code);
             debug!(
@@ -363,6 +436,10 @@ impl Sender {
                 continue;
             }
             self.stale_topics.insert(taken.topic.clone());
+            if let Some(reason) = self.gives_up() {
+                self.fail(taken, reason);
+                continue;
+            }
             let mut accumulator = self.shared.accumulator();
             if let Some((queue, limits)) = accumulator.queue(&taken.topic, taken.partition) {
                 queue.on_retriable(taken.batch, limits, Instant::now());
@@ -393,6 +470,7 @@ impl Sender {
                 waited: now.saturating_duration_since(taken.batch.created_at),
                 last: Arc::new(last),
             };
+            self.fail_transaction(&error);
             self.complete(taken.batch, Err(error));
         }
     }
@@ -402,7 +480,20 @@ impl Sender {
         if let Some((queue, _)) = self.shared.accumulator().queue(&taken.topic, taken.partition) {
             queue.on_failed(&taken.batch);
         }
+        self.fail_transaction(&error);
         self.complete(taken.batch, Err(error));
+    }
+
+    /// A transaction that lacks a record must not be committed.
+    fn fail_transaction(&self, error: &ClientError) {
+        if let Some(mut transaction) = self.shared.transaction() {
+            transaction.on_batch_failed(error);
+        }
+    }
+
+    /// Why what is not acknowledged is not tried again.
+    fn gives_up(&self) -> Option<ClientError> {
+        self.shared.transaction().and_then(|transaction| transaction.gives_up())
     }
 
     fn complete(&self, batch: Batch, outcome: Result<Acknowledged, ClientError>) {
@@ -453,7 +544,15 @@ impl Sender {
     /// Nothing can be written any more: what waits fails, and what is sent later too.
     fn on_fatal(&mut self, error: &ClientError) {
         let _ = self.shared.fatal.set(error.clone());
+        self.fail_waiting(error);
+    }
+
+    /// Gives up everything that is not under way.
+    fn fail_waiting(&mut self, error: &ClientError) {
         let waiting = self.shared.accumulator().drain();
+        if !waiting.is_empty() {
+            self.fail_transaction(error);
+        }
         for taken in waiting {
             self.complete(taken.batch, Err(error.clone()));
         }
@@ -518,6 +617,10 @@ impl Drop for Sender {
     fn drop(&mut self) {
         self.shared.is_closed.store(true, Ordering::Release);
         self.shared.memory.close();
+        if let Some(mut transaction) = self.shared.transaction() {
+            transaction.on_sender_gone();
+        }
+        self.shared.enlisting_done.notify_waiters();
         for completion in self.shared.accumulator().completions() {
             completion.complete(Err(ClientError::Closed("producer")));
         }
@@ -546,6 +649,19 @@ mod tests {
         assert_eq!(verdict(&gap, true, true), Verdict::Retry);
         assert_eq!(verdict(&gap, true, false), Verdict::RetryWithNewIdentity);
         assert_eq!(verdict(&gap, false, false), Verdict::Fail(ErrorCode::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn a_transaction_never_goes_on_under_another_identity_and_retries_nothing_when_given_up() {
+        let unknown = answer(ErrorCode::UnknownProducerId);
+        let elsewhere = answer(ErrorCode::NotLeaderOrFollower);
+        for (answer, verdict, is_given_up, expected) in [
+            (&unknown, Verdict::RetryWithNewIdentity, false, Verdict::Fail(ErrorCode::UnknownProducerId)),
+            (&elsewhere, Verdict::Retry, true, Verdict::Fail(ErrorCode::NotLeaderOrFollower)),
+            (&elsewhere, Verdict::Retry, false, Verdict::Retry),
+        ] {
+            assert_eq!(within_transaction(verdict, answer, is_given_up), expected);
+        }
     }
 
     #[test]

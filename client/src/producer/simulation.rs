@@ -118,7 +118,7 @@ impl Simulation {
             self.identity.producer_id += 1;
         }
         if let Some(mut batch) = self.queue.take(&self.limits, self.now, BROKER, Some(self.identity)) {
-            let _ = batch.seal(ottla_protocol::records::Compression::None);
+            let _ = batch.seal(ottla_protocol::records::Compression::None, false);
             self.under_way.push(UnderWay { batch, answer: None });
         }
     }

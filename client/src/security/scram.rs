@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ring::{digest, hmac, pbkdf2};
 
+use super::secret::Secret;
+
 /// More iterations than this no server has a reason to ask for; they would only keep the client busy.
 const ITERATIONS_MAX: u32 = 1_000_000;
 
@@ -102,16 +104,16 @@ impl SaltedPassword {
 }
 
 /// A client's exchange, before the server's first answer.
-pub struct ScramClient<'a> {
+pub struct ScramClient {
     mechanism: ScramMechanism,
-    password: &'a str,
+    password: Secret,
     nonce: String,
     first_bare: String,
 }
 
-impl<'a> ScramClient<'a> {
+impl ScramClient {
     /// Of a user. The nonce must be random, and have no comma.
-    pub fn new(mechanism: ScramMechanism, user: &str, password: &'a str, nonce: String) -> ScramClient<'a> {
+    pub fn new(mechanism: ScramMechanism, user: &str, password: Secret, nonce: String) -> ScramClient {
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let first_bare = format!("n={user},r={nonce}");
         ScramClient { mechanism, password, nonce, first_bare }
@@ -134,7 +136,7 @@ impl<'a> ScramClient<'a> {
             return None;
         }
         let mechanism = self.mechanism;
-        let salted = SaltedPassword::derive(mechanism, self.password, &salt, iterations);
+        let salted = SaltedPassword::derive(mechanism, self.password.expose(), &salt, iterations);
         let without_proof = format!("c=biws,r={nonce}");
         let transcript = format!("{},{answer},{without_proof}", self.first_bare);
         let key = salted.client_key(mechanism);
@@ -153,8 +155,12 @@ mod tests {
     /// The example of RFC 7677.
     #[test]
     fn the_exchange_of_the_rfc_is_the_one_we_have() {
-        let client =
-            ScramClient::new(ScramMechanism::Sha256, "user", "pencil", "rOprNGfwEbeRWgbNEkqO".to_owned());
+        let client = ScramClient::new(
+            ScramMechanism::Sha256,
+            "user",
+            Secret::new("pencil"),
+            "rOprNGfwEbeRWgbNEkqO".to_owned(),
+        );
         assert_eq!(client.first(), "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let answer =
             b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
@@ -175,7 +181,8 @@ mod tests {
             "r=abcd,s=?,i=4096",
             "r=abcd,s=AA==,i=9999999",
         ] {
-            let client = ScramClient::new(ScramMechanism::Sha512, "user", "pencil", "abc".to_owned());
+            let client =
+                ScramClient::new(ScramMechanism::Sha512, "user", Secret::new("pencil"), "abc".to_owned());
             assert!(client.last(answer.as_bytes()).is_none(), "{answer}");
         }
     }

@@ -4,7 +4,7 @@ use ottla_client::{ACL_ANY, AclEntry};
 use serde_json::json;
 
 use super::connect;
-use crate::cli::{AclArguments, AclCommand, AclFilterArguments, Output};
+use crate::cli::{AclArguments, AclCommand, AclFilterArguments, ClusterArguments, Output};
 use crate::failure::Failure;
 use crate::output::{print_json, print_table};
 
@@ -44,28 +44,28 @@ pub async fn run(command: AclCommand) -> Result<(), Failure> {
     match command {
         AclCommand::List { entry, output, cluster } => {
             let filter = filter(&entry)?;
-            let entries = connect(&cluster.bootstrap_server).await?.admin().describe_acls(&filter).await?;
+            let entries = connect(&cluster).await?.admin().describe_acls(&filter).await?;
             print(&entries, output)
         }
-        AclCommand::Allow { entry, cluster } => add(&entry, ALLOW, &cluster.bootstrap_server).await,
-        AclCommand::Deny { entry, cluster } => add(&entry, DENY, &cluster.bootstrap_server).await,
+        AclCommand::Allow { entry, cluster } => add(&entry, ALLOW, &cluster).await,
+        AclCommand::Deny { entry, cluster } => add(&entry, DENY, &cluster).await,
         AclCommand::Remove { entry, cluster } => {
             if entry.principal.is_none() && entry.resource.is_none() {
                 return Err(Failure::wrong_words("say which entries by --principal, --resource or both"));
             }
             let filter = filter(&entry)?;
-            let removed = connect(&cluster.bootstrap_server).await?.admin().delete_acls(&filter).await?;
+            let removed = connect(&cluster).await?.admin().delete_acls(&filter).await?;
             println!("removed {removed}");
             Ok(())
         }
     }
 }
 
-async fn add(arguments: &AclArguments, permission: i8, bootstrap_server: &[String]) -> Result<(), Failure> {
+async fn add(arguments: &AclArguments, permission: i8, cluster: &ClusterArguments) -> Result<(), Failure> {
     let (resource_type, name, pattern_type) = resource(&arguments.resource)?;
     let operations = arguments.operations.iter().map(|word| number(OPERATIONS, "operation", word));
     let operations: Vec<i8> = operations.collect::<Result<_, _>>()?;
-    let client = connect(bootstrap_server).await?;
+    let client = connect(cluster).await?;
     for operation in operations {
         let entry = AclEntry {
             resource_type,

@@ -5,11 +5,12 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use ottla_client::bench::{ConsumeLoad, EndToEndLoad, ProduceLoad, Report, consume, end_to_end, produce};
-use ottla_client::{Acks, Client, ClientError, Compression, ErrorCode, NewTopic};
+use ottla_client::{Acks, Client, ClientConfig, ClientError, Compression, ErrorCode, NewTopic};
 use serde_json::{Value, json};
 
 /// The words of the command line.
@@ -38,15 +39,12 @@ pub struct CommonArguments {
     /// How the figures are printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-    /// Brokers to ask first, as HOST:PORT, separated by commas.
-    #[arg(
-        long,
-        env = "OTTLA_BOOTSTRAP_SERVER",
-        default_value = "localhost:9092",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
+    /// Brokers to ask first, as HOST:PORT, separated by commas; without them those of the file, or localhost:9092.
+    #[arg(long, env = "OTTLA_BOOTSTRAP_SERVER", value_name = "HOST:PORT", value_delimiter = ',')]
     bootstrap_server: Vec<String>,
+    /// A file with properties of Kafka's clients, which say how to encrypt and who this is.
+    #[arg(long, env = "OTTLA_COMMAND_CONFIG", value_name = "FILE")]
+    command_config: Option<PathBuf>,
 }
 
 /// What is sent.
@@ -204,9 +202,20 @@ impl BenchCommand {
         }
     }
 
-    /// The brokers to connect to.
-    pub fn bootstrap_server(&self) -> &[String] {
-        &self.common().bootstrap_server
+    /// How to connect.
+    ///
+    /// # Errors
+    /// What is wrong with the file of `--command-config`.
+    pub fn client_config(&self) -> Result<ClientConfig, ClientError> {
+        let CommonArguments { bootstrap_server, command_config, .. } = self.common();
+        let mut config = ClientConfig { client_id: "ottla-bench".to_owned(), ..ClientConfig::default() };
+        if let Some(file) = command_config {
+            config = config.with_properties_file(file)?;
+        }
+        if !bootstrap_server.is_empty() {
+            config.bootstrap_servers.clone_from(bootstrap_server);
+        }
+        Ok(config)
     }
 
     fn name(&self) -> &'static str {

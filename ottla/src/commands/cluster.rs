@@ -12,7 +12,7 @@ use crate::output::{print_json, print_table};
 
 pub async fn run(command: ClusterCommand) -> Result<(), Failure> {
     let ClusterCommand::Describe { output, cluster } = command;
-    let client = connect(&cluster.bootstrap_server).await?;
+    let client = connect(&cluster).await?;
     let admin = client.admin();
     let cluster = admin.describe_cluster().await?;
     let topics = admin.list_topics().await?;

@@ -12,7 +12,7 @@ use crate::output::{print_json, print_table};
 pub async fn run(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Describe { owner, all, output, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             let resource = resource(&client, owner).await?;
             let mut configs = client.admin().describe_configs(&resource).await?;
             configs.retain(|config| all || config.source != ConfigSource::Default);
@@ -24,7 +24,7 @@ pub async fn run(command: ConfigCommand) -> Result<(), Failure> {
                 .iter()
                 .map(|config| parse_config(config).map(|(name, value)| (name, Some(value))))
                 .collect::<Result<_, _>>()?;
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             let resource = resource(&client, owner).await?;
             client.admin().alter_configs(&resource, &edits).await?;
             println!("set {} of {resource}", configs.join(", "));
@@ -32,7 +32,7 @@ pub async fn run(command: ConfigCommand) -> Result<(), Failure> {
         }
         ConfigCommand::Unset { owner, configs, cluster } => {
             let edits: Vec<_> = configs.iter().map(|name| (name.clone(), None)).collect();
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             let resource = resource(&client, owner).await?;
             client.admin().alter_configs(&resource, &edits).await?;
             println!("{} of {resource} is back at its default", configs.join(", "));

@@ -16,7 +16,7 @@ const LATEST: i64 = -1;
 const POLL: Duration = Duration::from_millis(500);
 
 pub async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
-    let client = connect(&arguments.cluster.bootstrap_server).await?;
+    let client = connect(&arguments.cluster).await?;
     let consumer = client
         .consumer(ConsumerConfig {
             group_id: arguments.group.clone(),
@@ -53,12 +53,10 @@ pub async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
                 left -= 1;
                 next = Some(record.offset + 1);
             }
-            if let (Some(ends), Some(next)) = (&mut ends, next)
-                && ends.get(&place).is_some_and(|end| next >= *end)
-            {
-                ends.remove(&place);
-            }
             printed.extend(next.map(|next| (place, next, String::new())));
+        }
+        if let Some(ends) = &mut ends {
+            take_reached(&consumer, ends).await;
         }
         if arguments.group.is_some() && !printed.is_empty() {
             consumer.commit_offsets(&printed).await?;
@@ -66,6 +64,19 @@ pub async fn run(arguments: ConsumeArguments) -> Result<(), Failure> {
     }
     consumer.close().await?;
     Ok(())
+}
+
+/// Takes out the partitions that are read to their ends. What lies before an end need not be a record: the end of a
+/// transaction is told to nobody.
+async fn take_reached(consumer: &Consumer, ends: &mut BTreeMap<TopicPartition, i64>) {
+    for place in ends.keys().cloned().collect::<Vec<_>>() {
+        // What is not assigned at present will be, or somebody else reads it.
+        if let Ok(position) = consumer.position(&place).await
+            && ends.get(&place).is_some_and(|end| position >= *end)
+        {
+            ends.remove(&place);
+        }
+    }
 }
 
 /// Subscribes or assigns; with `--exit-at-end` gives the ends that are still to be reached.

@@ -12,7 +12,7 @@ use crate::output::{print_json, print_table};
 pub async fn run(command: GroupCommand) -> Result<(), Failure> {
     match command {
         GroupCommand::List { output, cluster } => {
-            let mut groups = connect(&cluster.bootstrap_server).await?.admin().list_groups().await?;
+            let mut groups = connect(&cluster).await?.admin().list_groups().await?;
             groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
             if output == Output::Json {
                 let groups: Vec<_> = groups
@@ -28,14 +28,14 @@ pub async fn run(command: GroupCommand) -> Result<(), Failure> {
             Ok(print_table(&["group", "protocol", "state"], &rows)?)
         }
         GroupCommand::Describe { group, output, cluster } => {
-            describe(&connect(&cluster.bootstrap_server).await?, &group, output).await
+            describe(&connect(&cluster).await?, &group, output).await
         }
         GroupCommand::ResetOffsets { group, topic, to, execute, output, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             reset_offsets(&client, &group, topic.as_deref(), &to, execute, output).await
         }
         GroupCommand::Delete { groups, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             for group in groups {
                 let deleted = client.admin().delete_groups(&[&group]).await;
                 deleted.map_err(|error| Failure::failed(format!("group {group}: {error}")))?;

@@ -25,7 +25,7 @@ pub async fn run(arguments: ProduceArguments) -> Result<(), Failure> {
             )));
         }
     };
-    let client = connect(&arguments.cluster.bootstrap_server).await?;
+    let client = connect(&arguments.cluster).await?;
     let producer = client.producer(ProducerConfig { compression, ..ProducerConfig::default() }).await?;
     let mut lines = read_lines();
     let mut number = 0u64;

@@ -23,7 +23,7 @@ pub async fn run(arguments: SqlArguments) -> Result<(), Failure> {
         }
         (None, None) => return Err(Failure::wrong_words("give the statements with -e or -f")),
     };
-    let client = connect(&arguments.cluster.bootstrap_server).await?;
+    let client = connect(&arguments.cluster).await?;
     let result = history::query(&client, &text, &Catalog::new()).await.map_err(|error| match error {
         HistoryError::Sql(error) => {
             let position = error.position;

@@ -23,29 +23,29 @@ pub async fn run(command: TopicCommand) -> Result<(), Failure> {
                 replication_factor: replication_factor.unwrap_or(-1),
                 configs,
             };
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             client.admin().create_topics(&[topic]).await.map_err(|error| named(&name, error))?;
             println!("made topic {name}");
             Ok(())
         }
         TopicCommand::List { internal, output, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             let mut topics = client.admin().list_topics().await?;
             topics.retain(|topic| internal || !topic.is_internal);
             topics.sort_by(|a, b| a.name.cmp(&b.name));
             print_topics(&topics, output)
         }
         TopicCommand::Describe { name, output, cluster } => {
-            describe(&connect(&cluster.bootstrap_server).await?, &name, output).await
+            describe(&connect(&cluster).await?, &name, output).await
         }
         TopicCommand::Alter { name, partitions, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             client.admin().create_partitions(&name, partitions).await.map_err(|error| named(&name, error))?;
             println!("topic {name} has {partitions} partitions");
             Ok(())
         }
         TopicCommand::Delete { names, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             for name in names {
                 client.admin().delete_topics(&[&name]).await.map_err(|error| named(&name, error))?;
                 println!("deleted topic {name}");

@@ -13,7 +13,7 @@ use crate::output::{print_json, print_table};
 pub async fn run(command: UserCommand) -> Result<(), Failure> {
     match command {
         UserCommand::List { output, cluster } => {
-            let users = connect(&cluster.bootstrap_server).await?.admin().scram_users().await?;
+            let users = connect(&cluster).await?.admin().scram_users().await?;
             let names = |mechanisms: &[ScramMechanism]| -> Vec<&str> {
                 mechanisms.iter().map(|mechanism| mechanism.name()).collect()
             };
@@ -33,7 +33,7 @@ pub async fn run(command: UserCommand) -> Result<(), Failure> {
         UserCommand::SetPassword { user, mechanism, cluster } => {
             let mechanisms = mechanisms(mechanism.as_deref())?;
             let password = read_password()?;
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             for mechanism in mechanisms {
                 client.admin().set_scram_password(&user, mechanism, &password).await?;
                 println!("user {user} has a password for {}", mechanism.name());
@@ -41,7 +41,7 @@ pub async fn run(command: UserCommand) -> Result<(), Failure> {
             Ok(())
         }
         UserCommand::Delete { user, cluster } => {
-            let client = connect(&cluster.bootstrap_server).await?;
+            let client = connect(&cluster).await?;
             let users = client.admin().scram_users().await?;
             let (_, mechanisms) = users
                 .into_iter()

@@ -174,6 +174,10 @@ impl Authentication {
             },
             State::Begun(Mechanism::OauthBearer) => {
                 match verifier.tokens().and_then(|tokens| tokens.check(message, now_ms)) {
+                    Some(token) if token.authorization.as_ref().is_some_and(|name| *name != token.name) => {
+                        let why = "Authentication failed: Client requested an authorization id that is different from the token's principal name";
+                        Err(Refused::Failed(why.to_owned()))
+                    }
                     Some(token) => {
                         self.done(verifier, &token.name, Some(token.expires_at_ms), now_ms, Bytes::new())
                     }

@@ -37,6 +37,8 @@ pub struct Token {
     pub name: String,
     /// Milliseconds since 1970.
     pub expires_at_ms: i64,
+    /// Whom the client said that it speaks for, which must be whose token it is.
+    pub authorization: Option<String>,
 }
 
 impl TokenValidator {
@@ -58,7 +60,7 @@ impl TokenValidator {
 
     /// The token of a client's first message, when there is one that can be believed.
     pub fn check(&self, message: &[u8], now_ms: i64) -> Option<Token> {
-        let token = bearer(message)?;
+        let (authorization, token) = bearer(message)?;
         let header = jsonwebtoken::decode_header(token).ok()?;
         let keys = self.keys.load();
         let candidates = keys.keys.iter().filter(|key| match &header.kid {
@@ -66,7 +68,8 @@ impl TokenValidator {
             None => keys.keys.len() == 1,
         });
         let claims = candidates.filter_map(|key| self.claims(token, header.alg, key)).next()?;
-        self.token(&claims, now_ms)
+        let authorization = authorization.map(str::to_owned);
+        Some(Token { authorization, ..self.token(&claims, now_ms)? })
     }
 
     fn claims(&self, token: &str, algorithm: Algorithm, key: &Jwk) -> Option<Map<String, Value>> {
@@ -113,7 +116,7 @@ impl TokenValidator {
             }
         }
         let name = claims.get(&self.rules.principal_claim)?.as_str()?.trim();
-        (!name.is_empty()).then(|| Token { name: name.to_owned(), expires_at_ms })
+        (!name.is_empty()).then(|| Token { name: name.to_owned(), expires_at_ms, authorization: None })
     }
 }
 
@@ -121,17 +124,18 @@ fn agrees(of_key: KeyAlgorithm, algorithm: Algorithm) -> bool {
     format!("{of_key:?}") == format!("{algorithm:?}")
 }
 
-/// The token in `n,,\x01auth=Bearer TOKEN\x01\x01`.
-fn bearer(message: &[u8]) -> Option<&str> {
+/// Whom it is for, if that is said, and the token, in `n,a=NAME,\x01auth=Bearer TOKEN\x01\x01`.
+fn bearer(message: &[u8]) -> Option<(Option<&str>, &str)> {
     let message = std::str::from_utf8(message).ok()?;
     let mut parts = message.strip_suffix("\u{1}\u{1}")?.split(SEPARATOR);
     let header = parts.next()?;
-    if !header.starts_with("n,") || !header.ends_with(',') {
-        return None;
-    }
+    let authorization = match header.strip_prefix("n,")?.strip_suffix(',')? {
+        "" => None,
+        name => Some(name.strip_prefix("a=")?).filter(|name| !name.is_empty()),
+    };
     let value = parts.find_map(|part| part.strip_prefix("auth="))?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then(|| (authorization, token.trim()))
 }
 
 #[cfg(test)]
@@ -193,7 +197,7 @@ mod tests {
     #[test]
     fn a_token_tells_who_somebody_is_and_for_how_long() {
         let issuer = Issuer::new("k1");
-        let expected = Token { name: "alice".into(), expires_at_ms: NOW_MS + 60_000 };
+        let expected = Token { name: "alice".into(), expires_at_ms: NOW_MS + 60_000, authorization: None };
         for id in [Some("k1"), None] {
             let message = issuer.message(id, claims());
             assert_eq!(validator(&issuer).check(&message, NOW_MS), Some(expected.clone()), "{id:?}");

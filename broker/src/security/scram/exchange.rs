@@ -130,7 +130,7 @@ fn saslname(text: &str) -> Option<String> {
 mod tests {
     use proptest::prelude::*;
 
-    use ottla_client::security::ScramClient;
+    use ottla_client::security::{ScramClient, Secret};
 
     use super::super::SaltedPassword;
     use super::*;
@@ -151,7 +151,10 @@ mod tests {
     /// The last message of a client that has this password.
     fn client_final(mechanism: ScramMechanism, first_bare: &str, answer: &str, password: &str) -> Bytes {
         let (user, nonce) = first_bare.strip_prefix("n=").unwrap().split_once(",r=").unwrap();
-        ScramClient::new(mechanism, user, password, nonce.to_owned()).last(answer.as_bytes()).unwrap().0
+        ScramClient::new(mechanism, user, Secret::new(password), nonce.to_owned())
+            .last(answer.as_bytes())
+            .unwrap()
+            .0
     }
 
     /// The example of RFC 7677.

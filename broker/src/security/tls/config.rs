@@ -1,14 +1,13 @@
 //! What a listener's TLS is made of, and reading it again when files change, so that certificates are renewed without a
 //! restart.
 
-use std::path::PathBuf;
+use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
-use std::{fmt, fs, io};
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ottla_client::security::{PemError, PemSource};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use thiserror::Error;
@@ -16,25 +15,6 @@ use thiserror::Error;
 use super::dn;
 use super::mapping::PrincipalMapping;
 use crate::security::Principal;
-
-/// Where PEM text is.
-#[derive(Clone, PartialEq, Eq)]
-pub enum PemSource {
-    /// In a file.
-    File(PathBuf),
-    /// In the config itself.
-    Text(String),
-}
-
-/// A key in the config stays out of logs.
-impl fmt::Debug for PemSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PemSource::File(path) => write!(f, "{}", path.display()),
-            PemSource::Text(_) => write!(f, "in the config"),
-        }
-    }
-}
 
 /// `ssl.client.auth`: whether clients show certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,20 +47,9 @@ pub struct TlsConfig {
 /// Why TLS cannot be had. Each says what to do.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{path}: {error}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Its text is not what it should be.
-    #[error("{0:?} has no PEM certificate (BEGIN CERTIFICATE)")]
-    NoCertificate(PemSource),
-    /// Its text is not what it should be.
-    #[error("{0:?} has no unencrypted PEM key (BEGIN PRIVATE KEY); `openssl pkey` takes a passphrase off")]
-    NoKey(PemSource),
+    /// Keys or certificates cannot be read.
+    #[error(transparent)]
+    Pem(#[from] PemError),
     /// Clients cannot be checked.
     #[error("ssl.client.auth needs ssl.truststore.location: the certificates of those who sign for clients")]
     NoTrust,
@@ -152,9 +121,8 @@ fn written(config: &TlsConfig) -> Vec<Option<SystemTime>> {
 fn load(config: &TlsConfig) -> Result<Loaded, TlsError> {
     // Before the files are read: one that is written meanwhile is read again.
     let written = written(config);
-    let chain = certificates(&config.chain)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&config.key)?)
-        .map_err(|_| TlsError::NoKey(config.key.clone()))?;
+    let chain = config.chain.certificates()?;
+    let key = config.key.key()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&config.versions)?;
@@ -163,7 +131,7 @@ fn load(config: &TlsConfig) -> Result<Loaded, TlsError> {
         (_, None) => return Err(TlsError::NoTrust),
         (client_auth, Some(trust)) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(trust)? {
+            for certificate in trust.certificates()? {
                 roots.add(certificate)?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -176,18 +144,6 @@ fn load(config: &TlsConfig) -> Result<Loaded, TlsError> {
     };
     let server = Arc::new(builder.with_single_cert(chain, key)?);
     Ok(Loaded { server, written })
-}
-
-fn read(source: &PemSource) -> Result<Vec<u8>, TlsError> {
-    match source {
-        PemSource::Text(text) => Ok(text.clone().into_bytes()),
-        PemSource::File(path) => fs::read(path).map_err(|error| TlsError::Read { path: path.clone(), error }),
-    }
-}
-
-fn certificates(source: &PemSource) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(source)?).collect();
-    found.ok().filter(|found| !found.is_empty()).ok_or_else(|| TlsError::NoCertificate(source.clone()))
 }
 
 #[cfg(test)]
@@ -226,7 +182,7 @@ mod tests {
         let before = server.server();
         assert!(!server.reload().unwrap());
         write("damaged", 1);
-        assert!(matches!(server.reload(), Err(TlsError::NoCertificate(_))));
+        assert!(matches!(server.reload(), Err(TlsError::Pem(PemError::NoCertificate(_)))));
         assert!(Arc::ptr_eq(&before, &server.server()));
         let (chain, key) = certificate("two");
         write(&format!("{key}{chain}"), 2);

@@ -4,6 +4,6 @@ mod config;
 mod dn;
 mod mapping;
 
-pub use config::{ClientAuth, PemSource, TlsConfig, TlsError, TlsServer};
+pub use config::{ClientAuth, TlsConfig, TlsError, TlsServer};
 pub use dn::subject;
 pub use mapping::PrincipalMapping;

@@ -28,7 +28,7 @@ use crate::controller::is_internal;
 use crate::ids::{Producer, TopicPartition};
 use crate::log::LogError;
 use crate::metrics::Waits;
-use crate::partition::{AppendError, Appended};
+use crate::partition::{AppendError, Appended, Verify};
 use crate::security::Operation;
 use crate::transactions::{AddPartitions, TransactionVersion, TransactionalId};
 
@@ -128,8 +128,8 @@ fn start(
         version: if is_v2 { TransactionVersion::V2 } else { TransactionVersion::V1 },
     };
     let transactions = context.transactions.clone();
-    let verify = Box::new(move || async move { transactions.begin_in_partition(begin).await }.boxed());
-    Ok(open.partition.append_in_transaction(records, durable, verify))
+    let ask = Box::new(move || async move { transactions.begin_in_partition(begin).await }.boxed());
+    Ok(open.partition.append_in_transaction(records, durable, Verify { bumps_epoch: is_v2, ask }))
 }
 
 /// Whose transaction a batch says to be part of.

@@ -11,21 +11,29 @@ use ottla_protocol::messages::k57_update_features::{
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::k18_api_versions::FEATURES;
+use crate::ids::NodeId;
+
+/// What Kafka says before the reason.
+const ALL_FAILED: &str = "The update failed for all features since the following feature had an error: ";
 
 /// From here on there is one error for all features.
 const ONE_ERROR_VERSION_MIN: i16 = 2;
 
 pub(in super::super) async fn handle(
-    _context: Arc<Context>,
+    context: Arc<Context>,
     call: Call<UpdateFeaturesRequest>,
 ) -> UpdateFeaturesResponse {
-    let answers: Vec<(&FeatureUpdateKey, Result<(), String>)> =
-        call.request.feature_updates.iter().map(|update| (update, decide(update))).collect();
+    let answers: Vec<(&FeatureUpdateKey, Result<(), String>)> = call
+        .request
+        .feature_updates
+        .iter()
+        .map(|update| (update, decide(update, context.node_id())))
+        .collect();
     if call.version() >= ONE_ERROR_VERSION_MIN {
         let refused = answers.into_iter().find_map(|(_, answer)| answer.err());
         return UpdateFeaturesResponse {
             error_code: refused.as_ref().map_or(ErrorCode::None, |_| ErrorCode::InvalidUpdateVersion).code(),
-            error_message: refused.map(Into::into),
+            error_message: refused.map(|why| format!("{ALL_FAILED}{why}").into()),
             ..UpdateFeaturesResponse::default()
         };
     }
@@ -37,16 +45,16 @@ pub(in super::super) async fn handle(
     UpdateFeaturesResponse { results: results.collect(), ..UpdateFeaturesResponse::default() }
 }
 
-fn decide(update: &FeatureUpdateKey) -> Result<(), String> {
+fn decide(update: &FeatureUpdateKey, node_id: NodeId) -> Result<(), String> {
     let (name, wanted) = (&*update.feature, update.max_version_level);
     let invalid = |why: &str| Err(format!("Invalid update version {wanted} for feature {name}. {why}"));
     match FEATURES.iter().find(|feature| feature.name == name) {
         None if wanted == 0 => Ok(()),
-        None => invalid("This node does not support this feature."),
+        None => invalid(&format!("Local controller {node_id} does not support this feature.")),
         Some(feature) if feature.level == wanted => Ok(()),
         Some(feature) => {
             let level = feature.level;
-            invalid(&format!("This node only supports versions {level}-{level}."))
+            invalid(&format!("Local controller {node_id} only supports versions {level}-{level}"))
         }
     }
 }

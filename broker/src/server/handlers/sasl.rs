@@ -1,17 +1,21 @@
 //! SaslHandshake (17) and SaslAuthenticate (36): a client shows who it is (KIP-43, 152), again before its session ends
-//! (KIP-368). Handshake version 1 and authenticate versions 0 to 2; version 0 of the handshake, after which messages come
-//! without headers, is of clients before 1.0 and not served.
+//! (KIP-368). Handshake versions 0 and 1, authenticate versions 0 to 2. After version 0 of the handshake, of clients before
+//! 1.0, the frames that follow are the mechanism's messages and nothing else, and who is refused is told nothing.
 //!
 //! What a message changes is changed before the next request of the connection is looked at.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::FutureExt;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k17_sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 use ottla_protocol::messages::k36_sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 
 use super::super::context::Context;
-use super::super::dispatch::Call;
+use super::super::dispatch::{Call, ReplyFuture, Violation};
+use super::super::peer::Peer;
+use super::super::reply::Reply;
 use crate::partition::now_ms;
 use crate::security::sasl::{Answer, Refused};
 
@@ -32,6 +36,7 @@ pub(in super::super) fn handshake(
                 }
                 Some(mechanism) => {
                     session.mechanism = Some(*mechanism);
+                    session.takes_tokens = call.version() == 0;
                     match session.authentication.on_handshake(*mechanism) {
                         Ok(()) => answer(ErrorCode::None, names),
                         Err(_) => answer(ErrorCode::IllegalSaslState, Vec::new()),
@@ -57,7 +62,7 @@ pub(in super::super) fn authenticate(
             let verifier = sasl.verifier(&image, &session);
             let result =
                 session.authentication.on_authenticate(&verifier, now_ms(), &call.request.auth_bytes);
-            note(&context, &call, &session, &result);
+            note(&context, &call.peer, &session, &result);
             (result, sasl.config.failure_delay)
         }
         _ => (Err(illegal), Default::default()),
@@ -84,16 +89,41 @@ pub(in super::super) fn authenticate(
     }
 }
 
+/// Takes a frame for a message of the client's mechanism, where it is one: then the reply is the mechanism's answer.
+pub(in super::super) fn token(context: &Arc<Context>, peer: &Peer, frame: &Bytes) -> Option<ReplyFuture> {
+    let (session, sasl) = (peer.session.as_ref()?, peer.endpoint.sasl.as_ref()?);
+    let mut session = session.lock();
+    if !session.takes_tokens {
+        return None;
+    }
+    let image = context.image();
+    let verifier = sasl.verifier(&image, &session);
+    let result = session.authentication.on_authenticate(&verifier, now_ms(), frame);
+    note(context, peer, &session, &result);
+    session.takes_tokens = result.is_ok() && !session.authentication.is_settled();
+    let delay = sasl.config.failure_delay;
+    let reply = async move {
+        match result {
+            Ok(answer) => Ok(Some(Reply::of_frame(&answer.bytes))),
+            Err(_) => {
+                tokio::time::sleep(delay).await;
+                Err(Violation::Unwelcome("authentication failed"))
+            }
+        }
+    };
+    Some(reply.boxed())
+}
+
 /// Counts the end of an exchange, and writes a failed one to the audit log. The name that was tried is not written: it
 /// may be a password that was typed in its place.
 fn note(
     context: &Context,
-    call: &Call<SaslAuthenticateRequest>,
+    peer: &Peer,
     session: &super::super::endpoint::Session,
     result: &Result<Answer, Refused>,
 ) {
     let mechanism = session.mechanism.map_or("", |mechanism| mechanism.name());
-    let (host, listener) = (&*call.peer.host, &*call.peer.endpoint.name);
+    let (host, listener) = (&*peer.host, &*peer.endpoint.name);
     match result {
         Err(_) => {
             context.metrics.authentications_failed.inc();
