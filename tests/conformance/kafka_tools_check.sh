@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Apache Kafka's command-line tools against a fresh `ottla server`: they must say what they say of Apache Kafka
-# (kafka_tools.expected). Usage: kafka_tools_check.sh [OTTLA_BINARY]. Needs scripts/kafka.sh to have run.
+# (the .expected files, which kafka_expected.sh renews). Usage: kafka_tools_check.sh [OTTLA_BINARY]. Needs scripts/setup.sh to
+# have run.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 ottla=${1:-${CARGO_TARGET_DIR:-$here/../../target}/release/ottla}
@@ -14,8 +15,16 @@ cleanup() {
 trap cleanup EXIT
 
 # A fresh server for each: what the tools of one leave behind would be in the answers of the other.
+cat >"$work/security.toml" <<'TOML'
+[broker]
+"authorizer.class.name" = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+"super.users" = "User:ANONYMOUS"
+TOML
+touch "$work/plain.toml"
 start() {
-    "$ottla" server --data-dir "$work/$1" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
+    local config=$work/plain.toml
+    [ "$1" != security ] || config=$work/security.toml
+    "$ottla" server --config "$config" --data-dir "$work/$1" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
     server=$!
     for _ in $(seq 200); do
         grep -q '^ready ' "$work/out" && break
@@ -29,10 +38,10 @@ stop() {
     wait "$server" || true
     server=
 }
-start tools
-"$here/kafka_tools.sh" "$address" "$libs" >"$work/said"
-diff "$here/kafka_tools.expected" "$work/said"
-stop
-start groups
-"$here/kafka_groups.sh" "$address" "$libs" >"$work/said"
-diff "$here/kafka_groups.expected" "$work/said"
+for commands in tools groups transactions security; do
+    start "$commands"
+    "$here/kafka_$commands.sh" "$address" "$libs" >"$work/said"
+    diff "$here/kafka_$commands.expected" "$work/said"
+    stop
+done
+grep -ch '^## ' "$here"/kafka_*.expected | awk '{ all += $1 } END { print all " commands say what they say of Apache Kafka" }'

@@ -41,6 +41,10 @@ check confluent-kafka "$cache/py/bin/python" "$here/confluent_kafka_client.py" "
 check kafka-python "$cache/py/bin/python" "$here/kafka_python_client.py" "$address"
 check aiokafka "$cache/py/bin/python" "$here/aiokafka_client.py" "$address"
 check kafkajs env NODE_PATH="$cache/node/node_modules" node "$here/kafkajs_client.js" "$address"
+for client in confluent aiokafka kafka_python; do
+    check "transactions-$client" "$cache/py/bin/python" "$here/transactional_clients.py" "$client" "$address"
+done
+check transactions-kafkajs env NODE_PATH="$cache/node/node_modules" node "$here/transactional_client.js" "$address"
 # Our own client and the streams layer over TCP, with the test binaries that `cargo test --workspace` has built.
 own_tests() {
     check "$1" env OTTLA_TEST_BOOTSTRAP="$address" cargo test --manifest-path "$here/../../Cargo.toml" --workspace \
@@ -51,6 +55,7 @@ own_tests() {
     fi
 }
 own_tests ottla-client any_cluster --
+own_tests ottla-client-transactions transactional_producer --
 own_tests ottla-streams answers -- any_cluster
 check group-churn "$cache/py/bin/python" "$here/group_churn.py" "$ottla" "$("$here/../../scripts/kafka.sh")"
 check kafka-tools "$here/kafka_tools_check.sh" "$ottla"

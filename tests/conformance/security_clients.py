@@ -1,6 +1,7 @@
 """Clients that come in over TLS by every SASL mechanism and by certificate, do what they may and are refused the rest.
 
-Usage: security_clients.py jwks|confluent|kafka_python|aiokafka|certificate DIR [ADDRESS]
+Usage: security_clients.py jwks|confluent|kafka_python|aiokafka|certificate DIR [ADDRESS], or for a token on standard output
+security_clients.py token DIR SECONDS
 """
 
 import asyncio
@@ -146,4 +147,4 @@ def certificate():
 
 if __name__ == "__main__":
     {"jwks": write_jwks, "confluent": confluent, "kafka_python": kafka_python, "aiokafka": aiokafka,
-     "certificate": certificate}[WHAT]()
+     "certificate": certificate, "token": lambda: print(token(int(ADDRESS)), end="")}[WHAT]()
