@@ -17,6 +17,8 @@
 //! | [`connector`] | the traits and their types |
 //! | [`registry`] | which connector types there are, and their configs' schemas |
 //! | [`worker`] | tasks: [`SourceTask`], [`SinkTask`], [`TaskHandle`], [`TaskStatus`] |
+//! | [`transforms`] | Kafka Connect's single message transforms over batches |
+//! | [`herder`] | which connectors there are and what they shall do, and Kafka Connect's REST API |
 //! | `connectors/<name>/` | `config.rs`, `source.rs`, `sink.rs`, `tests.rs` of each connector |
 //!
 //! It reaches the broker through `ottla-client` alone, so it runs against any Kafka cluster.
@@ -25,12 +27,16 @@ pub mod connector;
 mod connectors;
 mod error;
 mod fingerprint;
+pub mod herder;
 pub mod registry;
+pub mod transforms;
 pub mod worker;
 
 pub use connector::{Sink, Source};
 pub use error::{ConnectError, ConnectorError, FieldError};
+pub use herder::{Herder, HerderError, TargetState};
 pub use registry::{ConnectorKind, ConnectorType, connector_type, connector_types};
+pub use transforms::Transforms;
 pub use worker::{
     OnError, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState, TaskStatus,
 };

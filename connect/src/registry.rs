@@ -71,12 +71,20 @@ pub struct ConnectorType {
 }
 
 /// Every connector type, sources first.
-static CONNECTOR_TYPES: [ConnectorType; 3] = [
+static CONNECTOR_TYPES: [ConnectorType; 4] = [
     ConnectorType {
         name: "file",
         description: "reads a CSV file or a file of JSON lines to its end",
         build: Build::Source(|config| Ok(Box::new(read_config::<file::config::FileSourceConfig>(config)?))),
         schema: || schemars::schema_for!(file::config::FileSourceConfig),
+    },
+    ConnectorType {
+        name: "sqlite",
+        description: "reads the rows of a table of an SQLite database in the order of a column that only grows",
+        build: Build::Source(|config| {
+            Ok(Box::new(read_config::<sqlite::config::SqliteSourceConfig>(config)?))
+        }),
+        schema: || schemars::schema_for!(sqlite::config::SqliteSourceConfig),
     },
     ConnectorType {
         name: "file",
@@ -237,7 +245,7 @@ mod tests {
             error,
             "there is no sink of type 'sqllite'; there are: file, sqlite (did you mean 'sqlite'?)"
         );
-        assert!(connector_type(ConnectorKind::Source, "sqlite").is_err());
+        assert!(connector_type(ConnectorKind::Source, "blackhole").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::bench::BenchCommand;
+use crate::commands::connector::ConnectorCommand;
 use crate::config::ServerArguments;
 
 /// Apache Kafka's ecosystem in one binary: brokers, Connect, Streams and pipelines.
@@ -51,6 +52,9 @@ pub enum Command {
     /// Show transactions, and end those that nobody else will.
     #[command(subcommand)]
     Transaction(TransactionCommand),
+    /// Make connectors, and say what they shall do.
+    #[command(subcommand)]
+    Connector(ConnectorCommand),
     /// Query what topics hold.
     Sql(SqlArguments),
     /// Put load on any Kafka broker and measure it.

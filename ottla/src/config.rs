@@ -34,7 +34,7 @@ pub struct ServerArguments {
     /// Reserved for the schema registry (127.0.0.1:8081), which this release does not serve.
     #[arg(long, env = "OTTLA_REGISTRY_LISTEN", value_name = "HOST:PORT")]
     pub registry_listen: Option<String>,
-    /// Reserved for Connect's REST API (127.0.0.1:8083), which this release does not serve.
+    /// Where Kafka Connect's REST API is served [default: 127.0.0.1:8083, unless another process has that]
     #[arg(long, env = "OTTLA_CONNECT_LISTEN", value_name = "HOST:PORT")]
     pub connect_listen: Option<String>,
     /// Reserved for the PostgreSQL protocol (127.0.0.1:5433), which this release does not serve.
@@ -64,6 +64,16 @@ pub struct ServerConfig {
     pub broker: BrokerConfig,
     /// Of the HTTP API.
     pub http_listen: SocketAddr,
+    /// Of Kafka Connect's REST API; none where this node does not run connectors.
+    pub connect: Option<ConnectListen>,
+}
+
+/// Where connectors are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectListen {
+    pub address: SocketAddr,
+    /// Somebody has said so: then it must be had, or the server does not start.
+    pub is_chosen: bool,
 }
 
 impl ServerArguments {
@@ -107,7 +117,22 @@ impl ServerArguments {
             }
         }
         refuse_unprotected(&http_listen, "--http-listen")?;
-        Ok(ServerConfig { broker, http_listen })
+        let runs_connectors =
+            self.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| role == "connect"));
+        let connect = match runs_connectors {
+            true => Some(ConnectListen {
+                address: address(
+                    "--connect-listen",
+                    self.connect_listen.as_deref().unwrap_or("127.0.0.1:8083"),
+                )?,
+                is_chosen: self.connect_listen.is_some(),
+            }),
+            false => None,
+        };
+        if let Some(connect) = &connect {
+            refuse_unprotected(&connect.address, "--connect-listen")?;
+        }
+        Ok(ServerConfig { broker, http_listen, connect })
     }
 
     /// Takes from the file what no flag and no variable said; gives the `[broker]` table, flattened.
@@ -141,11 +166,8 @@ impl ServerArguments {
     }
 
     fn refuse_what_is_not_served(&self) -> Result<(), Failure> {
-        for (flag, value) in [
-            ("--registry-listen", &self.registry_listen),
-            ("--connect-listen", &self.connect_listen),
-            ("--pg-listen", &self.pg_listen),
-        ] {
+        for (flag, value) in [("--registry-listen", &self.registry_listen), ("--pg-listen", &self.pg_listen)]
+        {
             if value.is_some() {
                 return Err(Failure::wrong_words(format!(
                     "{flag}: this release does not serve it; leave it out"

@@ -60,6 +60,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Acl(command) => commands::acl::run(command).await,
         Command::User(command) => commands::user::run(command).await,
         Command::Transaction(command) => commands::transaction::run(command).await,
+        Command::Connector(command) => commands::connector::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
         Command::Bench(command) => {
             let config = command.client_config().map_err(Failure::wrong_words)?;

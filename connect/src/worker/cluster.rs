@@ -14,6 +14,8 @@ use ottla_client::{
     OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
 };
 
+use crate::herder::CONFIGS_TOPIC;
+
 /// Bytes of one fetch: what a sink holds in memory, and takes in one transaction.
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 
@@ -48,6 +50,9 @@ pub(crate) type Acknowledgement = BoxFuture<'static, Result<Option<i64>, ClientE
 /// A Kafka cluster.
 #[async_trait]
 pub(crate) trait Cluster: Send + Sync + 'static {
+    /// Whether there is a topic of this name.
+    async fn exists(&self, name: &str) -> Result<bool, ClientError>;
+
     /// The topic, made with this many partitions (-1: the cluster's default) if it does not exist.
     async fn topic(&self, name: &str, partitions: i32) -> Result<Topic, ClientError>;
 
@@ -138,13 +143,17 @@ impl KafkaCluster {
 
 #[async_trait]
 impl Cluster for KafkaCluster {
+    async fn exists(&self, name: &str) -> Result<bool, ClientError> {
+        self.client.admin().topic_exists(name).await
+    }
+
     async fn topic(&self, name: &str, partitions: i32) -> Result<Topic, ClientError> {
         let admin = self.client.admin();
         let described = match admin.describe_topic(name).await {
             Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
                 let mut topic = NewTopic::new(name, partitions);
-                if name == super::offsets::TOPIC {
-                    // The last position of every source partition must stay, however old.
+                if [super::offsets::TOPIC, CONFIGS_TOPIC].contains(&name) {
+                    // The last position of every source partition, and what every connector is, must stay, however old.
                     topic = topic.with_config("cleanup.policy", "compact");
                 }
                 let created = admin.create_topics(&[topic]).await;

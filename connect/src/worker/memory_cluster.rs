@@ -130,6 +130,11 @@ impl MemoryCluster {
 
 #[async_trait]
 impl Cluster for MemoryCluster {
+    async fn exists(&self, name: &str) -> Result<bool, ClientError> {
+        self.fuse.burn().await;
+        Ok(self.storage.lock().contains_key(name))
+    }
+
     async fn topic(&self, name: &str, partitions: i32) -> Result<Topic, ClientError> {
         self.fuse.burn().await;
         self.storage.create(name, usize::try_from(partitions).unwrap_or(2));

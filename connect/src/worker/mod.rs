@@ -13,9 +13,9 @@
 //! | `dead_letter.rs` | dead letters and their headers | yes |
 //! | `cluster.rs` | everything that is asked of the Kafka cluster | |
 
-mod cluster;
+pub(crate) mod cluster;
 mod dead_letter;
-mod offsets;
+pub(crate) mod offsets;
 mod origin;
 mod sink_batches;
 mod sink_task;
@@ -25,7 +25,7 @@ mod source_task;
 mod task;
 
 #[cfg(test)]
-mod memory_cluster;
+pub(crate) mod memory_cluster;
 #[cfg(test)]
 mod tests;
 

@@ -44,6 +44,12 @@ pub(crate) fn key(connector: &str, partition: &SourcePartition) -> Bytes {
     Bytes::from(serde_json::json!([connector, partition.0]).to_string())
 }
 
+/// The source partition of a stored key, when it is one of this connector.
+pub(crate) fn partition_of(key: &[u8], connector: &str) -> Option<serde_json::Value> {
+    let (name, partition): (String, serde_json::Value) = serde_json::from_slice(key).ok()?;
+    (name == connector && partition.is_object()).then_some(partition)
+}
+
 /// The value of a commit.
 pub(crate) fn value(commit: &SourceCommit) -> Bytes {
     // A map with text keys always has a JSON form.

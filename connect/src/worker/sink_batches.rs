@@ -9,12 +9,15 @@ use ottla_formats::{Format, FormatError, JsonFormat};
 use serde_json::Value;
 
 use crate::connector::{Operation, Rows, SinkBatch};
+use crate::transforms::Transforms;
 
 /// How a task's records are read.
 pub(crate) struct RecordReader {
     pub(crate) format: Arc<dyn Format>,
     /// The columns of the values; without one they stay raw.
     pub(crate) schema: Option<SchemaRef>,
+    /// What is done to the rows of values.
+    transforms: Transforms,
     /// The columns of a delete; `None` when the sink cannot delete.
     key_schema: Option<SchemaRef>,
 }
@@ -35,14 +38,23 @@ pub(crate) struct Read {
 }
 
 impl RecordReader {
-    /// `key_columns` are the sink's; they must be in the schema, or a delete is a bad record.
-    pub(crate) fn new(format: Arc<dyn Format>, schema: Option<SchemaRef>, key_columns: &[String]) -> Self {
-        let key_schema = schema.as_ref().filter(|_| !key_columns.is_empty()).and_then(|schema| {
+    /// `key_columns` are the sink's; they must be in the schema that the transforms lead to, or a delete is a bad record.
+    ///
+    /// # Errors
+    /// When the transforms need other columns, or there are none.
+    pub(crate) fn new(
+        format: Arc<dyn Format>,
+        schema: Option<SchemaRef>,
+        transforms: Transforms,
+        key_columns: &[String],
+    ) -> Result<Self, String> {
+        let written = written_schema(schema.as_ref(), &transforms)?;
+        let key_schema = written.as_ref().filter(|_| !key_columns.is_empty()).and_then(|schema| {
             let fields: Option<Vec<Field>> =
                 key_columns.iter().map(|name| schema.field_with_name(name).ok().cloned()).collect();
             fields.map(|fields| Arc::new(Schema::new(fields)))
         });
-        Self { format, schema, key_schema }
+        Ok(Self { format, schema, transforms, key_schema })
     }
 
     /// Reads records into runs: values as the schema's columns, records without a value as the key's.
@@ -78,7 +90,29 @@ impl RecordReader {
             return Ok(());
         };
         let payloads: Vec<&[u8]> = values.map(Bytes::as_ref).collect();
-        decode(&*self.format, &payloads, schema, Operation::Write, from, read)
+        let runs_before = read.runs.len();
+        decode(&*self.format, &payloads, schema, Operation::Write, from, read)?;
+        if let Some(run) = read.runs.get_mut(runs_before).filter(|_| !self.transforms.is_empty()) {
+            self.transform(run, &mut read.bad);
+            if run.records.is_empty() {
+                read.runs.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the rows of a run; those that cannot be are bad records.
+    fn transform(&self, run: &mut Run, bad: &mut Vec<(usize, String)>) {
+        let Rows::Arrow(rows) = &run.batch.rows else { return };
+        match self.transforms.apply(rows.clone()) {
+            Ok(done) => {
+                let record = |row: &usize| run.records.get(*row).copied();
+                bad.extend(done.bad.into_iter().filter_map(|(row, reason)| Some((record(&row)?, reason))));
+                run.records = done.rows.iter().filter_map(record).collect();
+                run.batch.rows = Rows::Arrow(done.batch);
+            }
+            Err(reason) => bad.extend(run.records.drain(..).map(|record| (record, reason.clone()))),
+        }
     }
 
     fn read_deletes(
@@ -96,6 +130,21 @@ impl RecordReader {
             records.iter().map(|record| key_object(record.key.as_deref(), schema)).collect();
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         decode(&JsonFormat, &payloads, schema, Operation::Delete, from, read)
+    }
+}
+
+/// The columns that a sink gets.
+///
+/// # Errors
+/// When the transforms need other columns, or there are none.
+pub(crate) fn written_schema(
+    schema: Option<&SchemaRef>,
+    transforms: &Transforms,
+) -> Result<Option<SchemaRef>, String> {
+    match schema {
+        Some(schema) => transforms.schema(schema).map(Some),
+        None if transforms.is_empty() => Ok(None),
+        None => Err("transforms need records with columns; give the sink a schema (value.schema)".to_owned()),
     }
 }
 
@@ -154,7 +203,7 @@ mod tests {
     fn reader(key_columns: &[&str]) -> RecordReader {
         let schema = schema_of([("k", "string"), ("n", "int?")]).unwrap();
         let key_columns: Vec<String> = key_columns.iter().map(|name| (*name).to_owned()).collect();
-        RecordReader::new(Arc::new(JsonFormat), Some(schema), &key_columns)
+        RecordReader::new(Arc::new(JsonFormat), Some(schema), Transforms::default(), &key_columns).unwrap()
     }
 
     #[test]
@@ -200,7 +249,7 @@ mod tests {
 
     #[test]
     fn values_without_a_schema_stay_as_they_are() {
-        let reader = RecordReader::new(Arc::new(JsonFormat), None, &[]);
+        let reader = RecordReader::new(Arc::new(JsonFormat), None, Transforms::default(), &[]).unwrap();
         let read = reader.read(&[record(None, Some("anything"))]).unwrap();
         assert!(matches!(&read.runs[0].batch.rows, Rows::Raw(values) if values[0] == "anything"));
     }

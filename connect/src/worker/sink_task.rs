@@ -20,11 +20,12 @@ use super::OnError;
 use super::cluster::{Bounds, Cluster, Fetched, KafkaCluster, Reader, Topic, Writer, read_spans};
 use super::dead_letter::{Letter, Stage};
 use super::origin::Origin;
-use super::sink_batches::{Read, RecordReader};
+use super::sink_batches::{Read, RecordReader, written_schema};
 use super::task::{End, Order, Orders, Shared, TaskHandle, TaskState, spawn};
 use crate::connector::{ConsumedOffset, Sink, SinkContext};
 use crate::error::ConnectError;
 use crate::registry::{Build, ConnectorKind, SinkConfig, connector_type};
+use crate::transforms::Transforms;
 
 /// How long a fetch may wait for records.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
@@ -43,7 +44,9 @@ pub struct SinkTaskConfig {
     pub format: Arc<dyn Format>,
     /// The columns of the values; without one the sink gets raw values, if it can take them.
     pub schema: Option<SchemaRef>,
-    /// What to do with what cannot be read, or what the target refuses.
+    /// What is done to the rows before the sink gets them.
+    pub transforms: Transforms,
+    /// What to do with what cannot be read or transformed, or what the target refuses.
     pub on_error: OnError,
 }
 
@@ -58,6 +61,7 @@ impl SinkTaskConfig {
             topic: topic.to_owned(),
             format: Arc::new(ottla_formats::JsonFormat),
             schema: None,
+            transforms: Transforms::default(),
             on_error: OnError::Stop,
         }
     }
@@ -176,11 +180,14 @@ impl Task {
             OnError::Stop => None,
         };
         tracing::info!(connector = %name, topic = %topic.name, offsets = ?next_offsets, "sink starts");
-        let records = Arc::new(RecordReader::new(
+        let unfit = |reason| ConnectError::Format { name: name.clone(), reason };
+        let records = RecordReader::new(
             Arc::clone(&self.config.format),
             self.config.schema.clone(),
+            self.config.transforms.clone(),
             sink.key_columns(),
-        ));
+        );
+        let records = Arc::new(records.map_err(unfit)?);
         let mut attempt =
             Attempt { task: Arc::clone(&self), shared, sink, records, topic, next_offsets, ends, letters };
         if is_new {
@@ -193,7 +200,9 @@ impl Task {
 
     async fn open_sink(&self) -> Result<Box<dyn Sink>, ConnectError> {
         let name = self.config.name.clone();
-        let context = SinkContext { name: name.clone(), schema: self.config.schema.clone() };
+        let schema = written_schema(self.config.schema.as_ref(), &self.config.transforms)
+            .map_err(|reason| ConnectError::Format { name: name.clone(), reason })?;
+        let context = SinkContext { name: name.clone(), schema };
         let config = Arc::clone(&self.sink);
         // Opening may read the disk or wait for a lock.
         let opened = tokio::task::spawn_blocking(move || config.open(context)).await;

@@ -9,12 +9,13 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use ottla_client::{Record, partition_of_key};
 use ottla_formats::timestamp::timestamp_text;
-use ottla_formats::{Format, FormatError};
+use ottla_formats::{Format, FormatError, JsonFormat};
 
 use super::dead_letter::{Letter, Stage};
 use super::origin::Origin;
 use super::source_ledger::SourceLedger;
-use crate::connector::{Rows, SourceBatch};
+use crate::connector::{BadInput, Rows, SourceBatch};
+use crate::transforms::Transforms;
 
 /// What is the same for every record of a task.
 pub(crate) struct RecordMaker {
@@ -27,6 +28,7 @@ pub(crate) struct RecordMaker {
     pub(crate) dead_letters: Option<(String, i32)>,
     pub(crate) key: Option<String>,
     pub(crate) format: Arc<dyn Format>,
+    pub(crate) transforms: Transforms,
     pub(crate) origin: Origin,
 }
 
@@ -53,9 +55,10 @@ impl RecordMaker {
     /// Makes the records of a batch, without those that the ledger knows to be written.
     pub(crate) fn prepare(
         &self,
-        batch: &SourceBatch,
+        batch: SourceBatch,
         ledger: &mut SourceLedger,
     ) -> Result<Prepared, NotPrepared> {
+        let batch = self.transformed(batch)?;
         let mut prepared = Prepared { writes: BTreeMap::new(), good: 0, bad: 0, skipped: 0 };
         let values = self.values(&batch.rows)?;
         let keys = self.keys(&batch.rows)?;
@@ -97,6 +100,28 @@ impl RecordMaker {
             prepared.bad += 1;
         }
         Ok(prepared)
+    }
+
+    /// The batch after the transforms; rows that one cannot change are bad ones, as they came from the source.
+    fn transformed(&self, mut batch: SourceBatch) -> Result<SourceBatch, NotPrepared> {
+        if self.transforms.is_empty() {
+            return Ok(batch);
+        }
+        let Rows::Arrow(before) = &batch.rows else {
+            let why = "transforms need records with columns; give the source a schema";
+            return Err(NotPrepared::Schema(why.to_owned()));
+        };
+        let done = self.transforms.apply(before.clone()).map_err(NotPrepared::Schema)?;
+        for (row, reason) in done.bad {
+            let raw = JsonFormat.encode(&before.slice(row, 1));
+            let raw = raw.map_err(|error| NotPrepared::Schema(error.to_string()))?.pop().unwrap_or_default();
+            let position = batch.positions.get(row).copied().unwrap_or_default();
+            batch.bad.push(BadInput { position, line: None, raw, reason });
+        }
+        batch.bad.sort_by_key(|bad| bad.position);
+        batch.positions = done.rows.iter().filter_map(|row| batch.positions.get(*row).copied()).collect();
+        batch.rows = Rows::Arrow(done.batch);
+        Ok(batch)
     }
 
     fn values(&self, rows: &Rows) -> Result<Vec<Bytes>, NotPrepared> {
@@ -157,9 +182,9 @@ fn partition_of(key: Option<&[u8]>, position: u64, partitions: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connector::{BadInput, SourceOffset};
+    use crate::connector::SourceOffset;
     use crate::worker::offsets::SourceCommit;
-    use ottla_formats::{JsonFormat, schema_of};
+    use ottla_formats::schema_of;
     use serde_json::Map;
 
     fn maker(dead_letters: bool) -> RecordMaker {
@@ -171,6 +196,7 @@ mod tests {
             dead_letters: dead_letters.then(|| ("dlq".to_owned(), 1)),
             key: Some("k".to_owned()),
             format: Arc::new(JsonFormat),
+            transforms: Transforms::default(),
             origin: Origin::new("csv", "0a"),
         }
     }
@@ -198,7 +224,7 @@ mod tests {
 
     #[test]
     fn makes_records_with_key_origin_and_a_partition_that_never_changes() {
-        let prepared = maker(true).prepare(&batch(), &mut ledger(&[])).unwrap();
+        let prepared = maker(true).prepare(batch(), &mut ledger(&[])).unwrap();
         assert_eq!((prepared.good, prepared.bad, prepared.skipped), (2, 1, 0));
         let records: Vec<_> = prepared
             .writes
@@ -217,13 +243,13 @@ mod tests {
 
     #[test]
     fn leaves_out_what_is_written_already_good_or_bad() {
-        let prepared = maker(true).prepare(&batch(), &mut ledger(&[10, 20])).unwrap();
+        let prepared = maker(true).prepare(batch(), &mut ledger(&[10, 20])).unwrap();
         assert_eq!((prepared.good, prepared.bad, prepared.skipped), (1, 0, 2));
     }
 
     #[test]
     fn a_bad_record_without_a_dead_letter_topic_names_its_line() {
-        let error = maker(false).prepare(&batch(), &mut ledger(&[])).err().unwrap();
+        let error = maker(false).prepare(batch(), &mut ledger(&[])).err().unwrap();
         assert!(matches!(error, NotPrepared::Bad { place, .. } if place == "line 2"));
     }
 
@@ -231,7 +257,7 @@ mod tests {
     fn a_key_that_is_no_column_names_those_there_are() {
         let mut maker = maker(true);
         maker.key = Some("kk".to_owned());
-        let error = maker.prepare(&batch(), &mut ledger(&[])).err().unwrap();
+        let error = maker.prepare(batch(), &mut ledger(&[])).err().unwrap();
         assert!(
             matches!(error, NotPrepared::Schema(reason) if reason == "key: there is no column 'kk'; there are: k, n")
         );

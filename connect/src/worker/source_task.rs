@@ -30,6 +30,7 @@ use super::task::{End, Order, Orders, Shared, TaskHandle, spawn};
 use crate::connector::{Source, SourceBatch, SourceContext, SourceOffset};
 use crate::error::ConnectError;
 use crate::registry::{Build, ConnectorKind, SourceConfig, connector_type};
+use crate::transforms::Transforms;
 
 /// Batches that may be on their way to the cluster; with the batches' own bound this bounds the task's memory.
 const UNITS_OPEN_MAX: usize = 16;
@@ -50,7 +51,9 @@ pub struct SourceTaskConfig {
     pub format: Arc<dyn Format>,
     /// The columns that the source shall give; without one it decides.
     pub schema: Option<SchemaRef>,
-    /// What to do with what cannot be read.
+    /// What is done to the rows before they are written.
+    pub transforms: Transforms,
+    /// What to do with what cannot be read or transformed.
     pub on_error: OnError,
     /// Longest time between two commits of the source's position while records flow. A restart reads again, and skips, at
     /// most about that much.
@@ -69,6 +72,7 @@ impl SourceTaskConfig {
             key: None,
             format: Arc::new(ottla_formats::JsonFormat),
             schema: None,
+            transforms: Transforms::default(),
             on_error: OnError::Stop,
             offset_flush_interval: Duration::from_secs(1),
         }
@@ -195,6 +199,7 @@ impl Task {
             dead_letters: dead_letters.map(|topic| (topic.name, topic.partitions)),
             key: self.config.key.clone(),
             format: Arc::clone(&self.config.format),
+            transforms: self.config.transforms.clone(),
             origin,
         };
         let ledger = SourceLedger::recover(commit, found);
@@ -334,14 +339,15 @@ impl Attempt {
 
     async fn on_batch(&mut self, batch: SourceBatch) -> Result<(), ConnectError> {
         let name = self.task.config.name.clone();
-        let prepared = self.maker.prepare(&batch, &mut self.ledger).map_err(|error| match error {
+        let resume = batch.resume.clone();
+        let prepared = self.maker.prepare(batch, &mut self.ledger).map_err(|error| match error {
             NotPrepared::Schema(reason) => ConnectError::Format { name: name.clone(), reason },
             NotPrepared::Bad { place, reason } => {
                 ConnectError::BadRecord { name: name.clone(), place, reason }
             }
         })?;
         self.shared.add(&self.shared.records_skipped, prepared.skipped);
-        let unit = self.ledger.sent(batch.resume, prepared.writes.len());
+        let unit = self.ledger.sent(resume, prepared.writes.len());
         for ((topic, partition), records) in prepared.writes {
             let count = records.len() as u64;
             let sent = self.writer.send(&topic, partition, records).await;

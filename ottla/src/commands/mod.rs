@@ -4,6 +4,7 @@ pub mod acl;
 pub mod bench;
 pub mod cluster;
 pub mod config;
+pub mod connector;
 pub mod consume;
 pub mod group;
 pub mod pipeline;

@@ -1,4 +1,4 @@
-//! The config of the SQLite sink.
+//! The configs of the SQLite source and the SQLite sink.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::sink::SqliteSink;
-use crate::connector::{Sink, SinkContext};
+use super::source::SqliteSource;
+use crate::connector::{Sink, SinkContext, Source, SourceContext, SourcePartition};
 use crate::error::{ConnectorError, FieldError};
-use crate::registry::{CheckConfig, SinkConfig};
+use crate::registry::{CheckConfig, SinkConfig, SourceConfig};
 
 /// What to do with a row whose key is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -19,6 +20,69 @@ pub(crate) enum Mode {
     /// Every record is a new row; one that breaks a constraint is a bad record.
     #[default]
     Insert,
+}
+
+/// Rows of one batch of a source, at most.
+const BATCH_SIZE_MAX: usize = 100_000;
+
+/// Reads the rows of a table in the order of a column that only grows.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SqliteSourceConfig {
+    /// The database file.
+    pub(crate) path: PathBuf,
+    /// The table or view.
+    pub(crate) table: String,
+    /// The column of integers from 1 on that grows with every row; SQLite's own row number unless set.
+    #[serde(default)]
+    pub(crate) column: Option<String>,
+    /// How often to look for new rows, in milliseconds; without it the source ends after the last row.
+    #[serde(default)]
+    pub(crate) poll_interval_ms: Option<u32>,
+    /// Rows in one batch.
+    #[serde(default = "default_batch_size")]
+    pub(crate) batch_size: usize,
+    /// How long to wait for another program's lock on the database, in milliseconds.
+    #[serde(default = "default_busy_timeout_ms")]
+    pub(crate) busy_timeout_ms: u32,
+}
+
+fn default_batch_size() -> usize {
+    2_000
+}
+
+impl CheckConfig for SqliteSourceConfig {
+    fn check(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if self.path.as_os_str().is_empty() {
+            errors.push(FieldError::new("path", "must not be empty"));
+        }
+        if self.table.is_empty() || self.table.contains('\0') {
+            errors.push(FieldError::new("table", "must be the name of a table"));
+        }
+        if self.column.as_ref().is_some_and(|column| column.is_empty() || column.contains('\0')) {
+            errors.push(FieldError::new("column", "must be the name of a column"));
+        }
+        if self.poll_interval_ms == Some(0) {
+            errors.push(FieldError::new("poll_interval_ms", "must be at least 1"));
+        }
+        if self.batch_size == 0 || self.batch_size > BATCH_SIZE_MAX {
+            errors
+                .push(FieldError::new("batch_size", format!("must be between 1 and {BATCH_SIZE_MAX} rows")));
+        }
+        errors
+    }
+}
+
+impl SourceConfig for SqliteSourceConfig {
+    fn partition(&self) -> SourcePartition {
+        let database = ("database".to_owned(), self.path.display().to_string());
+        SourcePartition([database, ("table".to_owned(), self.table.clone())].into())
+    }
+
+    fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
+        Ok(Box::new(SqliteSource::open(self, context)?))
+    }
 }
 
 /// Writes records to a table of an SQLite database.

@@ -74,7 +74,7 @@ fn column_type(data_type: &DataType) -> &'static str {
 }
 
 /// A name that cannot end early, whatever is in it.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -1,4 +1,4 @@
-//! The SQLite sink on its own, without a cluster.
+//! The SQLite source and the SQLite sink on their own, without a cluster.
 
 use std::path::Path;
 
@@ -6,10 +6,13 @@ use ottla_formats::{Format as _, JsonFormat, schema_of};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::config::SqliteSinkConfig;
-use crate::connector::{ConsumedOffset, Operation, Rows, Sink, SinkBatch, SinkContext};
+use super::config::{SqliteSinkConfig, SqliteSourceConfig};
+use crate::connector::{
+    ConsumedOffset, Operation, Rows, Sink, SinkBatch, SinkContext, Source, SourceBatch, SourceContext,
+    SourceOffset,
+};
 use crate::error::ConnectorError;
-use crate::registry::SinkConfig as _;
+use crate::registry::{SinkConfig as _, SourceConfig as _};
 
 const COLUMNS: [(&str, &str); 7] = [
     ("origin", "string"),
@@ -156,4 +159,105 @@ async fn another_programs_lock_is_an_error_that_may_pass() {
     sink.write(rows).await.unwrap();
     sink.commit(&[]).await.unwrap();
     assert_eq!(query(&path, ALL).len(), 1);
+}
+
+fn source(
+    path: &Path,
+    options: Value,
+    columns: Option<&[(&str, &str)]>,
+    offset: Option<SourceOffset>,
+) -> Result<Box<dyn Source>, ConnectorError> {
+    let mut config = json!({"path": path, "table": "t", "batch_size": 2});
+    config.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    let config: SqliteSourceConfig = serde_json::from_value(config).unwrap();
+    let schema = columns.map(|columns| schema_of(columns.iter().copied()).unwrap());
+    config.open(SourceContext { name: "db".to_owned(), schema, offset })
+}
+
+fn run_sql(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Positions and values of a batch.
+fn lines(batch: &SourceBatch) -> Vec<(u64, String)> {
+    let Rows::Arrow(rows) = &batch.rows else { panic!("rows without columns") };
+    let values = JsonFormat.encode(rows).unwrap();
+    let text = |value: &bytes::Bytes| String::from_utf8(value.to_vec()).unwrap();
+    batch.positions.iter().copied().zip(values.iter().map(text)).collect()
+}
+
+async fn drain(source: &mut dyn Source) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    while let Some(batch) = source.poll().await.unwrap() {
+        all.extend(lines(&batch));
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_table_is_read_in_order_and_read_on_from_an_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    run_sql(
+        &path,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, paid BOOLEAN NOT NULL, sum REAL);
+         INSERT INTO t VALUES (7, 'g', 1, 2.5), (1, 'a', 0, NULL), (3, NULL, 1, 4), (9, 'i', 0, 1e3);",
+    );
+    let all = drain(&mut *source(&path, json!({}), None, None).unwrap()).await;
+    assert_eq!(
+        all,
+        [
+            (1, r#"{"id":1,"name":"a","paid":false,"sum":null}"#),
+            (3, r#"{"id":3,"name":null,"paid":true,"sum":4.0}"#),
+            (7, r#"{"id":7,"name":"g","paid":true,"sum":2.5}"#),
+            (9, r#"{"id":9,"name":"i","paid":false,"sum":1000.0}"#),
+        ]
+        .map(|(position, line)| (position, line.to_owned()))
+    );
+    // Some columns, from the middle.
+    let offset = SourceOffset { position: 3, state: serde_json::Map::new() };
+    let mut rest = source(&path, json!({"column": "id"}), Some(&[("name", "string")]), Some(offset)).unwrap();
+    assert_eq!(rest.progress().map(|progress| (progress.position, progress.total)), Some((3, 9)));
+    assert_eq!(drain(&mut *rest).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_source_that_follows_sees_rows_that_come_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    run_sql(&path, "CREATE TABLE t (a INT); INSERT INTO t VALUES (1);");
+    let mut following = source(&path, json!({"poll_interval_ms": 1}), None, None).unwrap();
+    assert_eq!(lines(&following.poll().await.unwrap().unwrap()).len(), 1);
+    run_sql(&path, "INSERT INTO t VALUES (2);");
+    assert_eq!(lines(&following.poll().await.unwrap().unwrap()), [(2, r#"{"a":2}"#.to_owned())]);
+    assert!(following.progress().is_none());
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_fit_comes_out_beside_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    run_sql(&path, "CREATE TABLE t (a INT, b); INSERT INTO t VALUES (1, 'x'), ('no', 'y'), (3, x'ff');");
+    let mut mixed = source(&path, json!({"batch_size": 9}), None, None).unwrap();
+    let batch = mixed.poll().await.unwrap().unwrap();
+    assert_eq!(lines(&batch), [(1, r#"{"a":1,"b":"x"}"#.to_owned())]);
+    let bad: Vec<(u64, &str)> = batch.bad.iter().map(|bad| (bad.position, &*bad.reason)).collect();
+    assert_eq!(bad[1], (3, "column 'b': the bytes are no text"));
+    assert!(bad[0].0 == 2 && bad[0].1.contains('a'), "{bad:?}");
+    assert_eq!(batch.resume.position, 3);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_in_order_is_refused_with_a_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let refused = |options, columns| source(&path, options, columns, None).err().unwrap().to_string();
+    assert!(refused(json!({}), None).contains("set `path`"));
+    run_sql(&path, "CREATE TABLE t (a INT, b INT); INSERT INTO t VALUES (0, 5), (2, 5), (3, 5);");
+    assert!(refused(json!({"table": "none"}), None).contains("no such table"));
+    assert!(refused(json!({}), Some(&[("c", "int")][..])).contains("there are: a, b"));
+    assert!(refused(json!({"column": "a"}), None).contains("numbers must begin at 1"));
+    assert!(refused(json!({"column": "c"}), None).contains("set `column`"));
+    let mut twice = source(&path, json!({"column": "b"}), None, None).unwrap();
+    assert!(twice.poll().await.unwrap_err().to_string().contains("two rows have the number 5"));
 }

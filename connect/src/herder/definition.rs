@@ -1,0 +1,328 @@
+//! What a connector's properties mean: Kafka Connect's own, those of the connector type, and nothing else.
+//!
+//! Properties are text. The type of each of a connector's fields comes from its JSON Schema, so that `"header": "true"`
+//! is the boolean that the connector wants.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use ottla_formats::{FORMAT_NAMES, Format, format_named, schema_of};
+use serde_json::{Map, Value};
+
+use crate::error::FieldError;
+use crate::registry::{ConnectorKind, ConnectorType, connector_types};
+use crate::transforms::{self, Transforms, is_transform_property};
+use crate::worker::OnError;
+
+/// A connector's properties, as Kafka Connect's REST API and topics have them.
+pub type Properties = BTreeMap<String, String>;
+
+pub(super) const CLASS: &str = "connector.class";
+const NAME: &str = "name";
+const TASKS_MAX: &str = "tasks.max";
+const TOPICS: &str = "topics";
+const TOPIC: &str = "topic";
+const KEY: &str = "key.column";
+const VALUE_FORMAT: &str = "value.converter";
+const SCHEMAS_ENABLE: &str = "value.converter.schemas.enable";
+const VALUE_SCHEMA: &str = "value.schema";
+const TOLERANCE: &str = "errors.tolerance";
+const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
+
+/// A property that is the worker's and not the connector's.
+pub(super) struct Common {
+    pub name: &'static str,
+    /// Of which kind of connectors; both where it is absent.
+    pub kind: Option<ConnectorKind>,
+    pub default: Option<&'static str>,
+    pub required: bool,
+    pub about: &'static str,
+}
+
+const fn common(
+    name: &'static str,
+    kind: Option<ConnectorKind>,
+    default: Option<&'static str>,
+    about: &'static str,
+) -> Common {
+    Common { name, kind, default, required: default.is_none(), about }
+}
+
+const fn optional(name: &'static str, kind: Option<ConnectorKind>, about: &'static str) -> Common {
+    Common { name, kind, default: None, required: false, about }
+}
+
+/// Every property of the worker, in the order in which they are told.
+pub(super) const COMMON: &[Common] = &[
+    common(NAME, None, None, "the connector's name, under which its offsets are kept"),
+    common(CLASS, None, None, "the connector's type, as GET /connector-plugins has it"),
+    common(
+        TASKS_MAX,
+        None,
+        Some("1"),
+        "the most tasks that are wanted; a source has one, a sink one a topic",
+    ),
+    common(TOPIC, Some(ConnectorKind::Source), None, "the topic that the records go to"),
+    common(
+        TOPICS,
+        Some(ConnectorKind::Sink),
+        None,
+        "the topics that the records come from, joined by commas",
+    ),
+    optional(KEY, Some(ConnectorKind::Source), "the column whose text is the records' key"),
+    common(
+        VALUE_FORMAT,
+        None,
+        Some("json"),
+        "how rows become values: json, csv, or org.apache.kafka.connect.json.JsonConverter",
+    ),
+    common(SCHEMAS_ENABLE, None, Some("false"), "must be false: values carry no schema of their own"),
+    optional(
+        VALUE_SCHEMA,
+        None,
+        "the columns of the values as a JSON object: {\"id\": \"int\", \"at\": \"timestamp?\"}",
+    ),
+    common(
+        TOLERANCE,
+        None,
+        Some("none"),
+        "none: a bad record stops the task; all: it goes to the dead-letter topic",
+    ),
+    optional(
+        DEAD_LETTERS,
+        None,
+        "the topic of bad records; with errors.tolerance all, <name>-dead-letters unless set",
+    ),
+];
+
+/// A connector that can be started.
+pub(super) struct Definition {
+    pub class: &'static ConnectorType,
+    /// A source has one: it writes there. A sink reads them.
+    pub topics: Vec<String>,
+    pub config: Value,
+    pub key: Option<String>,
+    pub format: Arc<dyn Format>,
+    pub schema: Option<SchemaRef>,
+    /// Of each topic.
+    pub transforms: Vec<Transforms>,
+    pub on_error: OnError,
+}
+
+/// The word for a type in `connector.class`: `FileSource`, `SqliteSink`.
+pub(super) fn class_name(class: &ConnectorType) -> String {
+    let capitalised = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    };
+    format!("{}{}", capitalised(class.name), capitalised(class.kind().word()))
+}
+
+/// The type of this class name.
+pub(super) fn class_named(name: &str) -> Option<&'static ConnectorType> {
+    connector_types().iter().find(|class| class_name(class) == name)
+}
+
+/// The properties of the worker that a kind of connector has.
+pub(super) fn common_of(kind: ConnectorKind) -> impl Iterator<Item = &'static Common> {
+    COMMON.iter().filter(move |common| common.kind.is_none_or(|of| of == kind))
+}
+
+impl Definition {
+    /// Reads properties.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, property by property.
+    pub fn read(properties: &Properties) -> Result<Definition, Vec<FieldError>> {
+        let class = match properties.get(CLASS).map(|name| (name, class_named(name))) {
+            Some((_, Some(class))) => class,
+            Some((name, None)) => {
+                let known: Vec<String> = connector_types().iter().map(class_name).collect();
+                let message = format!(
+                    "Failed to find any class that implements Connector and which name matches {name}; there are: {}",
+                    known.join(", ")
+                );
+                return Err(vec![FieldError::new(CLASS, message)]);
+            }
+            None => return Err(vec![FieldError::new(CLASS, "is missing and has no default")]),
+        };
+        let kind = class.kind();
+        let mut errors = Vec::new();
+        for common in common_of(kind).filter(|common| common.required && common.name != NAME) {
+            if properties.get(common.name).is_none_or(|value| value.trim().is_empty()) {
+                errors.push(FieldError::new(common.name, "is missing and has no default"));
+            }
+        }
+        let of_worker =
+            |name: &str| common_of(kind).any(|common| common.name == name) || is_transform_property(name);
+        let own = properties.iter().filter(|(name, _)| !of_worker(name));
+        let schema = class.config_schema();
+        let config: Map<String, Value> =
+            own.map(|(name, value)| (name.clone(), typed(&schema["properties"][name], value))).collect();
+        let config = Value::Object(config);
+        errors.extend(class.validate(&config));
+        let mut topics: Vec<String> = match kind {
+            ConnectorKind::Source => properties.get(TOPIC).cloned().into_iter().collect(),
+            ConnectorKind::Sink => {
+                let all = properties.get(TOPICS).map(String::as_str).unwrap_or_default().split(',');
+                all.map(|topic| topic.trim().to_owned()).filter(|topic| !topic.is_empty()).collect()
+            }
+        };
+        let mut key = properties.get(KEY).cloned();
+        let mut transforms = Vec::new();
+        for topic in &mut topics {
+            let (routes, wrong) = transforms::read(properties, topic);
+            // They are the same for every topic, but for what its name decides.
+            errors.extend(wrong.into_iter().filter(|_| transforms.is_empty()));
+            if kind == ConnectorKind::Source {
+                *topic = routes.topic.unwrap_or_else(|| topic.clone());
+                key = routes.key.or(key);
+            } else if routes.topic.is_some() || routes.key.is_some() {
+                let why =
+                    "RegexRouter and keys change nothing for a sink, whose topics are named by `topics`";
+                errors.push(FieldError::new("transforms", why));
+            }
+            transforms.push(routes.transforms);
+        }
+        let mut told = |name: &str, message: String| errors.push(FieldError::new(name, message));
+
+        if let Some(max) = properties.get(TASKS_MAX)
+            && !max.trim().parse::<u32>().is_ok_and(|max| max > 0)
+        {
+            told(TASKS_MAX, format!("{max} is no number of tasks; it must be at least 1"));
+        }
+        if topics.iter().enumerate().any(|(place, topic)| topics[..place].contains(topic)) {
+            told(TOPICS, "a topic is named twice".to_owned());
+        }
+        let word = properties.get(VALUE_FORMAT).map_or("json", String::as_str);
+        let format = match word {
+            "org.apache.kafka.connect.json.JsonConverter" => format_named("json"),
+            word => format_named(word),
+        };
+        if format.is_none() {
+            told(VALUE_FORMAT, format!("{word} is no format; there are: {}", FORMAT_NAMES.join(", ")));
+        }
+        if properties.get(SCHEMAS_ENABLE).is_some_and(|value| value.trim() != "false") {
+            told(SCHEMAS_ENABLE, "must be false: values carry no schema of their own".to_owned());
+        }
+        let schema = properties.get(VALUE_SCHEMA).map(|text| read_schema(text)).transpose();
+        let schema = schema.unwrap_or_else(|message| {
+            told(VALUE_SCHEMA, message);
+            None
+        });
+        let on_error = match properties.get(TOLERANCE).map_or("none", |value| value.trim()) {
+            "none" => OnError::Stop,
+            "all" => {
+                let name = properties.get(NAME).map(String::as_str).unwrap_or_default();
+                let default = || format!("{name}-dead-letters");
+                OnError::DeadLetter { topic: properties.get(DEAD_LETTERS).cloned().unwrap_or_else(default) }
+            }
+            other => {
+                told(TOLERANCE, format!("{other} is neither none nor all"));
+                OnError::Stop
+            }
+        };
+        match (errors.is_empty(), format) {
+            (true, Some(format)) => {
+                Ok(Definition { class, topics, config, key, format, schema, transforms, on_error })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+/// A property as the type that its schema asks for; as text where it is of no such type, for the field's own message.
+fn typed(schema: &Value, text: &str) -> Value {
+    let is = |wanted: &str| match &schema["type"] {
+        Value::String(word) => word == wanted,
+        Value::Array(words) => words.iter().any(|word| word == wanted),
+        _ => false,
+    };
+    let trimmed = text.trim();
+    let as_json = || serde_json::from_str::<Value>(trimmed).ok();
+    let parsed = if is("boolean") || is("integer") || is("number") || is("object") {
+        as_json().filter(|value| !value.is_string())
+    } else if is("array") {
+        let listed = || trimmed.split(',').map(|item| Value::from(item.trim())).collect();
+        Some(as_json().filter(Value::is_array).unwrap_or_else(|| Value::Array(listed())))
+    } else {
+        None
+    };
+    parsed.unwrap_or_else(|| Value::from(text))
+}
+
+fn read_schema(text: &str) -> Result<SchemaRef, String> {
+    let example = "must be a JSON object of columns and types: {\"id\": \"int\"}";
+    let columns: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("{example}; {error}"))?;
+    let columns: Option<Vec<(&str, &str)>> =
+        columns.iter().map(|(name, word)| Some((name.as_str(), word.as_str()?))).collect();
+    let columns = columns.ok_or_else(|| example.to_owned())?;
+    schema_of(columns).map_err(|(column, error)| format!("{column}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> Properties {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
+        let errors = Definition::read(&properties(pairs)).err().unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn text_becomes_what_the_connector_wants() {
+        let source = properties(&[
+            ("name", "a"),
+            ("connector.class", "FileSource"),
+            ("topic", "t"),
+            ("path", "/x.csv"),
+            ("format", "csv"),
+            ("header", "false"),
+            ("batch_size", "10"),
+            ("null_values", "NA, "),
+            ("value.schema", r#"{"id": "int", "name": "string?"}"#),
+            ("errors.tolerance", "all"),
+        ]);
+        let read = Definition::read(&source).map_err(|errors| format!("{errors:?}")).unwrap();
+        assert_eq!(read.config["header"], false);
+        assert_eq!(read.config["batch_size"], 10);
+        assert_eq!(read.config["null_values"], serde_json::json!(["NA", ""]));
+        assert_eq!(read.schema.unwrap().fields().len(), 2);
+        assert_eq!(read.topics, ["t"]);
+        assert_eq!(read.on_error, OnError::DeadLetter { topic: "a-dead-letters".to_owned() });
+    }
+
+    #[test]
+    fn every_property_that_is_wrong_is_told() {
+        let found = errors(&[
+            ("connector.class", "SqliteSink"),
+            ("tasks.max", "0"),
+            ("path", "/x.db"),
+            ("tabel", "t"),
+            ("value.converter", "avro"),
+            ("value.converter.schemas.enable", "true"),
+            ("value.schema", "{\"id\": \"nr\"}"),
+            ("errors.tolerance", "some"),
+        ]);
+        for beginning in [
+            "topics: is missing",
+            "table: is missing",
+            "tabel: unknown field; did you mean 'table'?",
+            "tasks.max: 0",
+            "value.converter: avro",
+            "value.converter.schemas.enable:",
+            "value.schema: id:",
+            "errors.tolerance: some",
+        ] {
+            assert!(found.iter().any(|message| message.starts_with(beginning)), "{beginning}: {found:#?}");
+        }
+        assert!(errors(&[("connector.class", "Nope")])[0].contains("FileSource"));
+        assert_eq!(errors(&[]), ["connector.class: is missing and has no default"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! Which connectors there are and what they shall do: Kafka Connect's herder, for one worker.
+//!
+//! Properties and target states are records of `connect-configs`; what is in the topic is what runs, also after a restart.
+//!
+//! | file | owns | pure |
+//! |---|---|---|
+//! | `definition.rs` | what properties mean | yes |
+//! | `records.rs` | the records of `connect-configs` | yes |
+//! | `describe.rs` | plugins, and properties with what is wrong about them | yes |
+//! | `store.rs` | reading and writing the topics | |
+//! | `connector.rs` | one connector: its tasks, in line with what it shall do | |
+//! | `herder.rs` | all of them, one change of a connector after the other | |
+//! | `rest.rs` | Kafka Connect's REST API | |
+
+mod connector;
+mod definition;
+mod describe;
+#[allow(clippy::module_inception)]
+mod herder;
+mod records;
+mod rest;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use connector::{ConnectorStatus, TaskReport};
+pub use definition::Properties;
+pub use herder::{Herder, HerderError};
+pub(crate) use records::TOPIC as CONFIGS_TOPIC;
+pub use records::TargetState;

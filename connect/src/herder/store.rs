@@ -1,0 +1,132 @@
+//! Reading and writing the topics that a herder keeps: `connect-configs`, and the offsets of sources.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_client::{ClientError, Record, partition_of_key};
+use serde_json::{Map, Value};
+
+use super::definition::{Definition, Properties};
+use super::records::{ConfigRecord, TOPIC, TargetState};
+use crate::connector::SourceOffset;
+use crate::worker::OnError;
+use crate::worker::cluster::{Bounds, Cluster, Topic, read_spans};
+use crate::worker::offsets::{self, SourceCommit, TopicEnds};
+
+/// What the topic says of each connector.
+pub(super) type Known = BTreeMap<String, (Option<Properties>, TargetState)>;
+
+/// Partitions of a source, each with the offset that it shall have; none stands for the beginning.
+pub(super) type WantedOffsets = Vec<(Map<String, Value>, Option<SourceOffset>)>;
+
+/// The topics, on one cluster.
+#[derive(Clone)]
+pub(super) struct Store {
+    cluster: Arc<dyn Cluster>,
+}
+
+impl Store {
+    pub fn new(cluster: Arc<dyn Cluster>) -> Store {
+        Store { cluster }
+    }
+
+    pub fn cluster(&self) -> &Arc<dyn Cluster> {
+        &self.cluster
+    }
+
+    /// Everything that was stored; nothing, and no topic made, where nothing was.
+    pub async fn load(&self) -> Result<Known, ClientError> {
+        let mut known = Known::new();
+        for (key, value) in self.last_values(TOPIC).await? {
+            match ConfigRecord::read(&key, value.as_deref()) {
+                Ok(Some(ConfigRecord::Connector { name, properties })) => {
+                    known.entry(name).or_default().0 = properties;
+                }
+                Ok(Some(ConfigRecord::TargetState { name, state })) => {
+                    known.entry(name).or_default().1 = state.unwrap_or_default();
+                }
+                Ok(None) => {}
+                Err(reason) => tracing::error!(topic = TOPIC, reason, "a record cannot be read"),
+            }
+        }
+        Ok(known)
+    }
+
+    /// Stores a change; when this returns it is safe.
+    pub async fn append(&self, record: &ConfigRecord) -> Result<(), ClientError> {
+        self.write(TOPIC, vec![(record.key(), record.value())]).await
+    }
+
+    /// The offsets of a source by its partitions, as Kafka Connect's REST API tells them.
+    pub async fn source_offsets(&self, connector: &str) -> Result<Vec<(Value, Value)>, ClientError> {
+        let mut found = Vec::new();
+        for (key, value) in self.last_values(offsets::TOPIC).await? {
+            let Some(partition) = offsets::partition_of(&key, connector) else { continue };
+            let Some(commit) = value.and_then(|value| offsets::parse(&value).ok()) else { continue };
+            let resume = commit.resume.and_then(|resume| serde_json::to_value(resume).ok());
+            found.extend(resume.map(|resume| (partition, resume)));
+        }
+        Ok(found)
+    }
+
+    /// Sets the offsets of partitions of a source whose task does not run.
+    pub async fn set_source_offsets(
+        &self,
+        connector: &str,
+        definition: &Definition,
+        wanted: WantedOffsets,
+    ) -> Result<(), ClientError> {
+        let mut topics = BTreeMap::new();
+        let dead_letters = match &definition.on_error {
+            OnError::DeadLetter { topic } => Some(topic),
+            OnError::Stop => None,
+        };
+        for name in definition.topics.iter().chain(dead_letters) {
+            let topic = self.cluster.topic(name, -1).await?;
+            let bounds = self.cluster.bounds(&topic).await?;
+            // What is in the topics counts no more: who sets an offset wants what comes after it to be written.
+            let ends = bounds.into_iter().map(|(partition, Bounds { end, .. })| (partition, end)).collect();
+            topics.insert(name.clone(), TopicEnds { topic_id: topic.id, ends });
+        }
+        let records = wanted.into_iter().map(|(partition, offset)| {
+            let key = Bytes::from(serde_json::json!([connector, partition]).to_string());
+            let commit = offset.map(|resume| SourceCommit { resume: Some(resume), topics: topics.clone() });
+            (key, commit.as_ref().map(offsets::value))
+        });
+        self.write(offsets::TOPIC, records.collect()).await
+    }
+
+    async fn write(&self, name: &str, records: Vec<(Bytes, Option<Bytes>)>) -> Result<(), ClientError> {
+        let topic = self.cluster.topic(name, 1).await?;
+        let writer = self.cluster.writer().await?;
+        for (key, value) in records {
+            let partition = partition_of_key(&key, topic.partitions);
+            let record = Record { key: Some(key), value, headers: Vec::new(), timestamp_ms: None };
+            writer.send(&topic.name, partition, vec![record]).await?.await?;
+        }
+        writer.close().await;
+        Ok(())
+    }
+
+    /// The last value of every key, in the order of keys.
+    async fn last_values(&self, name: &str) -> Result<BTreeMap<Bytes, Option<Bytes>>, ClientError> {
+        let mut last = BTreeMap::new();
+        let Some(topic) = self.existing(name).await? else { return Ok(last) };
+        let spans = self.cluster.bounds(&topic).await?;
+        read_spans(&*self.cluster, &topic, &spans, |_, record| {
+            if let Some(key) = record.key {
+                last.insert(key, record.value);
+            }
+        })
+        .await?;
+        Ok(last)
+    }
+
+    async fn existing(&self, name: &str) -> Result<Option<Topic>, ClientError> {
+        match self.cluster.exists(name).await? {
+            true => self.cluster.topic(name, 1).await.map(Some),
+            false => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Connectors through the REST API, over a cluster in memory.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::Herder;
+use crate::worker::memory_cluster::{MemoryCluster, Storage};
+
+/// A worker of its own, as after a restart of the process.
+struct Worker {
+    herder: Herder,
+    router: Router,
+}
+
+impl Worker {
+    fn start(storage: &Storage) -> Worker {
+        let cluster = Arc::new(MemoryCluster::new(storage, None));
+        let herder = Herder::start_on(cluster, "127.0.0.1:8083".to_owned());
+        Worker { router: herder.clone().router("a-cluster".to_owned()), herder }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("Content-Type", "application/json").body(body).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.call(Method::GET, path, Value::Null).await
+    }
+
+    async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call(Method::PUT, path, body).await
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect(what);
+}
+
+fn source(path: &Path) -> Value {
+    json!({
+        "connector.class": "FileSource",
+        "tasks.max": 1,
+        "topic": "t",
+        "path": path,
+        "format": "csv",
+    })
+}
+
+#[tokio::test]
+async fn a_connector_is_made_runs_is_back_after_a_restart_and_goes() {
+    let (storage, dir) = (Storage::default(), tempfile::tempdir().unwrap());
+    let (from, to) = (dir.path().join("from.csv"), dir.path().join("to.json"));
+    fs::write(&from, "a,b\n1,x\n2,y\n").unwrap();
+    let worker = Worker::start(&storage);
+    assert_eq!(worker.get("/connectors").await, (200, json!([])));
+    assert_eq!(worker.get("/").await.1["kafka_cluster_id"], "a-cluster");
+
+    let create = json!({ "name": "read", "config": source(&from) });
+    let (status, made) = worker.call(Method::POST, "/connectors", create.clone()).await;
+    assert_eq!((status, &made["type"], &made["config"]["tasks.max"]), (201, &json!("source"), &json!("1")));
+    assert_eq!(made["tasks"], json!([{ "connector": "read", "task": 0 }]));
+    let (status, error) = worker.call(Method::POST, "/connectors", create).await;
+    assert_eq!((status, &error["message"]), (409, &json!("Connector read already exists")));
+    until("the file is read", || storage.records("t").len() == 2).await;
+
+    let sink = json!({ "connector.class": "FileSink", "topics": "t", "path": to });
+    assert_eq!(worker.put("/connectors/write/config", sink.clone()).await.0, 201);
+    assert_eq!(worker.put("/connectors/write/config", sink).await.0, 200);
+    let lines = || fs::read_to_string(&to).unwrap_or_default().lines().count();
+    until("the file is written", || lines() == 2).await;
+    let (_, status) = worker.get("/connectors/write/status").await;
+    assert_eq!(
+        (&status["connector"]["state"], &status["tasks"][0]["state"], &status["type"]),
+        (&json!("RUNNING"), &json!("RUNNING"), &json!("sink"))
+    );
+    assert_eq!(worker.put("/connectors/write/pause", Value::Null).await.0, 202);
+    worker.herder.stop().await;
+
+    // What it shall do outlives the worker, and nothing is read twice.
+    let worker = Worker::start(&storage);
+    assert_eq!(worker.get("/connectors").await.1, json!(["read", "write"]));
+    let (_, all) = worker.get("/connectors?expand=status&expand=info").await;
+    assert_eq!(all["write"]["status"]["connector"]["state"], "PAUSED");
+    assert_eq!(all["write"]["status"]["tasks"][0]["state"], "PAUSED");
+    assert_eq!(all["read"]["info"]["config"]["topic"], "t");
+    fs::write(&from, "a,b\n1,x\n2,y\n3,z\n").unwrap();
+    let restart = "/connectors/read/restart?includeTasks=true";
+    assert_eq!(worker.call(Method::POST, restart, Value::Null).await.0, 202);
+    until("the file is read on", || storage.records("t").len() >= 3).await;
+    assert_eq!((storage.records("t").len(), lines()), (3, 2));
+    assert_eq!(worker.put("/connectors/write/resume", Value::Null).await.0, 202);
+    until("the file is written on", || lines() == 3).await;
+
+    assert_eq!(worker.call(Method::DELETE, "/connectors/read", Value::Null).await.0, 204);
+    let (status, error) = worker.get("/connectors/read").await;
+    assert_eq!((status, &error["message"]), (404, &json!("Connector read not found")));
+    worker.herder.stop().await;
+    assert_eq!(Worker::start(&storage).get("/connectors").await.1, json!(["write"]));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_and_changes_nothing() {
+    let storage = Storage::default();
+    let worker = Worker::start(&storage);
+    let wrong = json!({ "connector.class": "FileSource", "topic": "t", "pth": "/x" });
+    let (status, error) = worker.put("/connectors/a/config", wrong.clone()).await;
+    let message = error["message"].as_str().unwrap();
+    assert_eq!(status, 400);
+    assert!(message.contains("3 error(s)") && message.contains("did you mean 'path'?"), "{message}");
+    let (status, found) = worker.put("/connector-plugins/FileSource/config/validate", wrong).await;
+    // With the name, that is missing here.
+    assert_eq!((status, &found["error_count"]), (200, &json!(4)));
+    for (method, path, body) in [
+        (Method::POST, "/connectors", json!({ "name": "a", "config": { "name": "b" } })),
+        (Method::POST, "/connectors", json!([])),
+        (Method::PUT, "/connectors/a/config", json!({ "topic": { "no": "text" } })),
+        (Method::PUT, "/connector-plugins/None/config/validate", json!({})),
+    ] {
+        assert_eq!(worker.call(method, path, body).await.0, 400, "{path}");
+    }
+    // As a page of another site would have a browser send it.
+    let request = Request::post("/connectors").header("Content-Type", "text/plain");
+    let request = request.body(Body::from(r#"{"name": "a", "config": {}}"#)).unwrap();
+    assert_eq!(worker.router.clone().oneshot(request).await.unwrap().status(), 415);
+    for path in ["/connectors/a", "/connectors/a/status", "/connectors/a/tasks/0/status", "/nowhere"] {
+        assert_eq!(worker.get(path).await.0, 404, "{path}");
+    }
+    assert_eq!(worker.get("/connectors").await.1, json!([]));
+    assert_eq!(storage.records("connect-configs").len(), 0);
+}
+
+#[tokio::test]
+async fn the_offsets_of_a_stopped_source_can_be_changed() {
+    let (storage, dir) = (Storage::default(), tempfile::tempdir().unwrap());
+    let from = dir.path().join("from.csv");
+    fs::write(&from, "a\n1\n2\n").unwrap();
+    let worker = Worker::start(&storage);
+    assert_eq!(worker.put("/connectors/read/config", source(&from)).await.0, 201);
+    until("the file is read", || storage.records("t").len() == 2).await;
+    let path = "/connectors/read/offsets";
+    let (status, error) = worker.call(Method::DELETE, path, Value::Null).await;
+    assert!(status == 400 && error["message"].as_str().unwrap().contains("STOPPED"), "{error}");
+    assert_eq!(worker.put("/connectors/read/stop", Value::Null).await.0, 204);
+    let (_, status) = worker.get("/connectors/read/status").await;
+    assert_eq!((&status["connector"]["state"], &status["tasks"]), (&json!("STOPPED"), &json!([])));
+    let (_, offsets) = worker.get(path).await;
+    let offset = &offsets["offsets"][0];
+    assert_eq!(offset["partition"], json!({ "filename": from }));
+    assert_eq!(offset["offset"]["position"], 6, "{offsets}");
+
+    // Back to the beginning: everything comes once more.
+    assert_eq!(worker.call(Method::DELETE, path, Value::Null).await.0, 200);
+    assert_eq!(worker.get(path).await.1, json!({ "offsets": [] }));
+    assert_eq!(worker.put("/connectors/read/resume", Value::Null).await.0, 202);
+    until("the file is read again", || storage.records("t").len() == 4).await;
+
+    // To where it was: nothing comes.
+    assert_eq!(worker.put("/connectors/read/stop", Value::Null).await.0, 204);
+    assert_eq!(worker.call(Method::PATCH, path, offsets.clone()).await.0, 200);
+    assert_eq!(worker.get(path).await.1, offsets);
+    fs::write(&from, "a\n1\n2\n3\n").unwrap();
+    assert_eq!(worker.put("/connectors/read/resume", Value::Null).await.0, 202);
+    until("the file is read on", || storage.records("t").len() >= 5).await;
+    assert_eq!(storage.records("t").len(), 5);
+}
+
+#[tokio::test]
+async fn transforms_change_what_a_source_writes_and_what_a_sink_gets() {
+    let (storage, dir) = (Storage::default(), tempfile::tempdir().unwrap());
+    let (from, to) = (dir.path().join("from.csv"), dir.path().join("to.json"));
+    fs::write(&from, "id,secret,price\n1,x,2.5\n2,y,much\n3,z,4\n").unwrap();
+    let worker = Worker::start(&storage);
+    let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
+    let mut source = source(&from);
+    source.as_object_mut().unwrap().extend(
+        json!({
+            "errors.tolerance": "all",
+            "transforms": "mask, cast, route, key, text",
+            "transforms.mask.type": class("MaskField$Value"),
+            "transforms.mask.fields": "secret",
+            "transforms.mask.replacement": "*",
+            "transforms.cast.type": class("Cast$Value"),
+            "transforms.cast.spec": "price:float64",
+            "transforms.route.type": class("RegexRouter"),
+            "transforms.route.regex": "(.*)",
+            "transforms.route.replacement": "shop-$1",
+            "transforms.key.type": class("ValueToKey"),
+            "transforms.key.fields": "id",
+            "transforms.text.type": class("ExtractField$Key"),
+            "transforms.text.field": "id",
+        })
+        .as_object()
+        .unwrap()
+        .clone(),
+    );
+    assert_eq!(worker.put("/connectors/read/config", source).await.0, 201);
+    until("the file is read", || storage.records("shop-t").len() == 2).await;
+    until("the bad row is there", || storage.records("read-dead-letters").len() == 1).await;
+    let first = r#"{"id":"1","secret":"*","price":2.5}"#;
+    assert!(storage.values("shop-t").contains(&first.to_owned()), "{:?}", storage.values("shop-t"));
+    assert!(storage.records("shop-t").iter().any(|record| record.key.as_deref() == Some(b"3")));
+    // The letter is the row as the source had it.
+    assert_eq!(storage.values("read-dead-letters"), [r#"{"id":"2","secret":"y","price":"much"}"#]);
+
+    let sink = json!({
+        "connector.class": "FileSink",
+        "topics": "shop-t",
+        "path": to,
+        "value.schema": r#"{"id": "string", "secret": "string", "price": "double"}"#,
+        "transforms": "fields",
+        "transforms.fields.type": class("ReplaceField$Value"),
+        "transforms.fields.exclude": "secret",
+        "transforms.fields.renames": "price:cost",
+    });
+    assert_eq!(worker.put("/connectors/write/config", sink).await.0, 201);
+    let lines = || fs::read_to_string(&to).unwrap_or_default();
+    until("the file is written", || lines().lines().count() == 2).await;
+    assert!(lines().contains(r#"{"id":"1","cost":2.5}"#), "{}", lines());
+    worker.herder.stop().await;
+}

@@ -1,0 +1,236 @@
+//! Kafka Connect's single message transforms, by its class names, over whole batches: pure.
+//!
+//! A transform changes columns; a value that it cannot change makes its record a bad one, and the others go on. What depends
+//! on the topic's name alone (predicates, routes) is decided once, when the properties are read, since a task has one topic.
+//!
+//! | class (`org.apache.kafka.connect.transforms.…`) | file |
+//! |---|---|
+//! | `Cast$Value`, `ReplaceField$Value`, `MaskField$Value`, `InsertField$Value` | `columns.rs` |
+//! | `RegexRouter`, `ValueToKey`, `ExtractField$Key`, `predicates.TopicNameMatches` | `properties.rs` |
+
+mod columns;
+mod properties;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use columns::Change;
+
+pub(crate) use properties::{is_transform_property, read};
+
+/// What is done to the records of a task, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Transforms {
+    changes: Arc<[Named]>,
+}
+
+#[derive(Debug)]
+struct Named {
+    /// As `transforms` names it.
+    name: String,
+    change: Change,
+}
+
+/// What properties say besides the changes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Routes {
+    pub transforms: Transforms,
+    /// Where the records of a source go instead.
+    pub topic: Option<String>,
+    /// The column that is the key.
+    pub key: Option<String>,
+}
+
+/// A batch after the transforms.
+#[derive(Debug)]
+pub(crate) struct Transformed {
+    pub batch: RecordBatch,
+    /// For each row that is left, its row before; growing.
+    pub rows: Vec<usize>,
+    /// Rows before that could not be changed, with the reason; growing.
+    pub bad: Vec<(usize, String)>,
+}
+
+impl Transforms {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Changes a batch.
+    ///
+    /// # Errors
+    /// When the columns are not such as the transforms need, whatever the rows are.
+    pub(crate) fn apply(&self, batch: RecordBatch) -> Result<Transformed, String> {
+        let mut done = Transformed { rows: (0..batch.num_rows()).collect(), batch, bad: Vec::new() };
+        for Named { name, change } in &*self.changes {
+            let wrong = |why: String| format!("transforms.{name}: {why}");
+            let (batch, refused) = change.apply(&done.batch).map_err(wrong)?;
+            done.batch = batch;
+            let place = |row: usize| done.rows.get(row).copied().unwrap_or(usize::MAX);
+            let is_good = |row: usize| refused.binary_search_by_key(&row, |(bad, _)| *bad).is_err();
+            done.bad.extend(refused.iter().map(|(row, why)| (place(*row), wrong(why.clone()))));
+            let rows = done.rows.iter().enumerate().filter(|(row, _)| is_good(*row));
+            done.rows = rows.map(|(_, before)| *before).collect();
+        }
+        done.bad.sort();
+        Ok(done)
+    }
+
+    /// The columns that records of these columns have afterwards.
+    ///
+    /// # Errors
+    /// As [`apply`](Transforms::apply).
+    pub(crate) fn schema(&self, before: &SchemaRef) -> Result<SchemaRef, String> {
+        let empty = RecordBatch::new_empty(Arc::clone(before));
+        Ok(self.apply(empty)?.batch.schema())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_formats::{Format as _, JsonFormat, schema_of};
+    use std::collections::BTreeMap;
+
+    fn routes(pairs: &[(&str, &str)]) -> Routes {
+        let properties: BTreeMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (routes, errors) = read(&properties, "orders");
+        assert!(errors.is_empty(), "{errors:?}");
+        routes
+    }
+
+    fn batch(rows: &[&str]) -> RecordBatch {
+        let schema = schema_of([("id", "int"), ("name", "string?"), ("price", "string?")]).unwrap();
+        let payloads: Vec<&[u8]> = rows.iter().map(|row| row.as_bytes()).collect();
+        JsonFormat.decode(&payloads, &schema).unwrap().batch
+    }
+
+    fn lines(batch: &RecordBatch) -> Vec<String> {
+        let values = JsonFormat.encode(batch).unwrap();
+        values.iter().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn columns_are_cast_renamed_masked_and_added_in_order() {
+        let routes = routes(&[
+            ("transforms", "cast,fields,mask,add"),
+            ("transforms.cast.type", "org.apache.kafka.connect.transforms.Cast$Value"),
+            ("transforms.cast.spec", "id:string,price:float64"),
+            ("transforms.fields.type", "org.apache.kafka.connect.transforms.ReplaceField$Value"),
+            ("transforms.fields.renames", "price:cost"),
+            ("transforms.mask.type", "org.apache.kafka.connect.transforms.MaskField$Value"),
+            ("transforms.mask.fields", "name"),
+            ("transforms.add.type", "org.apache.kafka.connect.transforms.InsertField$Value"),
+            ("transforms.add.static.field", "shop"),
+            ("transforms.add.static.value", "north"),
+            ("transforms.add.topic.field", "from"),
+        ]);
+        let rows = [
+            r#"{"id":1,"name":"ann","price":"2.5"}"#,
+            r#"{"id":2,"name":"bob","price":"much"}"#,
+            r#"{"id":3,"name":null,"price":null}"#,
+        ];
+        let done = routes.transforms.apply(batch(&rows)).unwrap();
+        assert_eq!(
+            lines(&done.batch),
+            [
+                r#"{"id":"1","name":"","cost":2.5,"shop":"north","from":"orders"}"#,
+                r#"{"id":"3","name":null,"cost":null,"shop":"north","from":"orders"}"#,
+            ]
+        );
+        assert_eq!(done.rows, [0, 2]);
+        let reason = "transforms.cast: column 'price': \"much\" is no Float64";
+        assert_eq!(done.bad, [(1, reason.to_owned())]);
+        let schema = routes.transforms.schema(&batch(&[]).schema()).unwrap();
+        assert_eq!(schema, done.batch.schema());
+    }
+
+    #[test]
+    fn columns_are_kept_or_left_out() {
+        let fields = |what: &str, names: &str| {
+            let class = "org.apache.kafka.connect.transforms.ReplaceField$Value";
+            let property = format!("transforms.f.{what}");
+            let pairs = [("transforms", "f"), ("transforms.f.type", class), (&*property, names)];
+            let done = routes(&pairs).transforms.apply(batch(&[r#"{"id":1,"name":"a"}"#])).unwrap();
+            lines(&done.batch).concat()
+        };
+        assert_eq!(fields("include", "name, id"), r#"{"id":1,"name":"a"}"#);
+        assert_eq!(fields("exclude", "name"), r#"{"id":1,"price":null}"#);
+    }
+
+    #[test]
+    fn a_column_that_is_not_there_is_an_error_with_those_that_are() {
+        let cast = routes(&[
+            ("transforms", "c"),
+            ("transforms.c.type", "org.apache.kafka.connect.transforms.Cast$Value"),
+            ("transforms.c.spec", "idd:string"),
+        ]);
+        let error = cast.transforms.apply(batch(&[])).unwrap_err();
+        assert_eq!(error, "transforms.c: there is no column 'idd'; there are: id, name, price");
+    }
+
+    #[test]
+    fn routes_and_predicates_are_decided_by_the_topics_name() {
+        let router = "org.apache.kafka.connect.transforms.RegexRouter";
+        let matches = "org.apache.kafka.connect.transforms.predicates.TopicNameMatches";
+        let with = |pattern: &str, negate: &str| {
+            routes(&[
+                ("transforms", "r"),
+                ("transforms.r.type", router),
+                ("transforms.r.regex", "(.*)s"),
+                ("transforms.r.replacement", "shop-$1"),
+                ("transforms.r.predicate", "p"),
+                ("transforms.r.negate", negate),
+                ("predicates", "p"),
+                ("predicates.p.type", matches),
+                ("predicates.p.pattern", pattern),
+            ])
+            .topic
+        };
+        assert_eq!(with("ord.*", "false").as_deref(), Some("shop-order"));
+        assert_eq!(with("ord", "false"), None, "the whole name must match");
+        assert_eq!(with("ord", "true").as_deref(), Some("shop-order"));
+        let key = routes(&[
+            ("transforms", "k,x"),
+            ("transforms.k.type", "org.apache.kafka.connect.transforms.ValueToKey"),
+            ("transforms.k.fields", "id"),
+            ("transforms.x.type", "org.apache.kafka.connect.transforms.ExtractField$Key"),
+            ("transforms.x.field", "id"),
+        ]);
+        assert_eq!(key.key.as_deref(), Some("id"));
+    }
+
+    #[test]
+    fn every_property_that_is_wrong_is_told() {
+        let properties: BTreeMap<String, String> = [
+            ("transforms", "a,b,c,d,a"),
+            ("transforms.a.type", "org.apache.kafka.connect.transforms.Cast$Value"),
+            ("transforms.a.spec", "id:text"),
+            ("transforms.b.type", "org.example.Mine"),
+            ("transforms.c.type", "org.apache.kafka.connect.transforms.RegexRouter"),
+            ("transforms.c.regex", "("),
+            ("transforms.c.replacement", "x"),
+            ("transforms.c.predicate", "p"),
+            ("transforms.e.type", "x"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let (_, errors) = read(&properties, "t");
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for beginning in [
+            "transforms: a is named twice",
+            "transforms.a.spec: text is no type",
+            "transforms.b.type: org.example.Mine",
+            "transforms.c.regex: ",
+            "transforms.c.predicate: there is no predicate p",
+            "transforms.d.type: is missing",
+            "transforms.e.type: transforms does not name e",
+        ] {
+            assert!(told.iter().any(|message| message.starts_with(beginning)), "{beginning}: {told:#?}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Reading the properties `transforms.…` and `predicates.…`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::datatypes::DataType;
+use regex::Regex;
+
+use super::columns::Change;
+use super::{Named, Routes, Transforms};
+use crate::error::FieldError;
+
+const PACKAGE: &str = "org.apache.kafka.connect.transforms.";
+const TRANSFORMS: &str = "transforms";
+const PREDICATES: &str = "predicates";
+
+/// Whether a property is one of these.
+pub(crate) fn is_transform_property(name: &str) -> bool {
+    [TRANSFORMS, PREDICATES]
+        .iter()
+        .any(|list| name.strip_prefix(list).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// Reads what is to be done to the records of a topic, and everything that is wrong with the properties that say so.
+pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Routes, Vec<FieldError>) {
+    let mut reading = Reading { properties, used: BTreeSet::new(), errors: Vec::new() };
+    let (mut routes, mut changes) = (Routes::default(), Vec::new());
+    let mut keys: Vec<String> = Vec::new();
+    let mut topic = topic.to_owned();
+    for name in reading.list(TRANSFORMS) {
+        let place = format!("{TRANSFORMS}.{name}");
+        let Some(class) = reading.needed(&format!("{place}.type")) else { continue };
+        let applies = reading.predicate(&place, &topic);
+        let change = match class.strip_prefix(PACKAGE).unwrap_or(&class) {
+            "Cast$Value" => reading.cast(&place).map(Change::Cast),
+            "ReplaceField$Value" => Some(reading.fields(&place)),
+            "MaskField$Value" => reading.needed(&format!("{place}.fields")).map(|fields| Change::Mask {
+                fields: words(&fields),
+                replacement: reading.value(&format!("{place}.replacement")),
+            }),
+            "InsertField$Value" => Some(Change::Insert(reading.inserted(&place, &topic))),
+            "RegexRouter" => {
+                if let Some(routed) = reading.routed(&place, &topic).filter(|_| applies) {
+                    routes.topic = Some(routed.clone());
+                    topic = routed;
+                }
+                None
+            }
+            "ValueToKey" => {
+                if let Some(fields) = reading.needed(&format!("{place}.fields")) {
+                    keys = words(&fields);
+                    if keys.len() != 1 {
+                        reading.wrong(&format!("{place}.fields"), "a key is one column here");
+                    }
+                }
+                None
+            }
+            "ExtractField$Key" => {
+                let field = reading.needed(&format!("{place}.field"));
+                match field {
+                    Some(field) if keys == [field.clone()] => routes.key = applies.then_some(field),
+                    Some(field) => {
+                        let why = format!("no ValueToKey before it makes a key of '{field}'");
+                        reading.wrong(&format!("{place}.field"), &why);
+                    }
+                    None => {}
+                }
+                None
+            }
+            _ => {
+                let why = format!(
+                    "{class} is not known here; there are, in {PACKAGE}*: Cast$Value, ReplaceField$Value, MaskField$Value, InsertField$Value, RegexRouter, ValueToKey, ExtractField$Key"
+                );
+                reading.wrong(&format!("{place}.type"), &why);
+                None
+            }
+        };
+        changes.extend(change.filter(|_| applies).map(|change| Named { name, change }));
+    }
+    if !keys.is_empty() && routes.key.is_none() {
+        reading
+            .wrong(TRANSFORMS, "ValueToKey needs ExtractField$Key after it: keys are the text of a column");
+    }
+    reading.tell_unused();
+    routes.transforms = Transforms { changes: changes.into() };
+    (routes, reading.errors)
+}
+
+struct Reading<'a> {
+    properties: &'a BTreeMap<String, String>,
+    used: BTreeSet<String>,
+    errors: Vec<FieldError>,
+}
+
+impl Reading<'_> {
+    fn value(&mut self, name: &str) -> Option<String> {
+        let value = self.properties.get(name)?.clone();
+        self.used.insert(name.to_owned());
+        Some(value)
+    }
+
+    fn needed(&mut self, name: &str) -> Option<String> {
+        let value = self.value(name).filter(|value| !value.trim().is_empty());
+        if value.is_none() {
+            self.wrong(name, "is missing and has no default");
+        }
+        value
+    }
+
+    fn wrong(&mut self, name: &str, why: &str) {
+        self.used.insert(name.to_owned());
+        self.errors.push(FieldError::new(name, why));
+    }
+
+    fn list(&mut self, name: &str) -> Vec<String> {
+        let names = self.value(name).map(|names| words(&names)).unwrap_or_default();
+        for (place, one) in names.iter().enumerate() {
+            if names[..place].contains(one) {
+                self.wrong(name, &format!("{one} is named twice"));
+            }
+        }
+        names
+    }
+
+    /// Whether a transform is for this topic.
+    fn predicate(&mut self, place: &str, topic: &str) -> bool {
+        let negate = self.value(&format!("{place}.negate")).is_some_and(|value| value.trim() == "true");
+        let named_by = format!("{place}.predicate");
+        let Some(name) = self.value(&named_by) else { return true };
+        let named = self.properties.get(PREDICATES).map(|names| words(names)).unwrap_or_default();
+        if !named.contains(&name) {
+            self.wrong(&named_by, &format!("there is no predicate {name}"));
+            return false;
+        }
+        let class_of = format!("{PREDICATES}.{name}.type");
+        let Some(class) = self.needed(&class_of) else { return false };
+        if class.strip_prefix(PACKAGE).unwrap_or(&class) != "predicates.TopicNameMatches" {
+            self.wrong(
+                &class_of,
+                &format!("{class} is not known here; there is {PACKAGE}predicates.TopicNameMatches"),
+            );
+            return false;
+        }
+        let pattern = self.regex(&format!("{PREDICATES}.{name}.pattern"));
+        pattern.is_some_and(|pattern| pattern.is_match(topic) != negate)
+    }
+
+    /// A pattern that the whole of a text must match.
+    fn regex(&mut self, name: &str) -> Option<Regex> {
+        let text = self.needed(name)?;
+        match Regex::new(&format!("^(?:{text})$")) {
+            Ok(regex) => Some(regex),
+            Err(error) => {
+                self.wrong(name, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn routed(&mut self, place: &str, topic: &str) -> Option<String> {
+        let regex = self.regex(&format!("{place}.regex"));
+        let replacement = self.needed(&format!("{place}.replacement"))?;
+        let regex = regex.filter(|regex| regex.is_match(topic))?;
+        // As Java has it, a number ends with its digits: $1x is the first group and an x.
+        let replacement = braced(&replacement);
+        Some(regex.replace(topic, replacement).into_owned())
+    }
+
+    fn cast(&mut self, place: &str) -> Option<Vec<(String, DataType)>> {
+        let name = format!("{place}.spec");
+        let spec = self.needed(&name)?;
+        let mut columns = Vec::new();
+        for pair in words(&spec) {
+            let Some((column, word)) = pair.rsplit_once(':') else {
+                self.wrong(&name, &format!("{pair} should be COLUMN:TYPE"));
+                continue;
+            };
+            let wanted = match word.trim() {
+                "int8" => DataType::Int8,
+                "int16" => DataType::Int16,
+                "int32" => DataType::Int32,
+                "int64" => DataType::Int64,
+                "float32" => DataType::Float32,
+                "float64" => DataType::Float64,
+                "boolean" => DataType::Boolean,
+                "string" => DataType::Utf8,
+                other => {
+                    let known = "int8, int16, int32, int64, float32, float64, boolean, string";
+                    self.wrong(&name, &format!("{other} is no type; there are: {known}"));
+                    continue;
+                }
+            };
+            columns.push((column.trim().to_owned(), wanted));
+        }
+        Some(columns)
+    }
+
+    fn fields(&mut self, place: &str) -> Change {
+        let mut of = |what: &str| self.value(&format!("{place}.{what}")).map(|names| words(&names));
+        let (include, exclude, pairs) = (of("include"), of("exclude"), of("renames"));
+        let mut renames = Vec::new();
+        for pair in pairs.unwrap_or_default() {
+            match pair.split_once(':') {
+                Some((from, to)) => renames.push((from.trim().to_owned(), to.trim().to_owned())),
+                None => self.wrong(&format!("{place}.renames"), &format!("{pair} should be FROM:TO")),
+            }
+        }
+        Change::Fields { include, exclude: exclude.unwrap_or_default(), renames }
+    }
+
+    fn inserted(&mut self, place: &str, topic: &str) -> Vec<(String, String)> {
+        let mut inserted = Vec::new();
+        if let Some(field) = self.value(&format!("{place}.static.field")) {
+            let text = self.needed(&format!("{place}.static.value"));
+            inserted.extend(text.map(|text| (field, text)));
+        }
+        let of_topic = self.value(&format!("{place}.topic.field"));
+        inserted.extend(of_topic.map(|field| (field, topic.to_owned())));
+        if inserted.is_empty() {
+            self.wrong(&format!("{place}.static.field"), "names no column, nor does topic.field");
+        }
+        inserted
+    }
+
+    /// Properties that look like a transform's and are none's.
+    fn tell_unused(&mut self) {
+        self.used.insert(PREDICATES.to_owned());
+        let unused: Vec<String> = self
+            .properties
+            .keys()
+            .filter(|name| is_transform_property(name) && !self.used.contains(*name))
+            .cloned()
+            .collect();
+        for name in unused {
+            let mut parts = name.split('.');
+            let (list, one) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let named = self.properties.get(list).map(|names| words(names)).unwrap_or_default();
+            let why = match named.iter().any(|word| word == one) {
+                true if list == PREDICATES => "no transform uses this predicate".to_owned(),
+                true => "is no property of this transform".to_owned(),
+                false => format!("{list} does not name {one}"),
+            };
+            self.wrong(&name, &why);
+        }
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+}
+
+fn braced(replacement: &str) -> String {
+    let mut braced = String::new();
+    let mut rest = replacement.chars().peekable();
+    while let Some(letter) = rest.next() {
+        braced.push(letter);
+        if letter == '$' && rest.peek().is_some_and(char::is_ascii_digit) {
+            braced.push('{');
+            while let Some(digit) = rest.next_if(char::is_ascii_digit) {
+                braced.push(digit);
+            }
+            braced.push('}');
+        }
+    }
+    braced
+}
