@@ -69,6 +69,8 @@ impl JwksSource {
                 tokio::fs::read(path).await.map_err(|error| JwksError::File { path: path.clone(), error })
             }
             JwksSource::Url(url) => {
+                // An error says that the process has its TLS already, by an earlier call.
+                let _ = rustls::crypto::ring::default_provider().install_default();
                 let client = reqwest::Client::builder().timeout(ANSWER_TIME_MAX).build()?;
                 let mut answer = client.get(url).send().await?.error_for_status()?;
                 let mut bytes = Vec::new();
@@ -108,5 +110,41 @@ pub async fn keep_fresh(source: JwksSource, validator: Arc<TokenValidator>, inte
                 tokio::time::sleep(interval.min(RETRY_MAX)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Serves one answer; gives its address.
+    async fn serve(answer: String) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = socket.read(&mut request).await.unwrap();
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        });
+        format!("http://{address}/keys")
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn keys_are_read_from_a_url_within_bounds() {
+        let url = serve(answer("200 OK", "{\"keys\": []}")).await;
+        assert_eq!(JwksSource::parse(&url).unwrap().read().await.unwrap(), b"{\"keys\": []}");
+        let url = serve(answer("404 Not Found", "")).await;
+        assert!(matches!(JwksSource::parse(&url).unwrap().read().await, Err(JwksError::Http(_))));
+        let url = serve(answer("200 OK", &"x".repeat(JWKS_BYTES_MAX + 1))).await;
+        assert!(matches!(JwksSource::parse(&url).unwrap().read().await, Err(JwksError::TooLarge)));
     }
 }

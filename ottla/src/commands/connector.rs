@@ -137,6 +137,8 @@ struct Worker {
 
 impl Worker {
     fn at(arguments: &WorkerArguments) -> Result<Worker, Failure> {
+        // An error says that the process has its TLS already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_TIME_MAX).build()?;
         Ok(Worker { client, url: arguments.connect.trim_end_matches('/').to_owned() })
     }
