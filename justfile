@@ -45,6 +45,15 @@ crashes:
     tests/crash/power.sh 25 "" --log-dirs a,b
     tests/crash/faults.sh 10
 
+# A transactional copy loop against its input, with copier and broker killed 100 times each
+exactly-once:
+    tests/crash/exactly_once.sh 200
+    tests/crash/exactly_once.sh 40 "" "$RANDOM" java
+
+# Asks an Apache Kafka for the error codes that the test `error_codes` holds the broker against
+kafka-error-codes:
+    tests/conformance/kafka_error_codes.sh
+
 # Every fuzz target for a minute
 fuzz:
     tests/fuzz/run.sh 60

@@ -1,8 +1,9 @@
 """A copy loop in transactions (consume, transform, produce, commit offsets) that survives having its copier and its broker
 killed: the output is the input, every record once and in the order of its partition.
 
-Usage: exactly_once.py CYCLES SEED COMMAND, where COMMAND starts the broker with {dir} and {listen} filled in, and
-prints a ready line. Half of the cycles kill the copier, half the broker, each at a random moment.
+Usage: exactly_once.py CYCLES SEED COMMAND [COPIER], where COMMAND starts the broker with {dir} and {listen} filled in, and
+prints a ready line, and COPIER starts another copier than that in here, given the broker's address. Half of the cycles
+kill the copier, half the broker, each at a random moment.
 """
 
 import os
@@ -26,7 +27,10 @@ def copier(address):
     consumer = Consumer({"bootstrap.servers": address, "group.id": "copier", "auto.offset.reset": "earliest",
                          "enable.auto.commit": False, "isolation.level": "read_committed", "session.timeout.ms": 6000,
                          "group.instance.id": "copier", "log_level": 3})
-    producer = Producer({"bootstrap.servers": address, "transactional.id": "copier", "transaction.timeout.ms": 10_000, "linger.ms": 1})
+    # No re-bootstrap: when the only broker goes it drops the group's coordinator from what it knows but not from its cache,
+    # and sending offsets waits for that one, without regard for the timeout (librdkafka issues 5511 and 5456).
+    producer = Producer({"bootstrap.servers": address, "transactional.id": "copier", "transaction.timeout.ms": 10_000,
+                         "linger.ms": 1, "metadata.recovery.strategy": "none"})
     producer.init_transactions(30)
     consumer.subscribe(["input"])
     while True:
@@ -111,10 +115,14 @@ def main():
     from confluent_kafka.admin import AdminClient, NewTopic
 
     cycles, seed, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    copier_command = sys.argv[4].split() if len(sys.argv) > 4 else [sys.executable, __file__, "copier"]
+    # Another copier may take a while to start.
+    life_max = 1.5 if len(sys.argv) <= 4 else 4
     print(f"seed {seed}")
     chance = random.Random(seed)
     folder = tempfile.mkdtemp()
     log = open(os.path.join(folder, "broker.log"), "w")
+    copier_log = open(os.path.join(folder, "copier.log"), "w")
     broker = Broker(command, os.path.join(folder, "data"), log)
     running = None
     try:
@@ -126,7 +134,7 @@ def main():
         kills = {"copier": 0, "broker": 0}
 
         def start_copier():
-            return subprocess.Popen([sys.executable, __file__, "copier", broker.listen], stderr=subprocess.DEVNULL)
+            return subprocess.Popen([*copier_command, broker.listen], stderr=copier_log)
 
         running = start_copier()
         for cycle in range(cycles):
@@ -134,7 +142,7 @@ def main():
                 partition = chance.randrange(PARTITIONS)
                 producer.produce("input", str(sent[partition]).encode(), partition=partition)
                 sent[partition] += 1
-            until = time.time() + chance.uniform(0.1, 1.5)
+            until = time.time() + chance.uniform(0.1, life_max)
             while time.time() < until:
                 producer.poll(0.05)
                 if running.poll() is not None:
@@ -167,6 +175,7 @@ def main():
             running.wait()
         broker.stop()
         log.close()
+        copier_log.close()
     shutil.rmtree(folder)
 
 

@@ -1,18 +1,39 @@
 //! The groups of this broker: [`Groups`] on the shards of `__consumer_offsets`.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::shards::Shards;
 use super::{CoordinatorConfig, CoordinatorLog, TopicLookup};
+use crate::groups::offsets::CommitOffsets;
 use crate::groups::{GroupConfig, GroupError, GroupId, Groups, Reply, Request, TopicName, partition_for};
 use crate::ids::Producer;
+use crate::transactions::{Question, Verifications};
 
 /// The groups of this broker. Cheap to clone; must be used within a tokio runtime.
 #[derive(Clone)]
 pub struct GroupCoordinator {
     pub(super) topics: Arc<dyn TopicLookup>,
     shards: Shards<Groups>,
+    verifications: Arc<Mutex<Verifications>>,
+}
+
+/// That a transaction's coordinator is asked about a group's partition. While it is held, markers that overtake the
+/// question are known.
+pub struct Verification {
+    question: Question,
+    verifications: Arc<Mutex<Verifications>>,
+}
+
+impl Drop for Verification {
+    fn drop(&mut self) {
+        locked(&self.verifications).end(self.question);
+    }
+}
+
+/// The lock is held for a few lines that cannot leave it half changed.
+fn locked(verifications: &Mutex<Verifications>) -> MutexGuard<'_, Verifications> {
+    verifications.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl GroupCoordinator {
@@ -22,7 +43,8 @@ impl GroupCoordinator {
         topics: Arc<dyn TopicLookup>,
         config: CoordinatorConfig<GroupConfig>,
     ) -> GroupCoordinator {
-        GroupCoordinator { topics, shards: Shards::new(log, config, Arc::new(|_, never| match never {})) }
+        let shards = Shards::new(log, config, Arc::new(|_, never| match never {}));
+        GroupCoordinator { topics, shards, verifications: Arc::default() }
     }
 
     /// The partition of `__consumer_offsets` that holds the group.
@@ -34,6 +56,34 @@ impl GroupCoordinator {
     /// their order, and gives the reply later. Never fails: refusals are replies.
     pub fn handle(&self, group: &GroupId, request: Request) -> impl Future<Output = Reply> + Send + use<> {
         self.shards.ask(self.partition_for(group.as_str()), request)
+    }
+
+    /// To be called before a transaction's coordinator is asked whether the group's partition is part of it.
+    pub fn begin_verification(&self, group: &str, producer: Producer) -> Verification {
+        let question = locked(&self.verifications).begin(self.partition_for(group), producer.id);
+        Verification { question, verifications: self.verifications.clone() }
+    }
+
+    /// Hands over a commit whose transaction's coordinator has agreed, as [`GroupCoordinator::handle`] does; it is refused
+    /// when a marker has overtaken the question, as the transaction is over then.
+    pub(super) fn commit_in_transaction(
+        &self,
+        producer: Producer,
+        commit: CommitOffsets,
+        verification: &Verification,
+    ) -> impl Future<Output = Reply> + Send + use<> {
+        let group = commit.group.clone();
+        let request = Request::CommitOffsetsInTransaction(producer, commit);
+        let overtaken = request.refused(GroupError::InvalidTxnState);
+        // Held until the commit has its place in the shard's queue, where markers are as well.
+        let verifications = locked(&self.verifications);
+        let reply = verifications.is_open(verification.question).then(|| self.handle(&group, request));
+        async move {
+            match reply {
+                Some(reply) => reply.await,
+                None => overtaken,
+            }
+        }
     }
 
     /// Forgets all offsets committed in these topics. To be called when topics are deleted.
@@ -62,7 +112,12 @@ impl GroupCoordinator {
         commit: bool,
     ) -> Result<(), GroupError> {
         let request = Request::EndTransaction { producer, coordinator_epoch, commit };
-        match self.shards.ask(partition, request).await {
+        let reply = {
+            let mut verifications = locked(&self.verifications);
+            verifications.on_marker(partition, producer.id);
+            self.shards.ask(partition, request)
+        };
+        match reply.await {
             Reply::EndTransaction(ended) => ended,
             other => unreachable!("a shard answers what it was asked, not {other:?}"),
         }

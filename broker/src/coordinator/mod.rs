@@ -35,7 +35,7 @@ use ottla_protocol::{Str, Uuid};
 use crate::groups::Topics;
 
 pub use api::Caller;
-pub use group_coordinator::GroupCoordinator;
+pub use group_coordinator::{GroupCoordinator, Verification};
 pub use log::{CoordinatorLog, LogError, LogSlice};
 pub use transaction_coordinator::{ProducerIds, TransactionCoordinator, WriteMarkers};
 

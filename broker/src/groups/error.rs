@@ -76,6 +76,9 @@ pub enum GroupError {
     /// The group still reads the topic.
     #[error("the group is subscribed to the topic")]
     GroupSubscribedToTopic,
+    /// The transaction that the offsets belong to is over.
+    #[error("the offsets belong to a transaction that is over")]
+    InvalidTxnState,
     /// The request's counts or values make no sense.
     #[error("the request is malformed")]
     InvalidRequest,

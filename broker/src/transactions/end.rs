@@ -9,7 +9,7 @@
 
 use super::decide::{Decision, Effect, Markers, record};
 use super::error::TransactionError;
-use super::metadata::{EPOCH_LAST, NO_EPOCH, NONE, TransactionMetadata, TransactionState, TransactionalId};
+use super::metadata::{EPOCH_LAST, NONE, TransactionMetadata, TransactionState, TransactionalId};
 use super::request::{EndTransaction, Reply};
 use crate::ids::Producer;
 use crate::machine::{Now, ReplyId, WallMs};
@@ -105,17 +105,24 @@ fn judge_v2(current: &TransactionMetadata, request: &EndTransaction) -> Result<V
         TransactionState::PrepareAbort if is_retry && !request.commit => {
             Err(TransactionError::ConcurrentTransactions)
         }
-        TransactionState::PrepareCommit if is_retry => Err(TransactionError::InvalidTxnState),
+        TransactionState::PrepareCommit | TransactionState::PrepareAbort if is_retry => {
+            Err(TransactionError::InvalidTxnState)
+        }
+        // Already the next transaction's, which has only to wait.
+        TransactionState::PrepareCommit | TransactionState::PrepareAbort if is_current => {
+            Err(TransactionError::ConcurrentTransactions)
+        }
         TransactionState::CompleteCommit if is_retry && request.commit => Ok(Verdict::DoneBefore),
         TransactionState::CompleteCommit if is_retry => Err(TransactionError::InvalidTxnState),
         TransactionState::CompleteAbort if is_retry && !request.commit => Ok(Verdict::DoneBefore),
+        // The commit came too late: the coordinator has aborted.
+        TransactionState::CompleteAbort if is_retry => Err(TransactionError::InvalidTxnState),
         TransactionState::CompleteCommit | TransactionState::CompleteAbort if is_current => {
             match request.commit {
                 true => Err(TransactionError::InvalidTxnState),
                 false => Ok(Verdict::Prepare),
             }
         }
-        // A commit that finds its transaction aborted came too late: the coordinator has fenced the producer.
         _ => Err(TransactionError::ProducerFenced),
     }
 }
@@ -129,7 +136,9 @@ pub(super) fn abort_by_coordinator(
 ) -> Decision {
     let mut next = prepared(current, false, now);
     next.producer.epoch = current.producer.epoch.saturating_add(1);
-    next.last_epoch = NO_EPOCH;
+    // By it the producer that took too long can ask for the new epoch and go on (KIP-588). Where a newer one has come that
+    // one gets an epoch of its own next, which leaves none.
+    next.last_epoch = current.producer.epoch;
     let mut decision = Decision::default();
     decision.effects.push(Effect::WriteMarkers(markers(transactional_id, &next)));
     decision.changes.push(record(transactional_id, next));

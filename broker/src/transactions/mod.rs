@@ -26,6 +26,7 @@ pub mod records;
 mod request;
 #[cfg(test)]
 mod simulation;
+mod verifications;
 
 pub use config::TransactionConfig;
 pub use decide::{Change, Decision, Effect, Markers};
@@ -36,3 +37,4 @@ pub use request::{
     AddPartitions, DescribedTransaction, EndTransaction, InitProducerId, ListTransactions, ListedTransaction,
     Reply, Request,
 };
+pub use verifications::{Question, Verifications};

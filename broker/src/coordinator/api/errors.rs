@@ -31,6 +31,7 @@ impl From<GroupError> for ErrorCode {
             GroupError::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
             GroupError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
             GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            GroupError::InvalidTxnState => ErrorCode::InvalidTxnState,
             GroupError::InvalidRequest => ErrorCode::InvalidRequest,
         }
     }

@@ -13,24 +13,27 @@ use ottla_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 
 use super::errors::code;
 use super::{group_id, instance_id, kept_text, member_id};
-use crate::coordinator::{GroupCoordinator, TopicLookup};
+use crate::coordinator::{GroupCoordinator, TopicLookup, Verification};
 use crate::groups::offsets::{CommitOffset, CommitOffsets};
-use crate::groups::{GenerationId, GroupError, Reply, Request, TopicName};
+use crate::groups::{GenerationId, GroupError, Reply, TopicName};
 use crate::ids::Producer;
-
-const GROUP_ID_NOT_FOUND_VERSION_MIN: i16 = 5;
 
 /// Where in the response the answer of each commit belongs: topic, then partition.
 type Places = Vec<(usize, usize)>;
 
 impl GroupCoordinator {
-    /// Answers when the offsets are durable as part of the transaction.
+    /// Answers when the offsets are durable as part of the transaction, to which its coordinator has agreed since
+    /// `verification` began.
     pub fn txn_offset_commit(
         &self,
-        version: i16,
         request: &TxnOffsetCommitRequest,
+        verification: &Verification,
     ) -> impl Future<Output = TxnOffsetCommitResponse> + Send + use<> {
-        let group = match group_id(&request.group_id) {
+        let group = group_id(&request.group_id).and_then(|group| match group.is_empty() {
+            true => Err(ErrorCode::InvalidGroupId),
+            false => Ok(group),
+        });
+        let group = match group {
             Ok(group) => group,
             Err(error) => {
                 return Either::Left(std::future::ready(GroupCoordinator::refuse_txn_offsets(
@@ -43,16 +46,16 @@ impl GroupCoordinator {
             return Either::Left(std::future::ready(response));
         }
         let commit = CommitOffsets {
-            group: group.clone(),
+            group,
             generation: GenerationId(request.generation_id),
             member_id: member_id(&request.member_id),
             instance_id: instance_id(request.group_instance_id.as_ref()),
-            knows_group_id_not_found: version >= GROUP_ID_NOT_FOUND_VERSION_MIN,
+            knows_group_id_not_found: false,
             retention: None,
             offsets,
         };
         let producer = Producer { id: request.producer_id, epoch: request.producer_epoch };
-        let reply = self.handle(&group, Request::CommitOffsetsInTransaction(producer, commit));
+        let reply = self.commit_in_transaction(producer, commit, verification);
         Either::Right(async move {
             let answer = match reply.await {
                 Reply::CommitOffsets(answer) => answer,

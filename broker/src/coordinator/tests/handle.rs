@@ -3,9 +3,14 @@
 use super::*;
 use crate::groups::GenerationId;
 use crate::groups::offsets::{CommitOffset, CommitOffsets, FetchOffsets, OffsetSelection};
+use crate::ids::Producer;
 
 fn commit(group: &str, offset: i64) -> Request {
-    Request::CommitOffsets(CommitOffsets {
+    Request::CommitOffsets(offsets(group, offset))
+}
+
+fn offsets(group: &str, offset: i64) -> CommitOffsets {
+    CommitOffsets {
         group: GroupId::from(group),
         generation: GenerationId::NONE,
         member_id: None,
@@ -20,7 +25,7 @@ fn commit(group: &str, offset: i64) -> Request {
             leader_epoch: -1,
             metadata: "".into(),
         }],
-    })
+    }
 }
 
 async fn committed(coordinator: &GroupCoordinator, group: &str) -> Option<i64> {
@@ -135,4 +140,26 @@ async fn deleted_topics_take_their_offsets_along_in_every_partition() {
     for number in 0..20 {
         assert_eq!(committed(&coordinator, &format!("group-{number}")).await, None);
     }
+}
+
+#[tokio::test]
+async fn a_marker_that_overtakes_the_question_about_a_transaction_keeps_its_offsets_out() {
+    let log = MemoryLog::new();
+    let coordinator = coordinator(&log);
+    let partition = coordinator.partition_for("g");
+    let producer = Producer { id: 7, epoch: 0 };
+    let verification = coordinator.begin_verification("g", producer);
+    coordinator.end_transaction(partition, producer, 0, false).await.unwrap();
+    let late = coordinator.commit_in_transaction(producer, offsets("g", 5), &verification).await;
+    assert_eq!(late, Reply::CommitOffsets(Err(GroupError::InvalidTxnState)));
+    // Had it been let in, the next transaction of the producer would commit it.
+    coordinator.end_transaction(partition, producer, 0, true).await.unwrap();
+    assert_eq!(committed(&coordinator, "g").await, None);
+
+    let verification = coordinator.begin_verification("g", producer);
+    let in_time = coordinator.commit_in_transaction(producer, offsets("g", 6), &verification);
+    let marked = coordinator.end_transaction(partition, producer, 0, true);
+    assert_eq!(in_time.await, done());
+    marked.await.unwrap();
+    assert_eq!(committed(&coordinator, "g").await, Some(6));
 }

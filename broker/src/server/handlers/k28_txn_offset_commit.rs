@@ -38,14 +38,16 @@ pub(in super::super) async fn handle(
     }
     let is_v2 = version >= V2_VERSION_MIN;
     let partition = TopicPartition::new(OFFSETS_TOPIC, context.groups.partition_for(&request.group_id));
+    let producer = Producer { id: request.producer_id, epoch: request.producer_epoch };
+    let verification = context.groups.begin_verification(&request.group_id, producer);
     let begun = context.transactions.begin_in_partition(AddPartitions {
         transactional_id: TransactionalId::from(&*request.transactional_id),
-        producer: Producer { id: request.producer_id, epoch: request.producer_epoch },
+        producer,
         partitions: vec![partition],
         version: if is_v2 { TransactionVersion::V2 } else { TransactionVersion::V1 },
     });
     let mut response = match begun.await {
-        Ok(()) => context.groups.txn_offset_commit(version, request).await,
+        Ok(()) => context.groups.txn_offset_commit(request, &verification).await,
         Err(error) => GroupCoordinator::refuse_txn_offsets(request, refusal(error, version)),
     };
     response.topics.extend(denied);

@@ -69,6 +69,14 @@ impl Partition {
         Taken::Held(self.tickets)
     }
 
+    /// What a coordinator writes for a producer has no sequence and is taken as it comes.
+    pub(super) fn on_offsets(&mut self, producer: Producer, transaction: TransactionNumber) {
+        let state = self.producers.entry(producer.id).or_default();
+        state.epoch = producer.epoch;
+        state.is_open = true;
+        self.entries.push(Entry::Record(producer.id, transaction));
+    }
+
     /// The coordinator has answered; gives the batch that it was about, and whether it was appended.
     pub(super) fn on_verified(&mut self, ticket: u64, may_begin: bool) -> Option<(Batch, bool)> {
         let batch = self.held.remove(&ticket)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::random::Random;
-use super::world::PARTITIONS;
+use super::world::{OFFSETS, PARTITIONS};
 use crate::ids::{Producer as ProducerEpoch, TopicPartition};
 use crate::transactions::{
     AddPartitions, EndTransaction, InitProducerId, Reply, Request, TransactionError, TransactionVersion,
@@ -34,6 +34,8 @@ enum Phase {
     Add,
     /// The next of the partitions to write to.
     Write(usize),
+    /// A group's offsets, as the last thing before the end.
+    CommitOffsets,
     End,
     Dead,
 }
@@ -42,6 +44,7 @@ enum Phase {
 pub(super) enum Wish {
     Ask(Request),
     Write { partition: usize, producer: ProducerEpoch, sequence: i32, transaction: TransactionNumber },
+    CommitOffsets { producer: ProducerEpoch, transaction: TransactionNumber },
     Nothing,
 }
 
@@ -51,8 +54,11 @@ pub(super) struct Producer {
     pub attempt: u64,
     phase: Phase,
     producer: Option<ProducerEpoch>,
+    /// It goes on as who it is, and not as whoever comes (KIP-360).
+    goes_on: bool,
     sequences: BTreeMap<usize, i32>,
     partitions: Vec<usize>,
+    commits_offsets: bool,
     commit: bool,
     transaction: TransactionNumber,
 }
@@ -72,8 +78,10 @@ impl Producer {
             attempt: 0,
             phase: Phase::Init,
             producer: None,
+            goes_on: false,
             sequences: BTreeMap::new(),
             partitions: Vec::new(),
+            commits_offsets: false,
             commit: false,
             transaction: 0,
         }
@@ -96,13 +104,13 @@ impl Producer {
             Phase::Init => Wish::Ask(Request::InitProducerId(InitProducerId {
                 transactional_id: id(),
                 timeout: Duration::from_secs(5),
-                expected: None,
+                expected: self.producer.filter(|_| self.goes_on),
                 fresh_producer_id: None,
             })),
             Phase::Add => Wish::Ask(Request::AddPartitions(AddPartitions {
                 transactional_id: id(),
                 producer,
-                partitions: self.partitions.iter().map(|partition| topic_partition(*partition)).collect(),
+                partitions: self.to_add(),
                 version: self.version(),
             })),
             Phase::Write(next) => match self.partitions.get(next) {
@@ -114,6 +122,7 @@ impl Producer {
                 },
                 None => Wish::Nothing,
             },
+            Phase::CommitOffsets => Wish::CommitOffsets { producer, transaction: self.transaction },
             Phase::End => Wish::Ask(Request::EndTransaction(EndTransaction {
                 transactional_id: id(),
                 producer,
@@ -133,6 +142,7 @@ impl Producer {
     pub(super) fn on_reply(&mut self, reply: &Reply, random: &mut Random, next: &mut u64) -> bool {
         let error = match (&self.phase, reply) {
             (Phase::Init, Reply::InitProducerId(Ok(producer))) => {
+                self.goes_on = false;
                 self.producer = Some(*producer);
                 self.sequences.clear();
                 self.begin(random, next);
@@ -161,10 +171,17 @@ impl Producer {
             | TransactionError::CoordinatorNotAvailable
             | TransactionError::NotCoordinator => false,
             _ => {
-                self.phase = Phase::Dead;
+                self.give_up(random);
                 false
             }
         }
+    }
+
+    /// What it began has failed. Some end with that, some try to go on.
+    fn give_up(&mut self, random: &mut Random) {
+        let may_go_on = self.phase != Phase::Init && self.producer.is_some();
+        self.goes_on = may_go_on && random.percent(50);
+        self.phase = if self.goes_on { Phase::Init } else { Phase::Dead };
     }
 
     /// Whether its record was appended. True when it may go on at once.
@@ -173,19 +190,41 @@ impl Producer {
         if !appended {
             // Most refusals are for good, and who asks again too often learns so by its coordinator.
             if random.percent(30) {
-                self.phase = Phase::Dead;
+                self.give_up(random);
             }
             return false;
         }
         if let Some(partition) = self.partitions.get(next) {
             *self.sequences.entry(*partition).or_default() += 1;
         }
-        self.phase = if next + 1 < self.partitions.len() { Phase::Write(next + 1) } else { Phase::End };
+        self.phase = match next + 1 < self.partitions.len() {
+            true => Phase::Write(next + 1),
+            false if self.commits_offsets => Phase::CommitOffsets,
+            false => Phase::End,
+        };
         true
+    }
+
+    /// Whether the group has taken its offsets. True when it may go on at once.
+    pub(super) fn on_offsets_committed(&mut self, committed: bool, random: &mut Random) -> bool {
+        if self.phase != Phase::CommitOffsets {
+            return false;
+        }
+        if committed {
+            self.phase = Phase::End;
+        } else if random.percent(30) {
+            self.give_up(random);
+        }
+        committed
     }
 
     pub(super) fn transaction(&self) -> TransactionNumber {
         self.transaction
+    }
+
+    fn to_add(&self) -> Vec<TopicPartition> {
+        let offsets = self.commits_offsets.then_some(OFFSETS);
+        self.partitions.iter().copied().chain(offsets).map(topic_partition).collect()
     }
 
     fn begin(&mut self, random: &mut Random, next: &mut u64) {
@@ -197,6 +236,7 @@ impl Producer {
         if random.percent(60) {
             self.partitions.push((first + 1) % PARTITIONS);
         }
+        self.commits_offsets = random.percent(50);
         self.phase = if self.v2 { Phase::Write(0) } else { Phase::Add };
     }
 }

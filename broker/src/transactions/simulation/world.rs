@@ -7,13 +7,17 @@ use std::time::Duration;
 use super::partition::{Batch, Partition, Taken};
 use super::producer::{Attempt, Producer, TransactionNumber, Wish, id, topic_partition};
 use super::random::Random;
+use crate::ids::Producer as ProducerEpoch;
 use crate::machine::{Monotonic, Now, ReplyId, WallMs};
 use crate::transactions::{
-    AddPartitions, Change, Decision, Effect, Markers, Reply, Request, TransactionConfig, TransactionError,
-    TransactionMetadata, TransactionVersion, TransactionalId, Transactions, records,
+    AddPartitions, Change, Decision, Effect, Markers, Question, Reply, Request, TransactionConfig,
+    TransactionError, TransactionMetadata, TransactionVersion, TransactionalId, Transactions, Verifications,
+    records,
 };
 
 pub(super) const PARTITIONS: usize = 3;
+/// The partition of `__consumer_offsets`, behind those that producers write to.
+pub(super) const OFFSETS: usize = PARTITIONS;
 const ASK_AGAIN_MS: u64 = 400;
 const TICK_MS: u64 = 500;
 const PRODUCERS_MAX: usize = 6;
@@ -23,7 +27,17 @@ const PRODUCERS_MAX: usize = 6;
 enum Asker {
     Producer { index: usize, attempt: u64 },
     Partition { index: usize, ticket: u64 },
+    Offsets { life: u64, question: Question, commit: OffsetsCommit },
     Nobody,
+}
+
+/// A TxnOffsetCommit.
+#[derive(Clone, Debug)]
+struct OffsetsCommit {
+    index: usize,
+    attempt: u64,
+    producer: ProducerEpoch,
+    transaction: TransactionNumber,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +64,19 @@ enum Event {
         index: usize,
         attempt: u64,
         appended: bool,
+    },
+    CommitOffsets(OffsetsCommit),
+    /// From within the broker: the coordinator has answered, and the group hears of it a little later.
+    OffsetsVerified {
+        life: u64,
+        question: Question,
+        commit: OffsetsCommit,
+        may_commit: bool,
+    },
+    OffsetsCommitted {
+        index: usize,
+        attempt: u64,
+        committed: bool,
     },
     /// From within the broker: lost when it crashes.
     Marker {
@@ -80,6 +107,7 @@ pub(super) struct World {
     replies: u64,
     next_producer_id: i64,
     partitions: Vec<Partition>,
+    verifications: Verifications,
     producers: Vec<Producer>,
     /// In which order the id was given, by producer and attempt.
     grants: BTreeMap<(usize, u64), usize>,
@@ -113,7 +141,8 @@ impl World {
             askers: BTreeMap::new(),
             replies: 0,
             next_producer_id: 0,
-            partitions: (0..PARTITIONS).map(|_| Partition::default()).collect(),
+            partitions: (0..=OFFSETS).map(|_| Partition::default()).collect(),
+            verifications: Verifications::default(),
             producers: Vec::new(),
             grants: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -221,9 +250,19 @@ impl World {
             Event::Reply { index, attempt, reply } => self.on_reply(index, attempt, reply)?,
             Event::Write { partition, batch } => self.on_write(partition, batch),
             Event::Written { index, attempt, appended } => self.on_written(index, attempt, appended),
+            Event::CommitOffsets(commit) => self.on_commit_offsets(commit),
+            Event::OffsetsVerified { life, question, commit, may_commit } if life == self.life => {
+                self.on_offsets_verified(question, commit, may_commit);
+            }
+            Event::OffsetsCommitted { index, attempt, committed } => {
+                self.on_offsets_committed(index, attempt, committed);
+            }
             Event::Marker { life, markers, at } if life == self.life => self.on_marker(markers, at),
             Event::Flush { life } if life == self.life => self.flush(),
-            Event::Ask { .. } | Event::Marker { .. } | Event::Flush { .. } => {}
+            Event::Ask { .. }
+            | Event::OffsetsVerified { .. }
+            | Event::Marker { .. }
+            | Event::Flush { .. } => {}
             Event::Tick => {
                 if self.machine.next_deadline().is_some_and(|at| at <= self.now().monotonic) {
                     let decision = self.machine.on_deadline(self.now());
@@ -258,6 +297,10 @@ impl World {
                 let batch = Batch { from: index, attempt, producer, sequence, transaction, v2 };
                 self.send(Event::Write { partition, batch });
             }
+            Wish::CommitOffsets { producer, transaction } => {
+                self.attempts.entry(transaction).or_default().by = index;
+                self.send(Event::CommitOffsets(OffsetsCommit { index, attempt, producer, transaction }));
+            }
         }
         self.after(ASK_AGAIN_MS, Event::Go { index, attempt });
     }
@@ -265,13 +308,19 @@ impl World {
     /// Version 1 relies on the order of a connection: an EndTxn that is overtaken by the next transaction ends that one.
     /// Version 2 is there to rely on nothing (KIP-890).
     fn comes_in_order(&mut self, asker: &Asker) -> bool {
-        let Asker::Producer { index, attempt } = asker else { return true };
-        if self.producers[*index].v2 {
+        match asker {
+            Asker::Producer { index, attempt } => self.is_heard_in_order(*index, *attempt),
+            _ => true,
+        }
+    }
+
+    fn is_heard_in_order(&mut self, index: usize, attempt: u64) -> bool {
+        if self.producers[index].v2 {
             return true;
         }
-        let heard = self.heard.entry(*index).or_default();
-        let in_order = *attempt >= *heard;
-        *heard = (*heard).max(*attempt);
+        let heard = self.heard.entry(index).or_default();
+        let in_order = attempt >= *heard;
+        *heard = (*heard).max(attempt);
         in_order
     }
 
@@ -325,6 +374,10 @@ impl World {
                 Asker::Nobody => {}
                 Asker::Producer { index, attempt } => self.send(Event::Reply { index, attempt, reply }),
                 Asker::Partition { index, ticket } => self.on_verified(index, ticket, &reply),
+                Asker::Offsets { life, question, commit } => {
+                    let (may_commit, delay) = (may_begin(&reply), 1 + self.random.below(100));
+                    self.after(delay, Event::OffsetsVerified { life, question, commit, may_commit });
+                }
             }
         }
         for (_, Effect::WriteMarkers(markers)) in std::mem::take(&mut self.effects) {
@@ -340,7 +393,11 @@ impl World {
     fn on_marker(&mut self, markers: Markers, at: usize) {
         match markers.partitions.get(at) {
             Some(partition) => {
-                self.partitions[partition.partition as usize].on_marker(markers.producer, markers.commit);
+                let index = partition.partition as usize;
+                if index == OFFSETS {
+                    self.verifications.on_marker(partition.partition, markers.producer.id);
+                }
+                self.partitions[index].on_marker(markers.producer, markers.commit);
                 self.deliver_marker(markers, at + 1);
             }
             None => {
@@ -370,14 +427,49 @@ impl World {
     }
 
     fn on_verified(&mut self, partition: usize, ticket: u64, reply: &Reply) {
-        let may_begin = match reply {
-            Reply::AddPartitions(added) => added.is_ok(),
-            Reply::VerifyPartitions(Ok(verified)) => verified.iter().all(Result::is_ok),
-            _ => false,
-        };
-        if let Some((batch, appended)) = self.partitions[partition].on_verified(ticket, may_begin) {
+        if let Some((batch, appended)) = self.partitions[partition].on_verified(ticket, may_begin(reply)) {
             self.send(Event::Written { index: batch.from, attempt: batch.attempt, appended });
         }
+    }
+
+    fn on_commit_offsets(&mut self, commit: OffsetsCommit) {
+        if !self.is_heard_in_order(commit.index, commit.attempt) {
+            return;
+        }
+        let v2 = self.producers[commit.index].v2;
+        let begin = AddPartitions {
+            transactional_id: id(),
+            producer: commit.producer,
+            partitions: vec![topic_partition(OFFSETS)],
+            version: if v2 { TransactionVersion::V2 } else { TransactionVersion::V1 },
+        };
+        let question = self.verifications.begin(OFFSETS as i32, commit.producer.id);
+        let request = if v2 { Request::AddPartitions(begin) } else { Request::VerifyPartitions(begin) };
+        self.ask(Asker::Offsets { life: self.life, question, commit }, request);
+    }
+
+    fn on_offsets_verified(&mut self, question: Question, commit: OffsetsCommit, may_commit: bool) {
+        let committed = may_commit && self.verifications.is_open(question);
+        self.verifications.end(question);
+        let OffsetsCommit { index, attempt, producer, transaction } = commit;
+        if committed {
+            self.partitions[OFFSETS].on_offsets(producer, transaction);
+        }
+        self.send(Event::OffsetsCommitted { index, attempt, committed });
+    }
+
+    fn on_offsets_committed(&mut self, index: usize, attempt: u64, committed: bool) {
+        let producer = &mut self.producers[index];
+        if producer.attempt != attempt || producer.is_dead() {
+            return;
+        }
+        let transaction = producer.transaction();
+        let go_on = producer.on_offsets_committed(committed, &mut self.random);
+        if go_on {
+            self.attempts.entry(transaction).or_default().written.push(OFFSETS);
+        }
+        let attempt = self.producers[index].attempt;
+        self.after(if go_on { 1 } else { ASK_AGAIN_MS }, Event::Go { index, attempt });
     }
 
     fn on_written(&mut self, index: usize, attempt: u64, appended: bool) {
@@ -435,6 +527,7 @@ impl World {
         self.effects.clear();
         self.askers.clear();
         self.partitions.iter_mut().for_each(Partition::on_crash);
+        self.verifications = Verifications::default();
         self.machine = Transactions::new(config());
         for (id, value) in &self.log {
             let (key, value) = records::encode(id, value.as_deref()).expect("it can be written");
@@ -444,6 +537,14 @@ impl World {
         }
         let decision = self.machine.on_loaded();
         self.take(decision);
+    }
+}
+
+fn may_begin(reply: &Reply) -> bool {
+    match reply {
+        Reply::AddPartitions(added) => added.is_ok(),
+        Reply::VerifyPartitions(Ok(verified)) => verified.iter().all(Result::is_ok),
+        _ => false,
     }
 }
 
