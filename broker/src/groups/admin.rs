@@ -40,6 +40,9 @@ impl Groups {
         &self,
         group: &GroupId,
     ) -> Result<DescribedConsumerGroup, ConsumerRefused> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId.into());
+        }
         if let Some(found) = self.consumer.get(group) {
             return Ok(found.describe(group, &self.config.consumer));
         }
@@ -124,7 +127,13 @@ impl Groups {
             Reader::Missing => {
                 return Decision::reply(reply, Reply::DeleteOffsets(Err(GroupError::GroupIdNotFound)));
             }
-            Reader::Unknown => {
+            // Consumers that do not say what they read may read anything; what others do nobody knows.
+            Reader::Unknown
+                if self
+                    .live
+                    .get(group)
+                    .is_none_or(|live| live.protocol_type.as_deref() != Some(CONSUMER)) =>
+            {
                 return Decision::reply(reply, Reply::DeleteOffsets(Err(GroupError::NonEmptyGroup)));
             }
             rule => rule,

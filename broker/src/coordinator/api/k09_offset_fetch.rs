@@ -1,7 +1,6 @@
-//! OffsetFetch v1–10. v2 all topics and a code for the group, v5 leader epoch (KIP-320), v7 require_stable (KIP-447;
-//! there are no pending transactional offsets yet, so every offset is stable), v8 several groups (KIP-709), v9 member
-//! epochs (KIP-848), v10 topic
-//! ids instead of names (KIP-516).
+//! OffsetFetch v1–10. v2 all topics and a code for the group, v5 leader epoch (KIP-320), v7 require_stable (KIP-447: an
+//! offset that an open transaction may change is refused), v8 several groups (KIP-709), v9 member epochs (KIP-848), v10
+//! topic ids instead of names (KIP-516).
 
 use std::future::Future;
 
@@ -70,10 +69,10 @@ impl GroupCoordinator {
         };
         let by_id = version >= 10;
         let (selection, unknown) = resolve(by_id, &*self.topics, group.topics.as_deref());
-        // Version 9 says who asks; a negative epoch is of none.
-        let asks = group.member_id.as_deref().filter(|id| version >= 9 && !id.is_empty());
-        let member = asks.filter(|_| group.member_epoch >= 0);
-        let member = member.map(|member_id| (MemberId::from(member_id), Epoch(group.member_epoch)));
+        // Version 9 says who asks; tools say neither who they are nor in which epoch.
+        let asks = version >= 9 && (group.member_id.is_some() || group.member_epoch >= 0);
+        let member_id = MemberId::from(group.member_id.as_deref().unwrap_or_default());
+        let member = asks.then_some((member_id, Epoch(group.member_epoch)));
         let fetch = FetchOffsets { group: id.clone(), selection, member };
         let reply = self.handle(&id, Request::FetchOffsets(fetch));
         let topics = self.topics.clone();

@@ -104,9 +104,7 @@ fn check(version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<GroupI
         if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
             return invalid("TopicPartitions must be empty when (re-)joining.");
         }
-        let names = request.subscribed_topic_names.as_ref().is_some_and(|names| !names.is_empty());
-        let regex = request.subscribed_topic_regex.as_ref().is_some_and(|regex| !regex.is_empty());
-        if !names && !regex {
+        if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() {
             return invalid(
                 "Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when (re-)joining.",
             );

@@ -37,8 +37,11 @@ fn join(draft: &mut ConsumerDraft<'_>, request: &JoinGroup) -> Result<Joined, Jo
     let first = request.protocols.first().filter(|_| &*request.protocol_type == CONSUMER);
     let first = first.ok_or_else(|| refuse(GroupError::InconsistentGroupProtocol))?;
     let subscription = ConsumerProtocolSubscription::decode_versioned_or_newer(first.metadata.clone())
-        .map_err(|_| refuse(GroupError::InconsistentGroupProtocol))?;
+        .map_err(|_| refuse(GroupError::InconsistentGroupProtocol));
+    // Who only gets an id now, as in Kafka, is not read yet; everybody else must be readable before a place is made.
+    let subscription = if gets_an_id_first(request) { None } else { Some(subscription?) };
     let member_id = find_place(draft, request)?;
+    let subscription = subscription.ok_or_else(|| refuse(GroupError::MemberIdRequired))?;
     let topics = request.topics.as_ref().ok_or_else(|| refuse(GroupError::CoordinatorNotAvailable))?;
     let known = draft.group.members.get(&member_id).cloned();
     // What it says it owned in another epoch than its own says nothing.
@@ -81,6 +84,11 @@ fn join(draft: &mut ConsumerDraft<'_>, request: &JoinGroup) -> Result<Joined, Jo
     })
 }
 
+/// Whether the sender is to come again with the member id that it is given (KIP-394).
+fn gets_an_id_first(request: &JoinGroup) -> bool {
+    request.knows_member_id_required && request.member_id.is_none() && request.instance_id.is_none()
+}
+
 /// The id under which the sender is, or will be, a member.
 fn find_place(draft: &mut ConsumerDraft<'_>, request: &JoinGroup) -> Result<MemberId, JoinRefused> {
     let refuse = |error| JoinRefused { error, member_id: request.member_id.clone() };
@@ -103,7 +111,7 @@ fn find_place(draft: &mut ConsumerDraft<'_>, request: &JoinGroup) -> Result<Memb
             Err(refuse(GroupError::FencedInstanceId))
         }
         (_, Some(sender), _) => Ok(sender.clone()),
-        (None, None, _) if request.knows_member_id_required => Err(JoinRefused {
+        (None, None, _) if gets_an_id_first(request) => Err(JoinRefused {
             error: GroupError::MemberIdRequired,
             member_id: Some(request.fresh_member_id.clone()),
         }),

@@ -126,6 +126,22 @@ async fn add_batched(
     }
 }
 
+/// What each partition is answered where one is not there.
+fn all_exist(context: &Context, topics: &[(Str, Vec<i32>)]) -> Result<(), TopicCodes> {
+    let image = context.image();
+    let exists = |topic: &str, partition: i32| {
+        let count = image.topic(topic).map_or(0, |topic| topic.partitions.len());
+        usize::try_from(partition).is_ok_and(|partition| partition < count)
+    };
+    if topics.iter().all(|(topic, partitions)| partitions.iter().all(|partition| exists(topic, *partition))) {
+        return Ok(());
+    }
+    Err(with_codes(topics.to_vec(), |topic, partition| match exists(topic, partition) {
+        true => ErrorCode::OperationNotAttempted,
+        false => ErrorCode::UnknownTopicOrPartition,
+    }))
+}
+
 /// All or none: where one partition is not there none is added.
 async fn add_existing(
     context: &Context,
@@ -133,18 +149,8 @@ async fn add_existing(
     topics: Vec<(Str, Vec<i32>)>,
     version: i16,
 ) -> TopicCodes {
-    let image = context.image();
-    let exists = |topic: &str, partition: i32| {
-        let count = image.topic(topic).map_or(0, |topic| topic.partitions.len());
-        usize::try_from(partition).is_ok_and(|partition| partition < count)
-    };
-    let all_exist =
-        topics.iter().all(|(topic, partitions)| partitions.iter().all(|partition| exists(topic, *partition)));
-    if !all_exist {
-        return with_codes(topics, |topic, partition| match exists(topic, partition) {
-            true => ErrorCode::OperationNotAttempted,
-            false => ErrorCode::UnknownTopicOrPartition,
-        });
+    if let Err(codes) = all_exist(context, &topics) {
+        return codes;
     }
     add.partitions = flat(&topics);
     let added = context.transactions.add_partitions(add).await;
@@ -153,6 +159,9 @@ async fn add_existing(
 }
 
 async fn verify(context: &Context, mut add: AddPartitions, topics: Vec<(Str, Vec<i32>)>) -> TopicCodes {
+    if let Err(codes) = all_exist(context, &topics) {
+        return codes;
+    }
     add.partitions = flat(&topics);
     match context.transactions.verify_partitions(add).await {
         Err(error) => with_codes(topics, |_, _| code(error)),
