@@ -315,6 +315,16 @@ impl ProducerStates {
         self.open.keys().next().copied().into_iter().chain(ended).min()
     }
 
+    /// Ends what began before an offset below which everything is known to be decided: compaction has removed the marker
+    /// with all that it decided about, which an older snapshot does not know.
+    pub fn end_decided_before(&mut self, offset: Offset) {
+        let decided: Vec<i64> = self.open.range(..offset).map(|(_, producer_id)| *producer_id).collect();
+        for producer_id in decided {
+            let state = self.producers.get(&producer_id).cloned();
+            self.replace(producer_id, state.map(|state| ProducerState { open_from: None, ..state }));
+        }
+    }
+
     /// Forgets the markers below the high watermark, which decide for everybody.
     pub fn forget_ended(&mut self, high_watermark: Offset) {
         self.ended.retain(|_, marker| *marker >= high_watermark);
@@ -397,6 +407,12 @@ impl ProducerStates {
     /// The last offset of each producer.
     pub fn last_offsets(&self) -> impl Iterator<Item = Offset> {
         self.producers.values().filter_map(|state| state.batches.back()).map(|batch| batch.last_offset)
+    }
+
+    /// Producers of which no batch is known, with the epoch that their last marker has given them.
+    pub fn marked_epochs(&self) -> impl Iterator<Item = (i64, i16)> {
+        let marked = self.producers.iter().filter(|(_, state)| state.batches.is_empty());
+        marked.map(|(producer_id, state)| (*producer_id, state.epoch))
     }
 
     /// Forgets producers whose last batch is older than a time, milliseconds since the epoch

@@ -100,6 +100,7 @@ impl PartitionLog {
             segments.push(Arc::new(segment));
         }
         recovery.leader_epochs.truncate(recovery.next);
+        recovery.producers.end_decided_before(known.cleaned_to);
         // All of it is below the high watermark.
         recovery.producers.forget_ended(recovery.next);
         // A removed file must stay removed: its name may mean something else by the next crash.

@@ -11,25 +11,31 @@
 //! `delete.retention.ms` after its first round, noted in its batch as the delete horizon (KIP-534), so that a reader who
 //! is that far behind still learns of it. Planning is pure; [`Compaction::run`] is the doing part and blocks.
 //!
-//! Batches of transactions and control batches are left as they are.
+//! Nothing is taken at or past the last stable offset, so every transaction in reach is decided: aborted records go,
+//! markers once nothing is left that they decide about (`transactions.rs`).
 
 mod batches;
 mod keys;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
+mod transactions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_protocol::records::{Batch, BatchHeader, RecordView};
+use ottla_protocol::records::{Batch, BatchHeader, EndTxnMarker, RecordView};
 
 use self::batches::SegmentBatches;
 use self::keys::LatestOffsets;
+use self::transactions::Transactions;
 use super::LogError;
+use super::aborted::AbortedTransaction;
 use super::checkpoint::Durable;
 use super::config::LogConfig;
 use super::index::SegmentIndex;
@@ -114,16 +120,20 @@ pub struct Compaction {
     end: Offset,
     /// Last offsets of batches that must stay, if only as empty ones: they are the last of their producer.
     producers_last: BTreeSet<Offset>,
+    /// Epochs of producers that are known by a marker alone, which must stay.
+    marked_epochs: BTreeMap<i64, i16>,
     now_ms: i64,
     keys_max: usize,
 }
 
 impl PartitionLog {
-    /// A round of compaction, if one is due. It takes nothing at or past `limit`, which must be durable and committed.
+    /// A round of compaction, if one is due. It takes nothing at or past `limit`, which must be durable and committed, or
+    /// that is undecided.
     pub fn compaction(&self, cleaned_to: Offset, limit: Offset, now_ms: i64) -> Option<Compaction> {
         if !self.config.compacted {
             return None;
         }
+        let limit = self.first_unstable(limit).map_or(limit, |first| first.min(limit));
         let mut segments = unpoison(self.shared.segments.read()).clone();
         let candidates: Vec<Candidate> = segments
             .windows(2)
@@ -150,6 +160,7 @@ impl PartitionLog {
             cleaned_to,
             end,
             producers_last: self.producers.last_offsets().collect(),
+            marked_epochs: self.producers.marked_epochs().collect(),
             now_ms,
             keys_max: KEYS_MAX,
         })
@@ -162,25 +173,29 @@ impl Compaction {
     ///
     /// On error the log is as it was, but for groups of segments that were replaced before; nothing is lost.
     pub fn run(self, before_swap: impl FnOnce() -> Result<(), LogError>) -> Result<Offset, LogError> {
-        let (latest, gathered_to) = self.gather()?;
+        let aborted = unpoison(self.shared.aborted.read()).clone();
+        let mut transactions = Transactions::new(&aborted);
+        let (latest, gathered_to) = self.gather(&transactions)?;
         let mut before_swap = Some(before_swap);
         for group in self.groups(gathered_to) {
-            let Some(cleaned) = self.clean(group, &latest, gathered_to)? else { continue };
+            let Some(cleaned) = self.clean(group, &latest, gathered_to, &mut transactions)? else { continue };
             if let Some(before_swap) = before_swap.take() {
                 before_swap()?;
             }
-            self.install(group, cleaned)?;
+            self.install(group, cleaned, &transactions)?;
         }
         Ok(gathered_to)
     }
 
     /// The last offset of every key in the dirty part, and how far that part was read.
-    fn gather(&self) -> Result<(LatestOffsets, Offset), LogError> {
+    fn gather(&self, transactions: &Transactions) -> Result<(LatestOffsets, Offset), LogError> {
         let mut latest = LatestOffsets::new();
         for segment in &self.segments {
             for batch in SegmentBatches::new(segment) {
                 let batch = batch?;
-                if batch.header.next_offset() <= self.cleaned_to.0 || is_left_alone(&batch.header) {
+                let header = &batch.header;
+                let counts = !header.is_control() && !transactions.is_aborted(header);
+                if header.next_offset() <= self.cleaned_to.0 || !counts {
                     continue;
                 }
                 if latest.len() >= self.keys_max {
@@ -223,6 +238,7 @@ impl Compaction {
         group: &[Arc<Segment>],
         latest: &LatestOffsets,
         gathered_to: Offset,
+        transactions: &mut Transactions,
     ) -> Result<Option<(SegmentIndex, u32)>, LogError> {
         let Some(first) = group.first() else { return Ok(None) };
         let path = swap::cleaned_path(&self.dir, first.base_offset);
@@ -233,7 +249,7 @@ impl Compaction {
         let mut changed = group.len() > 1;
         for batch in group.iter().flat_map(|segment| SegmentBatches::new(segment)) {
             let batch = batch?;
-            let bytes = match self.fate(&batch, latest, gathered_to)? {
+            let bytes = match self.fate(&batch, latest, gathered_to, transactions)? {
                 Fate::Unchanged => batch.bytes.clone(),
                 Fate::Rewritten(bytes) => {
                     changed = true;
@@ -260,10 +276,24 @@ impl Compaction {
         Ok(Some((index, position)))
     }
 
-    fn fate(&self, batch: &Batch, latest: &LatestOffsets, gathered_to: Offset) -> Result<Fate, LogError> {
+    fn fate(
+        &self,
+        batch: &Batch,
+        latest: &LatestOffsets,
+        gathered_to: Offset,
+        transactions: &mut Transactions,
+    ) -> Result<Fate, LogError> {
         let header = &batch.header;
-        if is_left_alone(header) {
-            return Ok(Fate::Unchanged);
+        if header.is_control() {
+            return self.fate_of_control(batch, transactions);
+        }
+        transactions.on_records(header);
+        if transactions.is_aborted(header) {
+            return match self.producers_last.contains(&Offset(header.last_offset())) {
+                true if header.record_count == 0 => Ok(Fate::Unchanged),
+                true => Ok(Fate::Rewritten(batch.retain(DECOMPRESSED_BYTES_MAX, None, |_| false)?)),
+                false => Ok(Fate::Gone),
+            };
         }
         let mut kept = Vec::with_capacity(header.record_count as usize);
         let mut has_tombstone = false;
@@ -293,8 +323,28 @@ impl Compaction {
         Ok(Fate::Rewritten(batch.retain(DECOMPRESSED_BYTES_MAX, horizon, keep)?))
     }
 
+    /// A marker goes once nothing is left of its transaction and its delete horizon has passed.
+    fn fate_of_control(&self, batch: &Batch, transactions: &mut Transactions) -> Result<Fate, LogError> {
+        let header = &batch.header;
+        if EndTxnMarker::from_batch(batch).is_none() || transactions.on_marker(header) {
+            return Ok(Fate::Unchanged);
+        }
+        if !header.has_delete_horizon() {
+            let horizon = self.now_ms.saturating_add(self.config.delete_retention_ms);
+            return Ok(Fate::Rewritten(batch.retain(DECOMPRESSED_BYTES_MAX, Some(horizon), |_| true)?));
+        }
+        let tells_epoch = self.marked_epochs.get(&header.producer_id) == Some(&header.producer_epoch);
+        let goes = header.base_timestamp_ms <= self.now_ms && !tells_epoch;
+        Ok(if goes { Fate::Gone } else { Fate::Unchanged })
+    }
+
     /// Puts a cleaned file in the place of its group, on disk and for readers.
-    fn install(&self, group: &[Arc<Segment>], (index, bytes): (SegmentIndex, u32)) -> Result<(), LogError> {
+    fn install(
+        &self,
+        group: &[Arc<Segment>],
+        (index, bytes): (SegmentIndex, u32),
+        transactions: &Transactions,
+    ) -> Result<(), LogError> {
         let Some(first) = group.first() else { return Ok(()) };
         let replaced: Vec<Offset> = group.iter().map(|segment| segment.base_offset).collect();
         let (begins_log, end) = {
@@ -306,8 +356,12 @@ impl Compaction {
         group.iter().try_for_each(|segment| segment.keep_open())?;
         // One file tells from now on what was aborted in the group. Where a crash comes first it says more than its
         // segment has, by which it is known to be wrong and made again.
-        let aborted = unpoison(self.shared.aborted.read()).clone();
-        aborted.save(&self.dir, first.base_offset, end.unwrap_or(Offset(i64::MAX)))?;
+        let up_to = end.unwrap_or(Offset(i64::MAX));
+        let is_told = |entry: &AbortedTransaction| !transactions.is_forgotten(entry.last_offset);
+        let mut aborted = unpoison(self.shared.aborted.read()).clone();
+        aborted.retain_within(first.base_offset, up_to, is_told);
+        aborted.save(&self.dir, first.base_offset, up_to)?;
+        unpoison(self.shared.aborted.write()).retain_within(first.base_offset, up_to, is_told);
         // Where the log begins a segment stays although it is empty: its name says where that is.
         let successor = if bytes == 0 && !begins_log {
             let path = swap::cleaned_path(&self.dir, first.base_offset);
@@ -328,9 +382,4 @@ impl Compaction {
         tracing::debug!(dir = %self.dir.display(), base_offset = %first.base_offset, bytes, "compacted");
         Ok(())
     }
-}
-
-/// Markers belong to the records of their transaction, and whether those count is not known here.
-fn is_left_alone(header: &BatchHeader) -> bool {
-    header.is_control() || header.is_transactional()
 }

@@ -207,9 +207,10 @@ fn a_crash_at_any_moment_of_a_swap_leaves_a_whole_log() {
         let mut log = fill(dir.path());
         let before = records(&log);
         let round = log.compaction(Offset(0), log.log_end(), 1000).unwrap();
-        let (latest, gathered_to) = round.gather().unwrap();
+        let mut transactions = Transactions::default();
+        let (latest, gathered_to) = round.gather(&transactions).unwrap();
         let group = round.groups(gathered_to)[0];
-        round.clean(group, &latest, gathered_to).unwrap().unwrap();
+        round.clean(group, &latest, gathered_to, &mut transactions).unwrap().unwrap();
         let base = group[0].base_offset;
         if committed {
             let cleaned = swap::cleaned_path(dir.path(), base);
