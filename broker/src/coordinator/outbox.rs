@@ -1,8 +1,9 @@
 //! What is on its way to the log. While one batch is being written the next entries gather here, so the number of
 //! commits that share an fsync grows with their rate.
 //!
-//! Entries of one transaction lie in batches of their own, and a marker is a batch; neighbours that need more than one
-//! batch are written one batch after the other.
+//! What was decided together lies in one batch, so that a crash leaves all of it or nothing. Entries of one transaction lie
+//! in batches of their own, and a marker is a batch; neighbours that need more than one batch are written one batch after
+//! the other.
 
 use std::collections::VecDeque;
 
@@ -14,10 +15,22 @@ use super::parked::EntryCount;
 use crate::ids::Producer;
 use crate::machine::WallMs;
 
+/// A decision larger than this is divided all the same: only sweeps are, like that for expired offsets, of which a part may
+/// be done.
+const TOGETHER_BYTES_MAX: usize = 16 << 20;
+
+#[derive(Debug)]
+struct Waiting {
+    entry: LogEntry,
+    at: WallMs,
+    /// The next was decided together with this.
+    has_more: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: VecDeque<(LogEntry, WallMs)>,
+    waiting: VecDeque<Waiting>,
     decided: EntryCount,
     /// How many entries are in the batch that is being written.
     writing: u64,
@@ -25,10 +38,13 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Adds an entry behind the others.
-    pub(super) fn push(&mut self, entry: LogEntry, at: WallMs) {
-        self.waiting.push_back((entry, at));
-        self.decided.0 += 1;
+    /// Adds what was decided together behind the others.
+    pub(super) fn push(&mut self, entries: Vec<LogEntry>, at: WallMs) {
+        self.decided.0 += entries.len() as u64;
+        let mut entries = entries.into_iter().peekable();
+        while let Some(entry) = entries.next() {
+            self.waiting.push_back(Waiting { entry, at, has_more: entries.peek().is_some() });
+        }
     }
 
     /// How many entries there have been.
@@ -46,21 +62,22 @@ impl Outbox {
         self.durable == self.decided
     }
 
-    /// The next batch, of at most `bytes_max` bytes unless its first record alone is larger. `None` while one is being
+    /// The next batch, of at most `bytes_max` bytes unless its first decision alone is larger. `None` while one is being
     /// written, or when there is nothing to write.
     pub(super) fn next_batch(&mut self, bytes_max: usize) -> Option<Bytes> {
         if self.writing > 0 {
             return None;
         }
-        match self.waiting.front()? {
-            (LogEntry::Marker { producer, coordinator_epoch, commit }, at) => {
+        let Waiting { entry, at, .. } = self.waiting.front()?;
+        match entry {
+            LogEntry::Marker { producer, coordinator_epoch, commit } => {
                 let marker = EndTxnMarker { commit: *commit, coordinator_epoch: *coordinator_epoch };
                 let batch = marker.to_batch(at.0, producer.id, producer.epoch);
                 self.waiting.pop_front();
                 self.writing = 1;
                 Some(batch)
             }
-            (LogEntry::Record { producer, .. }, _) => {
+            LogEntry::Record { producer, .. } => {
                 let producer = *producer;
                 Some(self.next_records(producer, bytes_max))
             }
@@ -69,14 +86,17 @@ impl Outbox {
 
     fn next_records(&mut self, of: Option<Producer>, bytes_max: usize) -> Bytes {
         let mut builder = BatchBuilder::default();
-        while let Some((LogEntry::Record { key, value, producer }, at)) = self.waiting.front() {
-            let size = BatchBuilder::size_of(key.as_deref(), value.as_deref(), &[]);
-            if *producer != of || (!builder.is_empty() && builder.size() + size > bytes_max) {
+        loop {
+            let (count, size) = self.next_together(of, bytes_max);
+            if count == 0 || (!builder.is_empty() && builder.size() + size > bytes_max) {
                 break;
             }
-            builder.push(at.0, key.as_deref(), value.as_deref(), &[]);
-            self.waiting.pop_front();
-            self.writing += 1;
+            for waiting in self.waiting.drain(..count) {
+                if let LogEntry::Record { key, value, .. } = waiting.entry {
+                    builder.push(waiting.at.0, key.as_deref(), value.as_deref(), &[]);
+                    self.writing += 1;
+                }
+            }
         }
         builder.build(match of {
             None => BatchOptions::default(),
@@ -88,6 +108,30 @@ impl Outbox {
                 ..BatchOptions::default()
             },
         })
+    }
+
+    /// How many of the next entries must be in one batch with records of a transaction, or of none, and their size.
+    fn next_together(&self, of: Option<Producer>, bytes_max: usize) -> (usize, usize) {
+        let (mut count, mut size) = (0, 0);
+        let mut fitting = (0, 0);
+        for Waiting { entry, has_more, .. } in &self.waiting {
+            let LogEntry::Record { key, value, producer } = entry else { break };
+            if *producer != of {
+                break;
+            }
+            count += 1;
+            size += BatchBuilder::size_of(key.as_deref(), value.as_deref(), &[]);
+            if fitting.0 == 0 || size <= bytes_max {
+                fitting = (count, size);
+            }
+            if size > TOGETHER_BYTES_MAX {
+                return fitting;
+            }
+            if !has_more {
+                break;
+            }
+        }
+        (count, size)
     }
 
     /// The batch being written is durable.
@@ -121,10 +165,10 @@ mod tests {
     #[test]
     fn records_gather_while_a_batch_is_written() {
         let mut outbox = Outbox::default();
-        outbox.push(tombstone(0), WallMs(1));
+        outbox.push(vec![tombstone(0)], WallMs(1));
         assert_eq!(outbox.next_batch(1000).map(count), Some(1));
         for partition in 1..4 {
-            outbox.push(tombstone(partition), WallMs(1));
+            outbox.push(vec![tombstone(partition)], WallMs(1));
         }
         assert_eq!(outbox.next_batch(1000), None);
         assert_eq!(outbox.durable(), EntryCount(0));
@@ -139,7 +183,7 @@ mod tests {
     fn a_batch_is_no_larger_than_allowed_but_never_empty() {
         let mut outbox = Outbox::default();
         for partition in 0..10 {
-            outbox.push(tombstone(partition), WallMs(1));
+            outbox.push(vec![tombstone(partition)], WallMs(1));
         }
         assert_eq!(outbox.next_batch(1).map(count), Some(1));
         outbox.written();
@@ -148,15 +192,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_together_is_in_one_batch() {
+        let mut outbox = Outbox::default();
+        outbox.push(vec![tombstone(0)], WallMs(1));
+        outbox.push((1..5).map(tombstone).collect(), WallMs(1));
+        outbox.push(vec![tombstone(5)], WallMs(1));
+        let mut counts = Vec::new();
+        while let Some(batch) = outbox.next_batch(120) {
+            counts.push(count(batch));
+            outbox.written();
+        }
+        assert_eq!(counts, [1, 4, 1], "four do not fit, and stay together");
+        assert!(outbox.is_settled());
+    }
+
+    #[test]
     fn what_belongs_to_a_transaction_and_its_marker_are_batches_of_their_own() {
         let mut outbox = Outbox::default();
         let producer = Producer { id: 7, epoch: 2 };
         let in_transaction =
             LogEntry::Record { key: Some("k".into()), value: None, producer: Some(producer) };
-        outbox.push(tombstone(0), WallMs(1));
-        outbox.push(in_transaction.clone(), WallMs(1));
-        outbox.push(in_transaction, WallMs(1));
-        outbox.push(LogEntry::Marker { producer, coordinator_epoch: 3, commit: true }, WallMs(1));
+        outbox.push(vec![tombstone(0)], WallMs(1));
+        outbox.push(vec![in_transaction.clone(), in_transaction], WallMs(1));
+        outbox.push(vec![LogEntry::Marker { producer, coordinator_epoch: 3, commit: true }], WallMs(1));
         let mut batches = Vec::new();
         while let Some(batch) = outbox.next_batch(1000) {
             batches.push(Batch::parse(&batch).unwrap());

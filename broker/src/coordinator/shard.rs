@@ -232,14 +232,16 @@ impl<M: Machine> Shard<M> {
     fn take(&mut self, now: Now, decision: Decided<M>) {
         let Phase::Active(machine) = &mut self.phase else { return };
         let mut unwritable = None;
+        let mut entries = Vec::new();
         for change in &decision.changes {
             machine.apply(change);
             M::tell(change);
             match M::to_entry(change) {
-                Ok(entry) => entry.into_iter().for_each(|entry| self.outbox.push(entry, now.wall)),
+                Ok(entry) => entries.extend(entry),
                 Err(error) => unwritable = Some(error),
             }
         }
+        self.outbox.push(entries, now.wall);
         for (id, reply) in decision.replies {
             self.parked.park(self.outbox.decided(), Outcome::Reply(id, reply));
         }
