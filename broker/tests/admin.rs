@@ -337,6 +337,50 @@ async fn producers_leaders_reassignments_quorum_and_features_are_told() {
     let refused = ErrorCode::InvalidUpdateVersion.code();
     assert_eq!(wire.call(2, &update("metadata.version", level + 1)).await.error_code, refused);
     assert_eq!(wire.call(1, &update("no.such", 1)).await.results[0].error_code, refused);
+
+    let lower = |feature: &str, level| {
+        let mut request = update(feature, level);
+        request.feature_updates[0].upgrade_type = 2;
+        request
+    };
+    assert_eq!(
+        wire.call(2, &update("transaction.version", 1)).await.error_code,
+        refused,
+        "not without saying so"
+    );
+    let mut both = lower("transaction.version", 1);
+    both.feature_updates.push(update("no.such", 1).feature_updates.remove(0));
+    assert_eq!(wire.call(2, &both).await.error_code, refused, "all or none");
+    let mut dry_run = lower("transaction.version", 1);
+    dry_run.validate_only = true;
+    assert_eq!(wire.call(2, &dry_run).await.error_code, 0);
+    let levels = async |wire: &mut Wire| -> Vec<(String, i16)> {
+        let features = wire.call(4, &versions).await.finalized_features;
+        let levels = features.iter().map(|feature| (feature.name.to_string(), feature.max_version_level));
+        levels.filter(|(name, _)| name != "metadata.version").collect()
+    };
+    let named = |levels: &[(&str, i16)]| -> Vec<(String, i16)> {
+        levels.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect()
+    };
+    assert_eq!(levels(&mut wire).await, named(&[("group.version", 1), ("transaction.version", 2)]));
+    assert_eq!(wire.call(2, &lower("transaction.version", 1)).await.error_code, 0);
+    assert_eq!(wire.call(1, &lower("group.version", 0)).await.results[0].error_code, 0);
+    broker.shutdown().await.unwrap();
+
+    let (broker, mut wire) = self::broker(dir.path()).await;
+    assert_eq!(levels(&mut wire).await, named(&[("transaction.version", 1)]), "also after a restart");
+    let joins = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 1000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let unsupported = ErrorCode::UnsupportedVersion.code();
+    assert_eq!(wire.call(1, &joins).await.error_code, unsupported);
+    assert_eq!(wire.call(2, &update("group.version", 1)).await.error_code, 0);
+    assert_eq!(wire.call(1, &joins).await.error_code, 0);
     broker.shutdown().await.unwrap();
 }
 

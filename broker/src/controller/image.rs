@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::acls;
 use super::client_quotas::{self, ClientQuotas};
 use super::configs::Configs;
+use super::features::{self, Feature, FeatureLevels};
 use super::records::MetadataRecord;
 use super::scram_credentials::{self, ScramCredentials};
 use super::topic_configs::TopicConfigs;
@@ -113,6 +114,7 @@ pub struct ClusterImage {
     acls: Arc<AclEntries>,
     scram_credentials: Arc<ScramCredentials>,
     client_quotas: Arc<ClientQuotas>,
+    feature_levels: FeatureLevels,
     /// No decision and in no record: what the node that reads was started with, under which configs are read.
     started_with: Arc<Configs>,
 }
@@ -182,6 +184,16 @@ impl ClusterImage {
     /// changed.
     pub fn client_quotas(&self) -> &Arc<ClientQuotas> {
         &self.client_quotas
+    }
+
+    /// The level that a feature is at.
+    pub fn feature_level(&self, feature: &Feature) -> i16 {
+        self.feature_levels.get(feature.name).copied().unwrap_or(feature.level_default)
+    }
+
+    /// The levels that were set.
+    pub fn feature_levels(&self) -> &FeatureLevels {
+        &self.feature_levels
     }
 
     /// What was set on a resource that is no topic. The broker without a name stands for all of them.
@@ -312,6 +324,7 @@ impl ClusterImage {
             MetadataRecord::RemoveUserScramCredential(record) => {
                 scram_credentials::apply_removal(Arc::make_mut(&mut self.scram_credentials), record);
             }
+            MetadataRecord::FeatureLevel(record) => features::apply(&mut self.feature_levels, record),
             MetadataRecord::ClientQuota(record) => {
                 client_quotas::apply(Arc::make_mut(&mut self.client_quotas), record);
             }

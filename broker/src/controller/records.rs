@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use ottla_protocol::messages::metadata_records::{
-    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord,
-    ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
-    TopicRecord, UserScramCredentialRecord,
+    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord,
+    PartitionRecord, ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord,
+    RemoveUserScramCredentialRecord, TopicRecord, UserScramCredentialRecord,
 };
 use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
@@ -37,6 +37,8 @@ pub enum MetadataRecord {
     RemoveUserScramCredential(RemoveUserScramCredentialRecord),
     /// A quota is set, or gone.
     ClientQuota(ClientQuotaRecord),
+    /// A feature is at this level.
+    FeatureLevel(FeatureLevelRecord),
 }
 
 /// Why a stored record cannot be understood.
@@ -71,6 +73,7 @@ impl MetadataRecord {
             MetadataRecord::RemoveTopic(message) => frame(9, 0, message),
             MetadataRecord::ProducerIds(message) => frame(15, 0, message),
             MetadataRecord::UserScramCredential(message) => frame(11, 0, message),
+            MetadataRecord::FeatureLevel(message) => frame(12, 0, message),
             MetadataRecord::ClientQuota(message) => frame(14, 0, message),
             MetadataRecord::AccessControlEntry(message) => frame(18, 0, message),
             MetadataRecord::RemoveAccessControlEntry(message) => frame(19, 0, message),
@@ -125,6 +128,7 @@ impl Stored {
             5 => MetadataRecord::PartitionChange(body(&mut reader, version, unknown)?),
             9 => MetadataRecord::RemoveTopic(body(&mut reader, version, unknown)?),
             11 => MetadataRecord::UserScramCredential(body(&mut reader, version, unknown)?),
+            12 => MetadataRecord::FeatureLevel(body(&mut reader, version, unknown)?),
             14 => MetadataRecord::ClientQuota(body(&mut reader, version, unknown)?),
             15 => MetadataRecord::ProducerIds(body(&mut reader, version, unknown)?),
             18 => MetadataRecord::AccessControlEntry(body(&mut reader, version, unknown)?),
@@ -134,9 +138,9 @@ impl Stored {
             24 => return Ok(Stored::EndTransaction),
             25 => return Ok(Stored::AbortTransaction),
             10 | 26 => return Ok(left_out(Some("delegation tokens"))),
-            // Brokers and controllers that registered or were fenced, levels of features, nothing at all, the end of
-            // a migration from ZooKeeper, and eligible leaders, of which a single replica has none.
-            0 | 1 | 7 | 8 | 12 | 17 | 20 | 21 | 27 | 28 => return Ok(left_out(None)),
+            // Brokers and controllers that registered or were fenced, nothing at all, the end of a migration from
+            // ZooKeeper, and eligible leaders, of which a single replica has none.
+            0 | 1 | 7 | 8 | 17 | 20 | 21 | 27 | 28 => return Ok(left_out(None)),
             _ => return Err(unknown),
         }))
     }

@@ -16,6 +16,7 @@ use super::acls;
 use super::alter_configs::{self, AlterConfigs};
 use super::assign::decide_assign;
 use super::client_quotas::{self, AlterQuotas};
+use super::features::{self, UpdateFeature};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::records::{MetadataRecord, RecordError};
@@ -119,6 +120,7 @@ enum Command {
     DeleteAcls { filters: Vec<AclFilter>, reply: Answers<Vec<Acl>> },
     Scram { changes: Vec<AlterScram>, reply: Answers<()> },
     Quotas { changes: Vec<AlterQuotas>, validate_only: bool, reply: Answers<()> },
+    Features { updates: Vec<UpdateFeature>, validate_only: bool, reply: Answers<()> },
     ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
 }
 
@@ -252,6 +254,16 @@ impl Controller {
         self.ask(count, |reply| Command::Quotas { changes, validate_only, reply }).await
     }
 
+    /// Sets levels of features; one answer per feature, in order. With `validate_only` nothing changes.
+    pub async fn update_features(
+        &self,
+        updates: Vec<UpdateFeature>,
+        validate_only: bool,
+    ) -> Vec<Result<(), Refusal>> {
+        let count = updates.len();
+        self.ask(count, |reply| Command::Features { updates, validate_only, reply }).await
+    }
+
     /// A block of producer ids that nobody else gets.
     pub async fn producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
         let (reply, answer) = oneshot::channel();
@@ -359,6 +371,13 @@ impl Owner {
                         client_quotas::decide_alter(image, wanted).map(|records| (records, ()))
                     };
                     let _ = reply.send(self.change(&changes, validate_only, decide).await);
+                }
+                Command::Features { updates, validate_only, reply } => {
+                    let node_id = self.rules.node_id;
+                    let decide = move |image: &ClusterImage, wanted: &UpdateFeature| {
+                        features::decide_update(image, node_id, wanted).map(|records| (records, ()))
+                    };
+                    let _ = reply.send(self.change(&updates, validate_only, decide).await);
                 }
                 Command::ProducerIds { reply } => {
                     let mut image = ClusterImage::clone(&self.image.load());

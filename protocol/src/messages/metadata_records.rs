@@ -1,6 +1,6 @@
 //! What the metadata log stores (KIP-631). A record's value is a frame version (1), the record's number and its
 //! version, all unsigned varints, then the message. The numbers: topic 2, partition 3, config 4, partition change 5, remove topic 9,
-//! SCRAM credential 11, client quota 14, producer ids 15, access control entry 18, its removal 19, the removal of a SCRAM
+//! SCRAM credential 11, feature level 12, client quota 14, producer ids 15, access control entry 18, its removal 19, the removal of a SCRAM
 //! credential 22.
 //!
 //! Generated from `protocol/messages/metadata_records.msg` by `just generate`; not to be edited here.
@@ -462,6 +462,37 @@ impl Message for ProducerIdsRecord {
         w.i32(self.broker_id);
         w.i64(self.broker_epoch);
         w.i64(self.next_producer_id);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeatureLevelRecord {
+    pub name: Str,
+    /// 0: the feature is not used.
+    pub feature_level: i16,
+}
+
+impl Message for FeatureLevelRecord {
+    const NAME: &'static str = "FeatureLevelRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self { name: r.string(true)?, feature_level: r.i16()? };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.string(&self.name, true)?;
+        w.i16(self.feature_level);
         w.no_tagged_fields();
         Ok(())
     }

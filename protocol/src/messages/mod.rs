@@ -140,9 +140,9 @@ pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
 pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use metadata_records::{
-    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, PartitionChangeRecord, PartitionRecord,
-    ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord,
-    TopicRecord, UserScramCredentialRecord,
+    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord,
+    PartitionRecord, ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord,
+    RemoveUserScramCredentialRecord, TopicRecord, UserScramCredentialRecord,
 };
 pub use transaction_records::{TransactionLogKey, TransactionLogValue};
 
@@ -303,6 +303,7 @@ macro_rules! for_each_data {
             ConfigRecord;
             RemoveTopicRecord;
             ProducerIdsRecord;
+            FeatureLevelRecord;
             UserScramCredentialRecord;
             RemoveUserScramCredentialRecord;
             ClientQuotaRecord;

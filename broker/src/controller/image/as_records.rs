@@ -7,7 +7,7 @@ use ottla_protocol::messages::metadata_records::{
 use super::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 use crate::controller::configs::Configs;
 use crate::controller::records::MetadataRecord;
-use crate::controller::{acls, client_quotas, scram_credentials};
+use crate::controller::{acls, client_quotas, features, scram_credentials};
 use crate::ids::NodeId;
 
 /// In a record, of a partition that nobody leads.
@@ -29,6 +29,7 @@ impl ClusterImage {
             acls,
             scram_credentials,
             client_quotas,
+            feature_levels,
             started_with: _,
         } = self;
         let mut records = Vec::new();
@@ -49,6 +50,7 @@ impl ClusterImage {
                 quotas.iter().map(|(key, value)| client_quotas::to_record(entity, key, Some(*value))),
             );
         }
+        records.extend(feature_levels.iter().map(|(name, level)| features::to_record(name, *level)));
         if *next_producer_id > 0 {
             let next_producer_id = *next_producer_id;
             records.push(MetadataRecord::ProducerIds(ProducerIdsRecord {
@@ -196,7 +198,8 @@ mod tests {
                 ..ProducerIdsRecord::default()
             })
         });
-        prop_oneof![config, acl, scram, quota, ids].prop_map(|record| vec![record])
+        let level = (0i16..3).prop_map(|level| features::to_record("transaction.version", level));
+        prop_oneof![config, acl, scram, quota, level, ids].prop_map(|record| vec![record])
     }
 
     proptest! {

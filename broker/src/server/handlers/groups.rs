@@ -15,6 +15,7 @@ use ottla_protocol::wire::Str;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::group_access;
+use crate::controller::{FEATURES, GROUP_VERSION};
 use crate::coordinator::Caller;
 use crate::security::Operation;
 
@@ -164,7 +165,11 @@ pub(in super::super) fn consumer_group_heartbeat(
     context: Arc<Context>,
     call: Call<ConsumerGroupHeartbeatRequest>,
 ) -> impl Future<Output = ConsumerGroupHeartbeatResponse> + Send + 'static {
-    match group_access::heartbeat(&context, &call.access, &call.request) {
+    let allowed = match has_consumer_protocol(&context) {
+        true => group_access::heartbeat(&context, &call.access, &call.request),
+        false => Err(ErrorCode::UnsupportedVersion),
+    };
+    match allowed {
         Ok(()) => Either::Right(context.groups.consumer_group_heartbeat(&caller(&call), &call.request)),
         Err(code) => Either::Left(ready(ConsumerGroupHeartbeatResponse {
             error_code: code.code(),
@@ -172,6 +177,12 @@ pub(in super::super) fn consumer_group_heartbeat(
             ..ConsumerGroupHeartbeatResponse::default()
         })),
     }
+}
+
+/// Whether the cluster uses the protocol in which the coordinator assigns (KIP-848).
+fn has_consumer_protocol(context: &Context) -> bool {
+    let feature = FEATURES.iter().find(|feature| feature.name == GROUP_VERSION);
+    feature.is_some_and(|feature| context.image().feature_level(feature) >= 1)
 }
 
 pub(in super::super) fn consumer_group_describe(

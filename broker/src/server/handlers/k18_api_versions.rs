@@ -11,21 +11,10 @@ use ottla_protocol::messages::k18_api_versions::{
 use super::super::context::Context;
 use super::super::dispatch::{Call, SERVED};
 use super::super::peer::Software;
+use crate::controller::FEATURES;
 
-/// A feature of the cluster (KIP-584) at the one level that this release has.
-pub(super) struct Feature {
-    pub name: &'static str,
-    pub level: i16,
-}
-
-/// The levels are Kafka's: 25 is `4.0-IV3`, whose records the metadata log has.
-/// `group.version` 1 is the consumer protocol (KIP-848).
-/// `transaction.version` 2 is KIP-890; producers that speak version 1 only are served as well.
-pub(super) const FEATURES: &[Feature] = &[
-    Feature { name: "metadata.version", level: 25 },
-    Feature { name: "group.version", level: 1 },
-    Feature { name: "transaction.version", level: 2 },
-];
+/// Clients from before this version take a lowest level of 0 for an error (KAFKA-17011).
+const LEVEL_0_VERSION_MIN: i16 = 4;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
@@ -47,15 +36,19 @@ pub(in super::super) async fn handle(
             version: request.client_software_version.detached(),
         });
     }
-    let supported = FEATURES.iter().map(|feature| SupportedFeatureKey {
+    let told =
+        FEATURES.iter().filter(|feature| feature.level_min > 0 || call.version() >= LEVEL_0_VERSION_MIN);
+    let supported = told.map(|feature| SupportedFeatureKey {
         name: feature.name.into(),
-        min_version: feature.level,
-        max_version: feature.level,
+        min_version: feature.level_min,
+        max_version: feature.level_max,
     });
-    let finalized = FEATURES.iter().map(|feature| FinalizedFeatureKey {
-        name: feature.name.into(),
-        min_version_level: feature.level,
-        max_version_level: feature.level,
+    let image = context.controller.image();
+    let levels = FEATURES.iter().map(|feature| (feature.name, image.feature_level(feature)));
+    let finalized = levels.filter(|(_, level)| *level > 0).map(|(name, level)| FinalizedFeatureKey {
+        name: name.into(),
+        min_version_level: level,
+        max_version_level: level,
     });
     ApiVersionsResponse {
         api_keys: advertised(),

@@ -1,5 +1,5 @@
-//! UpdateFeatures (57): finalises feature levels (KIP-584). Versions 0 to 2. What this release writes fits one level of
-//! each feature, so that staying there is all that can be asked for.
+//! UpdateFeatures (57): finalises feature levels (KIP-584). Versions 0 to 2: 1 knows the type of upgrade and validation
+//! (KIP-778), from 2 on there is one answer for all features, of which all are updated or none.
 
 use std::sync::Arc;
 
@@ -10,53 +10,58 @@ use ottla_protocol::messages::k57_update_features::{
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use super::k18_api_versions::FEATURES;
-use crate::ids::NodeId;
+use crate::controller::{UpdateFeature, UpgradeType};
 
-/// What Kafka says before the reason.
-const ALL_FAILED: &str = "The update failed for all features since the following feature had an error: ";
-
-/// From here on there is one error for all features.
-const ONE_ERROR_VERSION_MIN: i16 = 2;
+const UPGRADE_TYPE_VERSION_MIN: i16 = 1;
+const ONE_ANSWER_VERSION_MIN: i16 = 2;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<UpdateFeaturesRequest>,
 ) -> UpdateFeaturesResponse {
-    let answers: Vec<(&FeatureUpdateKey, Result<(), String>)> = call
-        .request
-        .feature_updates
-        .iter()
-        .map(|update| (update, decide(update, context.node_id())))
-        .collect();
-    if call.version() >= ONE_ERROR_VERSION_MIN {
-        let refused = answers.into_iter().find_map(|(_, answer)| answer.err());
+    let version = call.version();
+    let request = &call.request;
+    let updates: Vec<UpdateFeature> =
+        request.feature_updates.iter().map(|update| to_update(version, update)).collect();
+    let answers = if version >= ONE_ANSWER_VERSION_MIN && !request.validate_only {
+        // Where one is refused none may be done.
+        let judged = context.controller.update_features(updates.clone(), true).await;
+        match judged.iter().all(Result::is_ok) {
+            true => context.controller.update_features(updates, false).await,
+            false => judged,
+        }
+    } else {
+        context.controller.update_features(updates, request.validate_only).await
+    };
+    if version >= ONE_ANSWER_VERSION_MIN {
+        let refused = answers.into_iter().find_map(Result::err);
         return UpdateFeaturesResponse {
-            error_code: refused.as_ref().map_or(ErrorCode::None, |_| ErrorCode::InvalidUpdateVersion).code(),
-            error_message: refused.map(|why| format!("{ALL_FAILED}{why}").into()),
+            error_code: refused.as_ref().map_or(ErrorCode::None, |refusal| refusal.code).code(),
+            error_message: refused.map(|refusal| {
+                let why = "The update failed for all features since the following feature had an error:";
+                format!("{why} {}", refusal.message).into()
+            }),
             ..UpdateFeaturesResponse::default()
         };
     }
-    let results = answers.into_iter().map(|(update, answer)| UpdatableFeatureResult {
+    let answers = request.feature_updates.iter().zip(answers);
+    let results = answers.map(|(update, answer)| UpdatableFeatureResult {
         feature: update.feature.clone(),
-        error_code: answer.as_ref().map_or(ErrorCode::InvalidUpdateVersion, |()| ErrorCode::None).code(),
-        error_message: answer.err().map(Into::into),
+        error_code: answer.as_ref().map_or_else(|refusal| refusal.code, |()| ErrorCode::None).code(),
+        error_message: answer.err().map(|refusal| refusal.message.into()),
     });
     UpdateFeaturesResponse { results: results.collect(), ..UpdateFeaturesResponse::default() }
 }
 
-fn decide(update: &FeatureUpdateKey, node_id: NodeId) -> Result<(), String> {
-    let (name, wanted) = (&*update.feature, update.max_version_level);
-    let invalid = |why: &str| Err(format!("Invalid update version {wanted} for feature {name}. {why}"));
-    match FEATURES.iter().find(|feature| feature.name == name) {
-        None if wanted == 0 => Ok(()),
-        None => invalid(&format!("Local controller {node_id} does not support this feature.")),
-        Some(feature) if feature.level == wanted => Ok(()),
-        Some(feature) => {
-            let level = feature.level;
-            invalid(&format!("Local controller {node_id} only supports versions {level}-{level}"))
-        }
-    }
+fn to_update(version: i16, update: &FeatureUpdateKey) -> UpdateFeature {
+    let upgrade_type = match (version >= UPGRADE_TYPE_VERSION_MIN, update.upgrade_type) {
+        (true, 1) => UpgradeType::Upgrade,
+        (true, 2 | 3) => UpgradeType::Downgrade,
+        (true, _) => UpgradeType::Unknown,
+        (false, _) if update.allow_downgrade => UpgradeType::Downgrade,
+        (false, _) => UpgradeType::Upgrade,
+    };
+    UpdateFeature { name: update.feature.to_string(), level: update.max_version_level, upgrade_type }
 }
 
 pub(in super::super) fn refused(_: &UpdateFeaturesRequest, code: ErrorCode) -> UpdateFeaturesResponse {
