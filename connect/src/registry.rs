@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connector::{Sink, SinkContext, Source, SourceContext, SourcePartition};
-use crate::connectors::{file, sqlite};
+use crate::connectors::{blackhole, datagen, file, sqlite};
 use crate::error::{ConnectError, ConnectorError, FieldError};
 
 /// Whether a connector reads from outside or writes to it.
@@ -71,7 +71,15 @@ pub struct ConnectorType {
 }
 
 /// Every connector type, sources first.
-static CONNECTOR_TYPES: [ConnectorType; 4] = [
+static CONNECTOR_TYPES: [ConnectorType; 6] = [
+    ConnectorType {
+        name: "datagen",
+        description: "makes rows that are the same for the same seed",
+        build: Build::Source(|config| {
+            Ok(Box::new(read_config::<datagen::config::DatagenSourceConfig>(config)?))
+        }),
+        schema: || schemars::schema_for!(datagen::config::DatagenSourceConfig),
+    },
     ConnectorType {
         name: "file",
         description: "reads a CSV file or a file of JSON lines to its end",
@@ -85,6 +93,14 @@ static CONNECTOR_TYPES: [ConnectorType; 4] = [
             Ok(Box::new(read_config::<sqlite::config::SqliteSourceConfig>(config)?))
         }),
         schema: || schemars::schema_for!(sqlite::config::SqliteSourceConfig),
+    },
+    ConnectorType {
+        name: "blackhole",
+        description: "takes every record and keeps none",
+        build: Build::Sink(|config| {
+            Ok(Box::new(read_config::<blackhole::config::BlackholeSinkConfig>(config)?))
+        }),
+        schema: || schemars::schema_for!(blackhole::config::BlackholeSinkConfig),
     },
     ConnectorType {
         name: "file",
@@ -243,7 +259,7 @@ mod tests {
         let error = connector_type(ConnectorKind::Sink, "sqllite").err().unwrap().to_string();
         assert_eq!(
             error,
-            "there is no sink of type 'sqllite'; there are: file, sqlite (did you mean 'sqlite'?)"
+            "there is no sink of type 'sqllite'; there are: blackhole, file, sqlite (did you mean 'sqlite'?)"
         );
         assert!(connector_type(ConnectorKind::Source, "blackhole").is_err());
     }
