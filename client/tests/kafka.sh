@@ -23,7 +23,7 @@ KAFKA_PROPERTIES=$(secured_properties) JAVA_TOOL_OPTIONS="-Dorg.apache.kafka.sas
     "$root/scripts/kafka-server.sh" "$work/kafka" "$port" "$version" &
 kafka=$!
 libs=$("$root/scripts/kafka.sh" "$version")
-tool() { java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" "$@" --bootstrap-server "127.0.0.1:$port" >/dev/null; }
+tool() { java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" "$1" --bootstrap-server "127.0.0.1:$port" "${@:2}" >/dev/null; }
 for _ in $(seq 60); do
     tool org.apache.kafka.tools.ClusterTool cluster-id 2>/dev/null && break
     kill -0 "$kafka" 2>/dev/null || { tail -20 "$work/kafka/log"; exit 1; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What groups cost: the time until 100 members have 1,000 partitions, with either protocol, and the CPU time that the
 # heartbeats of 5,000 members take. OTTLA names the server's binary; without it the broker alone is built. A BOOTSTRAP is
-# measured instead of it, without the CPU time. Usage: groups.sh [BOOTSTRAP]
+# measured instead of it, the CPU time if the process is named too. Usage: groups.sh [BOOTSTRAP [PROCESS]]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -9,6 +9,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 groups=$target/release/examples/groups
 if [ $# -gt 0 ]; then
     for protocol in classic consumer; do "$groups" rebalance "$1" $protocol 100 1000; done
+    [ $# -lt 2 ] || { ulimit -n 20000; "$groups" heartbeats "$1" 5000 30 "$2"; }
     exit
 fi
 ulimit -n 20000
