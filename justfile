@@ -58,6 +58,10 @@ kafka-error-codes:
 fuzz:
     tests/fuzz/run.sh 60
 
+# Streaming SQL against DataFusion's batch answers: 5,000 random queries, and Nexmark with a million events
+answers:
+    OTTLA_TEST_CASES=5000 OTTLA_NEXMARK_EVENTS=1000000 cargo test --release --workspace --test answers
+
 # Time to the first answer and idle memory of the release binary
 startup: release
     tests/bench/startup.sh

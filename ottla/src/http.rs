@@ -1,17 +1,20 @@
-//! The HTTP API: `/health` for load balancers and scripts, `/metrics` for Prometheus.
+//! The HTTP API: `/health` for load balancers and scripts, `/metrics` for Prometheus, `POST /sql` for statements.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router, routing::get};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use ottla_broker::Monitor;
 use ottla_broker::metrics::PartitionSeries;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
+use crate::sql_api::SqlApi;
 
 /// A bound HTTP server.
 pub struct Http {
@@ -38,12 +41,17 @@ impl Http {
     }
 
     /// Serves until the process ends.
-    pub async fn run(self, monitor: Monitor) {
+    pub async fn run(self, monitor: Monitor, sql: Arc<SqlApi>) {
         let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics));
-        if let Err(error) = axum::serve(self.listener, router.with_state(monitor)).await {
+        let statements = Router::new().route("/sql", post(run_sql)).with_state(sql);
+        if let Err(error) = axum::serve(self.listener, router.with_state(monitor).merge(statements)).await {
             tracing::error!(%error, "the HTTP API stopped");
         }
     }
+}
+
+async fn run_sql(State(sql): State<Arc<SqlApi>>, statements: String) -> Response {
+    sql.execute(&statements).await
 }
 
 /// 200 while the broker can do its work, else 503 with the reasons.

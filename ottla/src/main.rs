@@ -8,6 +8,7 @@ mod config;
 mod failure;
 mod http;
 mod output;
+mod sql_api;
 
 use std::process::ExitCode;
 

@@ -162,7 +162,7 @@ pub(crate) fn resolve(parts: Parts<'_>) -> ResolvedPipeline {
 
 fn inputs(stage: &Stage<'_>, parts: &Parts<'_>) -> Vec<String> {
     match parts.plans.get(&stage.name.name) {
-        Some(plan) => vec![plan.source.topic.clone()],
+        Some(plan) => plan.sources.iter().map(|source| source.topic.clone()).collect(),
         None => stage.reads.iter().map(|topic| topic.name.clone()).collect(),
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
@@ -20,7 +21,9 @@ use datafusion::logical_expr::TableSource;
 use ottla_client::{Client, ClientError, ConsumerRecord, ErrorCode};
 use ottla_formats::FormatError;
 
-use crate::planner::{Catalog, PlanningContext, Stream, from_datafusion, streams_read, to_logical};
+use crate::planner::{
+    Catalog, PlanningContext, Stream, from_datafusion, streams_read, to_logical, without_sessions,
+};
 use crate::runtime::topics;
 use crate::sql::{self, Position, QueryStatement, SqlError, Statement};
 use crate::state::changelog::Offsets;
@@ -65,6 +68,25 @@ pub enum HistoryError {
 /// A wrong text, a topic that does not exist, or what DataFusion meets while running the query.
 pub async fn query(client: &Client, sql: &str, catalog: &Catalog) -> Result<HistoryResult, HistoryError> {
     let (query, catalog) = read_text(sql, catalog)?;
+    query_statement(client, query, &catalog).await
+}
+
+/// The same for a SELECT that has been parsed.
+///
+/// # Errors
+/// As [`query`].
+pub async fn query_statement(
+    client: &Client,
+    query: QueryStatement,
+    catalog: &Catalog,
+) -> Result<HistoryResult, HistoryError> {
+    if let Some((_, position)) = query.emit {
+        return Err(SqlError::new(
+            position,
+            "EMIT is for queries that run on; this one reads what is there and ends",
+        )
+        .into());
+    }
     let mut tables: BTreeMap<String, Arc<dyn TableSource>> = BTreeMap::new();
     let mut bad_records = 0;
     for name in streams_read(&query) {
@@ -83,8 +105,45 @@ pub async fn query(client: &Client, sql: &str, catalog: &Catalog) -> Result<Hist
         };
         tables.insert(name, provider_as_source(table));
     }
+    let (schema, batches) = run(&query, tables).await?;
+    Ok(HistoryResult { schema, batches, bad_records })
+}
+
+/// Runs the one SELECT of `sql` over rows at hand: what a streaming query of the same text must have given when it has
+/// read exactly these rows. EMIT and ALLOWED LATENESS say when, not what, so they are let pass.
+///
+/// # Errors
+/// A wrong text, or what DataFusion meets while running the query.
+pub async fn answer(
+    sql: &str,
+    catalog: &Catalog,
+    rows: &BTreeMap<String, RecordBatch>,
+) -> Result<Vec<RecordBatch>, HistoryError> {
+    let (mut query, mut catalog) = (None, catalog.clone());
+    for statement in sql::parse(sql)? {
+        match statement {
+            Statement::CreateStream(create) => catalog.declare(create)?,
+            Statement::Query(found) => query = Some(*found),
+            _ => {}
+        }
+    }
+    let query = query.ok_or_else(|| SqlError::new(Position::START, "there is no query here"))?;
+    let mut tables: BTreeMap<String, Arc<dyn TableSource>> = BTreeMap::new();
+    for name in streams_read(&query) {
+        let Some(stream) = catalog.get(&name) else { continue };
+        let batches = rows.get(&name).cloned().into_iter().collect();
+        tables.insert(name, provider_as_source(table(&stream.schema, batches)?));
+    }
+    run(&query, tables).await.map(|(_, batches)| batches)
+}
+
+async fn run(
+    query: &QueryStatement,
+    tables: BTreeMap<String, Arc<dyn TableSource>>,
+) -> Result<(SchemaRef, Vec<RecordBatch>), HistoryError> {
     let context = PlanningContext::new(tables);
-    let plan = to_logical(&query, &context)?;
+    let plan = to_logical(query, &context)?;
+    let plan = without_sessions(plan).map_err(|error| from_datafusion(&error, query.position))?;
     let at = |error: DataFusionError| HistoryError::Sql(from_datafusion(&error, query.position));
     let session = SessionContext::new();
     let frame = session.execute_logical_plan(plan).await.map_err(at)?;
@@ -93,7 +152,7 @@ pub async fn query(client: &Client, sql: &str, catalog: &Catalog) -> Result<Hist
     let batches = datafusion::physical_plan::collect(physical, session.task_ctx())
         .await
         .map_err(|error| HistoryError::Run(from_datafusion(&error, query.position).message))?;
-    Ok(HistoryResult { schema, batches, bad_records })
+    Ok((schema, batches))
 }
 
 /// The query and the streams it may read.
@@ -107,16 +166,16 @@ fn read_text(sql: &str, catalog: &Catalog) -> Result<(QueryStatement, Catalog), 
                 return Err(SqlError::new(second.position, "this is a second query; run them one by one"));
             }
             Statement::Query(first) => query = Some(*first),
+            _ => {
+                return Err(SqlError::new(
+                    Position::START,
+                    "this reads what is there: declarations and one SELECT",
+                ));
+            }
         }
     }
     let query = query.ok_or_else(|| SqlError::new(Position::START, "there is no query here"))?;
-    match query.emit {
-        Some((_, position)) => Err(SqlError::new(
-            position,
-            "EMIT is for queries that run on; this one reads what is there and ends",
-        )),
-        None => Ok((query, catalog)),
-    }
+    Ok((query, catalog))
 }
 
 async fn declared(
@@ -130,6 +189,18 @@ async fn declared(
     })?;
     let mut partitions: BTreeMap<i32, Vec<RecordBatch>> = BTreeMap::new();
     let mut outcome = Ok(());
+    if stream.primary_key.is_some() {
+        let mut newest: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+        read_topic(client, &stream.topic, |_, records| {
+            let keyed = records.into_iter().map(|record| (record.key.unwrap_or_default(), record.value));
+            newest.extend(keyed);
+        })
+        .await?;
+        let payloads: Vec<&[u8]> = newest.values().flatten().map(|value| value.as_ref()).collect();
+        let decoded = format.decode(&payloads, &stream.schema).map_err(failed)?;
+        *bad_records += decoded.bad.len() as u64;
+        return table(&stream.schema, vec![decoded.batch]);
+    }
     read_topic(client, &stream.topic, |partition, records| {
         let payloads: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
         *bad_records += (records.len() - payloads.len()) as u64;

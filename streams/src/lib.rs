@@ -1,7 +1,7 @@
 //! Ottla Streams: SQL over topics, planned by DataFusion, run as epochs.
 //!
-//! A query reads one topic, passes its rows through a chain of operators over Arrow batches, and writes the result to
-//! another topic. Every output is the exact answer for a prefix of the input, and a crash neither loses nor doubles one:
+//! A query reads topics, passes changes of rows through operators over Arrow batches, and writes the result to another
+//! topic. Every output is the exact answer for a prefix of the input, and a crash neither loses nor doubles one:
 //! see [`runtime`].
 //!
 //! ```
@@ -26,8 +26,10 @@
 //! | [`operators`] | one file per streaming operator. Pure |
 //! | [`state`] | rows by key, and the records of the changelog. Pure |
 //! | [`runtime`] | the epoch machine (pure) and the driver that runs it over a Kafka cluster |
+//! | [`engine`] | statements that last, and their queries: SQL as a service |
 //! | [`history`] | batch queries over what topics hold now, for `ottla sql` |
 
+pub mod engine;
 pub mod history;
 pub mod operators;
 pub mod planner;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{ConnectListen, ServerArguments};
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::sql_api::SqlApi;
 
 pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let config = arguments.resolve()?;
@@ -23,9 +24,14 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         Some(listen) => bind_connect(listen).await?,
         None => None,
     };
+    let is_access_controlled = config.broker.set.contains_key("authorizer.class.name");
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
-    tokio::spawn(http.run(broker.monitor()));
+    let transport = Arc::new(broker.in_process());
+    let sql = Arc::new(SqlApi::new(broker.address().to_string(), transport, is_access_controlled));
+    tokio::spawn(http.run(broker.monitor(), Arc::clone(&sql)));
+    let resumed = Arc::clone(&sql);
+    tokio::spawn(async move { resumed.resume().await });
     let mut out = std::io::stdout();
     // The line that scripts wait for; only what is served is named, further listeners by their names.
     write!(out, "ready kafka={} http={http_address}", broker.address())?;
@@ -47,6 +53,7 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     if let Some(herder) = herder {
         herder.stop().await;
     }
+    sql.stop().await;
     broker.shutdown().await?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ottla_streams::sql::{self, Statement};
-use ottla_streams::{Catalog, ChangelogMode, QueryPlan, SqlError, Stream};
+use ottla_streams::{Catalog, QueryPlan, SqlError, Stream};
 
 use crate::check::graph::{Graph, Named, StageKind};
 use crate::check::schemas::Schemas;
@@ -27,7 +27,7 @@ pub fn topics_read(node: &Node) -> Vec<Named> {
     let statements = node.text().map(sql::parse).and_then(Result::ok).unwrap_or_default();
     let names = statements.iter().flat_map(|statement| match statement {
         Statement::Query(query) => ottla_streams::planner::streams_read(query),
-        Statement::CreateStream(_) => Vec::new(),
+        _ => Vec::new(),
     });
     names.map(|name| Named { name, at: node.at }).collect()
 }
@@ -58,13 +58,7 @@ pub fn plan_all(
         let planned =
             node.text().and_then(|query| plan_one(node, query, &stage.reads, &known, text, findings));
         let after = match &planned {
-            Some(plan) if plan.mode == ChangelogMode::Append => Known::Rows(Stream {
-                topic: written.name.clone(),
-                format: OUTPUT_FORMAT.to_owned(),
-                schema: plan.output_schema.clone(),
-                watermark: None,
-            }),
-            Some(_) => Known::Opaque("its rows are replaced later, and a query cannot read such a topic yet"),
+            Some(plan) => Known::Rows(Stream::of_result(plan, written.name.clone(), OUTPUT_FORMAT)),
             None => Known::Opaque("the query that writes it has errors"),
         };
         known.insert(written.name.clone(), after);
@@ -86,6 +80,7 @@ fn known_before_queries(root: &Node, graph: &Graph<'_>, schemas: &Schemas) -> BT
                 format,
                 schema: schema.clone(),
                 watermark: None,
+                primary_key: None,
             }),
             Some(None) => Known::Opaque("its schema has errors"),
             None => Known::Opaque("nothing says what its rows hold: give it a `schema`"),

@@ -272,7 +272,7 @@ fn add_query(progress: &mut StageProgress, query: &RunningQuery) {
     progress.records_out = totals.rows_out.saturating_sub(before.rows_out);
     progress.records_bad = totals.rows_bad.saturating_sub(before.rows_bad);
     progress.records_late = totals.rows_late.saturating_sub(before.rows_late);
-    let sum = |offsets: &ottla_streams::state::changelog::Offsets| {
+    let sum = |offsets: &ottla_streams::state::changelog::InputOffsets| {
         offsets.values().map(|offset| offset.max(&0).unsigned_abs()).sum::<u64>()
     };
     progress.position = Some((sum(&status.positions), sum(&status.input_ends)));

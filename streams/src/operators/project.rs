@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::evaluate::evaluate_all;
 use super::rows::Rows;
 
 /// The columns that `expressions` make of the rows, as `schema` names them.
@@ -18,11 +19,15 @@ pub(super) fn project(
     schema: &SchemaRef,
     rows: &Rows,
 ) -> Result<Rows> {
-    let columns = expressions
-        .iter()
-        .map(|expression| expression.evaluate(&rows.batch)?.into_array(rows.len()))
-        .collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let batch = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
-    Ok(Rows { batch, origins: rows.origins.clone() })
+    let columns = evaluate_all(expressions, rows)?;
+    Ok(rows.with_batch(batch_of(schema, columns, rows.len())?))
+}
+
+/// A batch that may have no columns.
+///
+/// # Errors
+/// When the columns are not those of the schema.
+pub(super) fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 
+use super::plan::{ChangelogMode, QueryPlan};
 use crate::sql::{CreateStream, SqlError};
 
-/// A topic as SQL sees it: an append-only table of its records' values.
+/// A topic as SQL sees it: a stream of its records' values or, with a primary key, a table that they change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stream {
     /// The topic read.
@@ -17,6 +18,29 @@ pub struct Stream {
     pub schema: SchemaRef,
     /// Event time, if the stream has one; without it, windows stay open and their rows are updated for ever.
     pub watermark: Option<Watermark>,
+    /// The columns of a table's primary key: a record replaces the row of its key, and a record without value deletes
+    /// the row that its key names, as a JSON object of these columns or as the one column's bare value. Of no columns
+    /// for a table that is a single row; `None` for a stream, which only grows.
+    pub primary_key: Option<Vec<String>>,
+}
+
+impl Stream {
+    /// The result of a query in the topic that it writes: a stream, or a table of its upsert key.
+    pub fn of_result(plan: &QueryPlan, topic: String, format: &str) -> Stream {
+        let name = |column: &usize| plan.output_schema.field(*column).name().clone();
+        Stream {
+            topic,
+            format: format.to_owned(),
+            schema: plan.output_schema.clone(),
+            watermark: None,
+            primary_key: match plan.mode {
+                ChangelogMode::Append => None,
+                ChangelogMode::Upsert | ChangelogMode::Retract => {
+                    Some(plan.upsert_key.iter().map(name).collect())
+                }
+            },
+        }
+    }
 }
 
 /// `WATERMARK FOR column AS column - delay`.
@@ -77,7 +101,10 @@ impl Catalog {
         let watermark = create
             .watermark
             .map(|clause| Watermark { column: clause.column, delay_nanos: clause.delay_nanos });
-        self.insert(create.name, Stream { topic, format, schema: create.schema, watermark });
+        self.insert(
+            create.name,
+            Stream { topic, format, schema: create.schema, watermark, primary_key: create.primary_key },
+        );
         Ok(())
     }
 }

@@ -7,7 +7,10 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
@@ -37,9 +40,9 @@ pub(crate) fn to_logical(
         .map_err(|error| from_datafusion(&error, query.position))
 }
 
-/// Coerces types and applies the rules that keep a streaming plan a chain.
+/// Coerces types and applies the rules that hold for changes of rows as for rows.
 ///
-/// Left out on purpose: everything about joins, limits and sorts; `SingleDistinctToGroupBy`, which would aggregate an
+/// Left out on purpose: everything about limits and sorts; `SingleDistinctToGroupBy`, which would aggregate an
 /// aggregate; and the simplification of `now()`, which would freeze the clock at planning time.
 pub(super) fn optimized_for_streams(plan: LogicalPlan) -> Result<LogicalPlan> {
     let options = Arc::new(ConfigOptions::default());
@@ -47,7 +50,10 @@ pub(super) fn optimized_for_streams(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(PushDownFilter::new()),
         Arc::new(CommonSubexprEliminate::new()),
         Arc::new(OptimizeProjections::new()),

@@ -10,11 +10,16 @@
 mod catalog;
 mod context;
 mod errors;
+mod explain;
+mod facts;
 mod functions;
+mod insert;
 mod logical;
 mod lower;
 mod plan;
 mod refuse;
+mod session;
+mod time_bounds;
 mod window;
 
 use std::sync::Arc;
@@ -22,14 +27,16 @@ use std::sync::Arc;
 pub use catalog::{Catalog, Stream, Watermark};
 pub(crate) use context::PlanningContext;
 pub(crate) use errors::from_datafusion;
+pub(crate) use insert::plan_insert;
 pub(crate) use logical::to_logical;
 pub use plan::{
-    AggregateCall, AggregateNode, ChangelogMode, EventTime, Node, Operator, QueryPlan, SourceNode,
-    StateBound, WindowKey,
+    AggregateCall, AggregateKind, AggregateNode, ChangelogMode, Closing, EventTime, Holding, JoinNode, Node,
+    Operator, QueryPlan, SessionNode, SortKey, SourceNode, StateBound, TopNNode, UnnestNode,
 };
 pub use refuse::streams_read;
+pub(crate) use session::without_sessions;
 
-use crate::sql::{self, Position, SqlError, Statement};
+use crate::sql::{self, Position, QueryStatement, SqlError, Statement};
 
 /// Plans the one query of `sql` over the streams of `catalog` and those that the text itself declares.
 ///
@@ -47,17 +54,29 @@ pub fn plan(sql: &str, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
                     .with_help("give each query its own name"));
             }
             Statement::Query(first) => query = Some(first),
+            _ => {
+                return Err(SqlError::new(Position::START, "a plan is of streams, tables and one SELECT")
+                    .with_help("run the other statements with `ottla sql`"));
+            }
         }
     }
     let query = query.ok_or_else(|| {
         SqlError::new(Position::START, "there is no query here").with_help("a plan needs one SELECT")
     })?;
-    refuse::refuse_unsupported(&query)?;
-    let context = PlanningContext::for_streams(&catalog);
-    let logical = to_logical(&query, &context)?;
+    plan_query(&query, &catalog)
+}
+
+/// Plans a query that has been parsed.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_query(query: &QueryStatement, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
+    refuse::refuse_unsupported(query)?;
+    let context = PlanningContext::for_streams(catalog);
+    let logical = to_logical(query, &context)?;
     let optimized =
         logical::optimized_for_streams(logical).map_err(|error| from_datafusion(&error, query.position))?;
-    lower::lower(&optimized, &catalog, &query).map(|mut plan| {
+    lower::lower(&optimized, catalog, query).map(|mut plan| {
         plan.sql = Arc::from(query.query.to_string());
         plan
     })

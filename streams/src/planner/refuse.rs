@@ -7,16 +7,16 @@ use std::ops::ControlFlow;
 
 use datafusion::logical_expr::Volatility;
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, ObjectName, Query,
-    Select, SetExpr, Spanned, TableFactor, Visit, Visitor,
+    Distinct, Expr, Function, JoinOperator, ObjectName, Query, Select, SetExpr, SetOperator, Spanned,
+    TableFactor, Visit, Visitor,
 };
 
 use super::context::PlanningContext;
 use super::functions::Functions;
-use crate::sql::{Emit, Position, QueryStatement, SqlError, TABLE_PREFIX};
+use crate::sql::{Position, QueryStatement, SqlError, TABLE_PREFIX};
 
-/// Names that only mean something inside a window table function.
-const TABLE_FUNCTION_WORDS: [&str; 5] = ["tumble", "hop", "session", "cumulate", "descriptor"];
+/// Names that DataFusion does not list among its functions: window table functions, and what makes rows of lists.
+const TABLE_FUNCTION_WORDS: [&str; 5] = ["tumble", "hop", "session", "descriptor", "unnest"];
 
 /// The names of the tables a query reads, common table expressions left out, in order.
 pub fn streams_read(query: &QueryStatement) -> Vec<String> {
@@ -129,7 +129,12 @@ impl Visitor for TableNames {
         if let Expr::Prefixed { prefix, value } = expr
             && prefix.value == TABLE_PREFIX
         {
-            match value.as_ref() {
+            // With PARTITION BY the name is the first of a tuple.
+            let name = match value.as_ref() {
+                Expr::Tuple(items) => items.first(),
+                name => Some(name),
+            };
+            match name.unwrap_or(value) {
                 Expr::Identifier(name) => self.add(&ObjectName::from(vec![name.clone()])),
                 Expr::CompoundIdentifier(parts) => self.add(&ObjectName::from(parts.clone())),
                 _ => {}
@@ -145,19 +150,7 @@ pub(super) fn refuse_unsupported(query: &QueryStatement) -> Result<(), SqlError>
     match query.query.visit(&mut walk) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
-    }?;
-    if let (Some((Emit::Final, position)), SetExpr::Select(select)) = (&query.emit, query.query.body.as_ref())
-    {
-        let has_groups = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
-        if !has_groups {
-            return Err(SqlError::new(
-                *position,
-                "EMIT FINAL waits for windows to close, and this query has none",
-            )
-            .with_help("leave it out, or group by window_start and window_end"));
-        }
     }
-    Ok(())
 }
 
 struct Unsupported;
@@ -196,23 +189,30 @@ impl Visitor for Unsupported {
         }
         match query.body.as_ref() {
             SetExpr::Select(_) | SetExpr::Query(_) => ControlFlow::Continue(()),
+            SetExpr::SetOperation { op: SetOperator::Union, .. } => ControlFlow::Continue(()),
             SetExpr::SetOperation { op, left, .. } => {
-                refuse(left.span(), &format!("{op}"), "let two queries write into one topic")
+                refuse(left.span(), &format!("{op}"), "join on all columns instead")
             }
             other => refuse(other.span(), "this statement", "write a SELECT"),
         }
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Walk {
-        let help_join = "read one stream; joins come later";
-        let [from] = select.from.as_slice() else {
-            return match select.from.get(1) {
-                Some(second) => refuse(second.span(), "a join", help_join),
-                None => refuse(select.span(), "a SELECT without FROM", "name the stream to read"),
-            };
-        };
-        if let Some(join) = from.joins.first() {
-            return refuse(join.span(), "a join", help_join);
+        if select.from.is_empty() {
+            return refuse(select.span(), "a SELECT without FROM", "name the stream to read");
+        }
+        for join in select.from.iter().flat_map(|from| &from.joins) {
+            match join.join_operator {
+                JoinOperator::Join(_)
+                | JoinOperator::Inner(_)
+                | JoinOperator::CrossJoin(_)
+                | JoinOperator::Left(_)
+                | JoinOperator::LeftOuter(_) => {}
+                _ => {
+                    let help = "there are INNER and LEFT joins; for RIGHT turn the sides round";
+                    return refuse(join.span(), "this kind of join", help);
+                }
+            }
         }
         if let Some(qualify) = &select.qualify {
             return refuse(qualify.span(), "QUALIFY", "filter with WHERE or HAVING");
@@ -226,9 +226,11 @@ impl Visitor for Unsupported {
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> Walk {
         match table {
-            TableFactor::Table { .. } | TableFactor::TableFunction { .. } | TableFactor::Derived { .. } => {
-                ControlFlow::Continue(())
-            }
+            TableFactor::Table { .. }
+            | TableFactor::TableFunction { .. }
+            | TableFactor::Derived { .. }
+            | TableFactor::NestedJoin { .. }
+            | TableFactor::UNNEST { .. } => ControlFlow::Continue(()),
             other => refuse(other.span(), "this kind of table", "read a stream, TUMBLE or a subquery"),
         }
     }
@@ -237,7 +239,7 @@ impl Visitor for Unsupported {
         match expr {
             Expr::Function(function) => refuse_function(function),
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                refuse(expr.span(), "a subquery inside an expression", "joins and lookups come later")
+                refuse(expr.span(), "a subquery inside an expression", "join with the subquery instead")
             }
             Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => refuse(
                 expr.span(),
@@ -250,8 +252,10 @@ impl Visitor for Unsupported {
 }
 
 fn refuse_function(function: &Function) -> Walk {
-    if function.over.is_some() {
-        return refuse(function.name.span(), "a window function (OVER)", "group with TUMBLE instead");
+    if function.over.is_some() && !function.name.to_string().eq_ignore_ascii_case("row_number") {
+        let help =
+            "there is ROW_NUMBER() OVER (PARTITION BY … ORDER BY …), of which the first numbers are kept";
+        return refuse(function.name.span(), "this window function (OVER)", help);
     }
     let lower = function.name.to_string().to_ascii_lowercase();
     let functions = Functions::builtin();
@@ -265,21 +269,5 @@ fn refuse_function(function: &Function) -> Walk {
             "a restarted query must give the same answer; use a column of the stream",
         );
     }
-    if functions.aggregate.contains_key(&lower) && orders_its_rows(function) {
-        return refuse(
-            function.name.span(),
-            "an aggregate with ORDER BY",
-            "the rows of a stream have no final order",
-        );
-    }
     ControlFlow::Continue(())
-}
-
-fn orders_its_rows(function: &Function) -> bool {
-    match &function.args {
-        FunctionArguments::List(list) => {
-            list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
-        }
-        _ => false,
-    }
 }

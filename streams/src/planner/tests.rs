@@ -25,6 +25,7 @@ fn catalog() -> Catalog {
         format: "json".to_owned(),
         schema: Arc::new(Schema::new(fields)),
         watermark: None,
+        primary_key: None,
     };
     let watermark = Some(Watermark { column: "time_hour".to_owned(), delay_nanos: 60_000_000_000 });
     let timed = Stream { watermark, ..flights.clone() };
@@ -55,12 +56,11 @@ fn the_flights_query_is_a_windowed_upsert_by_origin_and_window() {
     check(
         &golden(FLIGHTS),
         &[
-            "Source stream=flights topic=flights format=json columns=[origin string, dep_time int?, dep_delay int?, time_hour timestamp] event_time=time_hour watermark=none",
-            "Project [origin@0 AS origin, dep_time@1 AS dep_time, dep_delay@2 AS dep_delay, tumble_start_3600000(time_hour@3) AS window_start, tumble_end_3600000(time_hour@3) AS window_end]",
-            "Aggregate group=[origin@0, window_start@3, window_end@4] aggregates=[count(Int64(1)), count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL), count(Int64(1)) FILTER (WHERE flights.dep_delay > Int64(15)), avg(flights.dep_delay), max(flights.dep_delay)] window=window_start emit=changes",
-            "  state: one row per group, unbounded",
-            "Project [origin@0 AS origin, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS flights, count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL)@4 AS cancelled, count(Int64(1)) FILTER (WHERE flights.dep_delay > Int64(15))@5 AS delayed, avg(flights.dep_delay)@6 AS avg_dep_delay, max(flights.dep_delay)@7 AS max_dep_delay]",
             "Output upsert key=[origin, window_start] columns=[origin string, window_start timestamp?, window_end timestamp?, flights int, cancelled int, delayed int, avg_dep_delay double?, max_dep_delay int?]",
+            "  Project [origin@0 AS origin, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS flights, count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL)@4 AS cancelled, count(Int64(1)) FILTER (WHERE flights.dep_delay > Int64(15))@5 AS delayed, avg(flights.dep_delay)@6 AS avg_dep_delay, max(flights.dep_delay)@7 AS max_dep_delay] | upsert key=[origin, window_start]",
+            "    Aggregate group=[origin@0, window_start@3, window_end@4] aggregates=[count(Int64(1)) (Count), count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL) (Count), count(Int64(1)) FILTER (WHERE flights.dep_delay > Int64(15)) (Count), avg(flights.dep_delay) (ExactAverage), max(flights.dep_delay) (Merged)] emit=changes | upsert key=[origin, window_start] state: one row per group, unbounded",
+            "      Project [origin@0 AS origin, dep_time@1 AS dep_time, dep_delay@2 AS dep_delay, tumble_start_3600000(time_hour@3) AS window_start, tumble_end_3600000(time_hour@3) AS window_end] | append",
+            "        Stream flights topic=flights format=json columns=[origin string, dep_time int?, dep_delay int?, time_hour timestamp] event_time=time_hour watermark=none | append",
         ],
     );
 }
@@ -78,10 +78,10 @@ fn a_stateless_query_appends_and_keeps_no_state() {
             "SELECT origin || '-' || dest AS route, CASE WHEN dep_delay > 15 THEN 'late' ELSE 'ok' END AS verdict FROM flights WHERE dep_delay IS NOT NULL",
         ),
         &[
-            "Source stream=flights topic=flights format=json columns=[origin string, dest string?, dep_delay int?]",
-            "Filter dep_delay@2 IS NOT NULL",
-            "Project [origin@0 || - || dest@1 AS route, CASE WHEN dep_delay@2 > 15 THEN late ELSE ok END AS verdict]",
             "Output append key=[] columns=[route string?, verdict string]",
+            "  Project [origin@0 || - || dest@1 AS route, CASE WHEN dep_delay@2 > 15 THEN late ELSE ok END AS verdict] | append",
+            "    Filter dep_delay@2 IS NOT NULL | append",
+            "      Stream flights topic=flights format=json columns=[origin string, dest string?, dep_delay int?] | append",
         ],
     );
 }
@@ -92,12 +92,11 @@ fn emit_final_appends_when_the_watermark_closes_a_window() {
     check(
         &golden(&sql),
         &[
-            "Source stream=timed topic=flights format=json columns=[origin string, dep_time int?, dep_delay int?, time_hour timestamp] event_time=time_hour watermark_delay=60000",
-            "Project [origin@0 AS origin, dep_time@1 AS dep_time, dep_delay@2 AS dep_delay, tumble_start_3600000(time_hour@3) AS window_start, tumble_end_3600000(time_hour@3) AS window_end]",
-            "Aggregate group=[origin@0, window_start@3, window_end@4] aggregates=[count(Int64(1)), count(Int64(1)) FILTER (WHERE timed.dep_time IS NULL), count(Int64(1)) FILTER (WHERE timed.dep_delay > Int64(15)), avg(timed.dep_delay), max(timed.dep_delay)] window=window_start emit=final",
-            "  state: open windows, bounded by the watermark",
-            "Project [origin@0 AS origin, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS flights, count(Int64(1)) FILTER (WHERE timed.dep_time IS NULL)@4 AS cancelled, count(Int64(1)) FILTER (WHERE timed.dep_delay > Int64(15))@5 AS delayed, avg(timed.dep_delay)@6 AS avg_dep_delay, max(timed.dep_delay)@7 AS max_dep_delay]",
             "Output append key=[origin, window_start] columns=[origin string, window_start timestamp?, window_end timestamp?, flights int, cancelled int, delayed int, avg_dep_delay double?, max_dep_delay int?]",
+            "  Project [origin@0 AS origin, window_start@1 AS window_start, window_end@2 AS window_end, count(Int64(1))@3 AS flights, count(Int64(1)) FILTER (WHERE timed.dep_time IS NULL)@4 AS cancelled, count(Int64(1)) FILTER (WHERE timed.dep_delay > Int64(15))@5 AS delayed, avg(timed.dep_delay)@6 AS avg_dep_delay, max(timed.dep_delay)@7 AS max_dep_delay] | append key=[origin, window_start]",
+            "    Aggregate group=[origin@0, window_start@3, window_end@4] aggregates=[count(Int64(1)) (Count), count(Int64(1)) FILTER (WHERE timed.dep_time IS NULL) (Count), count(Int64(1)) FILTER (WHERE timed.dep_delay > Int64(15)) (Count), avg(timed.dep_delay) (ExactAverage), max(timed.dep_delay) (Merged)] closes=window_start+3600000ms emit=final | append key=[origin, window_start] state: bounded by the watermark",
+            "      Project [origin@0 AS origin, dep_time@1 AS dep_time, dep_delay@2 AS dep_delay, tumble_start_3600000(time_hour@3) AS window_start, tumble_end_3600000(time_hour@3) AS window_end] | append",
+            "        Stream timed topic=flights format=json columns=[origin string, dep_time int?, dep_delay int?, time_hour timestamp] event_time=time_hour watermark_delay=60000ms | append",
         ],
     );
 }
@@ -109,14 +108,13 @@ fn a_group_without_window_is_an_unbounded_upsert() {
             "SELECT dest, SUM(dep_delay) AS s FROM flights WHERE origin = 'JFK' GROUP BY dest HAVING SUM(dep_delay) > 10",
         ),
         &[
-            "Source stream=flights topic=flights format=json columns=[origin string, dest string?, dep_delay int?]",
-            "Filter origin@0 = JFK",
-            "Project [dest@1 AS dest, dep_delay@2 AS dep_delay]",
-            "Aggregate group=[dest@0] aggregates=[sum(flights.dep_delay)] emit=changes",
-            "  state: one row per group, unbounded",
-            "Filter sum(flights.dep_delay)@1 > 10",
-            "Project [dest@0 AS dest, sum(flights.dep_delay)@1 AS s]",
             "Output upsert key=[dest] columns=[dest string?, s int?]",
+            "  Project [dest@0 AS dest, sum(flights.dep_delay)@1 AS s] | upsert key=[dest]",
+            "    Filter sum(flights.dep_delay)@1 > 10 | upsert key=[dest]",
+            "      Aggregate group=[dest@0] aggregates=[sum(flights.dep_delay) (Sum)] emit=changes | upsert key=[dest] state: one row per group, unbounded",
+            "        Project [dest@1 AS dest, dep_delay@2 AS dep_delay] | append",
+            "          Filter origin@0 = JFK | append",
+            "            Stream flights topic=flights format=json columns=[origin string, dest string?, dep_delay int?] | append",
         ],
     );
 }
@@ -133,48 +131,52 @@ fn what_cannot_run_yet_is_refused_at_its_place() {
             "1:34 LIMIT cannot run on a stream yet; a stream does not end; limit where the result is read",
         ),
         (
-            "SELECT a.origin FROM flights a\n JOIN timed b ON a.dest = b.dest",
-            "2:7 a join cannot run on a stream yet; read one stream; joins come later",
+            "SELECT a.origin FROM flights a\n RIGHT JOIN timed b ON a.dest = b.dest",
+            "2:13 this kind of join cannot run on a stream yet; there are INNER and LEFT joins; for RIGHT turn the sides round",
         ),
         (
-            "SELECT origin FROM flights UNION ALL SELECT dest FROM flights",
-            "1:1 UNION cannot run on a stream yet; let two queries write into one topic",
+            "SELECT origin FROM flights INTERSECT SELECT dest FROM flights",
+            "1:1 INTERSECT cannot run on a stream yet; join on all columns instead",
         ),
         (
             "SELECT origin, now() FROM flights",
             "1:16 `now`, which answers differently each time it is asked, cannot run on a stream yet; a restarted query must give the same answer; use a column of the stream",
         ),
         (
-            "SELECT row_number() OVER (PARTITION BY origin) FROM flights",
-            "1:8 a window function (OVER) cannot run on a stream yet; group with TUMBLE instead",
+            "SELECT rank() OVER (PARTITION BY origin) FROM flights",
+            "1:8 this window function (OVER) cannot run on a stream yet; there is ROW_NUMBER() OVER (PARTITION BY … ORDER BY …), of which the first numbers are kept",
         ),
         (
-            "SELECT dest, COUNT(*) FROM (SELECT dest, origin, COUNT(*) AS c FROM flights GROUP BY dest, origin) GROUP BY dest",
-            "1:1 an aggregate of an aggregate cannot run on a stream yet; write the first one to a topic and read that",
+            "SELECT row_number() OVER (PARTITION BY origin) FROM flights",
+            "1:1 ROW_NUMBER() cannot run on a stream without a limit; keep the first numbers only: … WHERE rn <= 10, around the SELECT that numbers as rn",
+        ),
+        (
+            "SELECT f.origin, t.dest FROM flights f LEFT JOIN timed t ON f.dest = t.dest",
+            "1:1 rows of this result are taken back later, and nothing tells them apart in a topic; declare what it joins as tables with a PRIMARY KEY and select their keys, group the result, or use EMIT FINAL so that every row stands",
         ),
         (
             "SELECT COUNT(*) FROM flights GROUP BY origin",
-            "1:1 the group column `origin` is not in SELECT, so the updates of two groups could not be told apart; select `origin` too",
+            "1:1 the column `origin` is not in SELECT, so the updates of two rows could not be told apart; select `origin` too",
         ),
         (
             "SELECT origin FROM flights EMIT FINAL",
-            "1:28 EMIT FINAL waits for windows to close, and this query has none; leave it out, or group by window_start and window_end",
+            "1:28 EMIT FINAL waits for windows to close, and this query groups by none; leave it out, or group by window_start and window_end of TUMBLE, HOP or SESSION",
         ),
         (
             "SELECT origin, COUNT(*) FROM flights GROUP BY origin EMIT FINAL",
-            "1:54 EMIT FINAL waits for windows to close, and this query groups by none; group by window_start and window_end of TUMBLE",
+            "1:54 EMIT FINAL waits for windows to close, and this query groups by none; leave it out, or group by window_start and window_end of TUMBLE, HOP or SESSION",
         ),
         (
             "SELECT origin FROM flights WHERE dest IN (SELECT dest FROM timed)",
-            "1:34 a subquery inside an expression cannot run on a stream yet; joins and lookups come later",
+            "1:34 a subquery inside an expression cannot run on a stream yet; join with the subquery instead",
         ),
         (
-            "SELECT origin, array_agg(dest) FROM flights GROUP BY origin",
-            "1:1 array_agg depends on the order of rows, which a stream of partitions does not have; use MIN or MAX",
+            "SELECT origin, first_value(dest) FROM flights GROUP BY origin",
+            "1:1 first_value depends on the order of rows, which a stream of partitions does not have; give it one, as in first_value(… ORDER BY time)",
         ),
         (
             "SELECT * FROM HOP(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)",
-            "1:15 the window table function HOP is not supported yet; TUMBLE is",
+            "1:15 HOP takes a stream, a time column, a slide and a size, and here are 3; write HOP(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '10' MINUTE, INTERVAL '1' HOUR)",
         ),
     ] {
         assert_eq!(refusal(sql), expected, "{sql}");

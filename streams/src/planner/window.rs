@@ -1,10 +1,17 @@
-//! Window table functions: `TUMBLE(TABLE stream, DESCRIPTOR(column), INTERVAL '…' [, INTERVAL '…' offset])`.
+//! Window table functions, in Flink's spelling:
 //!
-//! Planned as a projection that adds `window_start` and `window_end` to the stream's columns. A row whose time is null
-//! belongs to no window, so it is filtered out here; a streaming query has sent it to the dead letters before.
+//! ```text
+//! TUMBLE(TABLE t, DESCRIPTOR(time), size [, offset])
+//! HOP(TABLE t, DESCRIPTOR(time), slide, size [, offset])
+//! SESSION(TABLE t [PARTITION BY column, …], DESCRIPTOR(time), gap)
+//! ```
+//!
+//! Each adds `window_start` and `window_end` to the table's columns. TUMBLE is planned as a projection, HOP as a list of
+//! windows and an UNNEST, SESSION as a node of its own. A row whose time is null belongs to no window, so it is filtered
+//! out here; a streaming query has sent it to the dead letters before.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, UnnestOptions};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
@@ -14,6 +21,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::errors::through_datafusion;
+use super::session::Session;
+use crate::operators::hop::{Hop, HopFunction, HopPart};
 use crate::operators::tumble::{Edge, Tumble, TumbleEdge};
 use crate::sql::{Position, SqlError, TABLE_PREFIX, interval_nanos};
 
@@ -21,9 +30,8 @@ use crate::sql::{Position, SqlError, TABLE_PREFIX, interval_nanos};
 pub(super) const WINDOW_START: &str = "window_start";
 pub(super) const WINDOW_END: &str = "window_end";
 
-/// The names of the functions planned here, and those that are known but not planned yet.
-const PLANNED: &str = "TUMBLE";
-const NOT_YET: [&str; 3] = ["HOP", "SESSION", "CUMULATE"];
+/// The most windows that HOP may put one row into.
+const HOP_WINDOWS_MAX: i64 = 10_000;
 
 /// The hook in DataFusion's planner.
 #[derive(Debug)]
@@ -43,14 +51,74 @@ impl RelationPlanner for WindowTableFunctions {
             } => (name, list.args, alias),
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
-        let call = Call { position: name.span().into(), name, arguments };
+        let position: Position = name.span().into();
+        let Some(function) = WindowFunction::named(&name) else {
+            let error = SqlError::new(position, format!("there is no table function `{name}`"));
+            let error = error.with_help(format!("there are {}", TABLE_FUNCTIONS.join(", ")));
+            return Err(through_datafusion(error.with_nearest(&name.to_string(), TABLE_FUNCTIONS)));
+        };
+        let call = Call { position, function, arguments };
         let plan = call.plan(context)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
 
+/// The functions planned here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WindowFunction {
+    Tumble,
+    Hop,
+    Session,
+}
+
+impl WindowFunction {
+    fn named(name: &ObjectName) -> Option<Self> {
+        match name.to_string().to_ascii_uppercase().as_str() {
+            "TUMBLE" => Some(WindowFunction::Tumble),
+            "HOP" => Some(WindowFunction::Hop),
+            "SESSION" => Some(WindowFunction::Session),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            WindowFunction::Tumble => "TUMBLE",
+            WindowFunction::Hop => "HOP",
+            WindowFunction::Session => "SESSION",
+        }
+    }
+
+    /// The least and most arguments, what they are, and an example.
+    fn arguments(self) -> (usize, usize, &'static str, &'static str) {
+        match self {
+            WindowFunction::Tumble => (
+                3,
+                4,
+                "a stream, a time column and a size",
+                "write TUMBLE(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)",
+            ),
+            WindowFunction::Hop => (
+                4,
+                5,
+                "a stream, a time column, a slide and a size",
+                "write HOP(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '10' MINUTE, INTERVAL '1' HOUR)",
+            ),
+            WindowFunction::Session => (
+                3,
+                3,
+                "a stream, a time column and a gap",
+                "write SESSION(TABLE flights PARTITION BY origin, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)",
+            ),
+        }
+    }
+}
+
+/// What table functions there are, for suggestions.
+pub(super) const TABLE_FUNCTIONS: [&str; 4] = ["TUMBLE", "HOP", "SESSION", "UNNEST"];
+
 struct Call {
-    name: ObjectName,
+    function: WindowFunction,
     arguments: Vec<FunctionArg>,
     position: Position,
 }
@@ -58,70 +126,114 @@ struct Call {
 impl Call {
     fn plan(self, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
         let arguments = self.check().map_err(through_datafusion)?;
-        let (table, time, size) = (&arguments[0], &arguments[1], &arguments[2]);
-        let relation = table_argument(table).map_err(through_datafusion)?;
+        let (table, time) = (&arguments[0], &arguments[1]);
+        let (relation, partition) = table_argument(table).map_err(through_datafusion)?;
+        if self.function != WindowFunction::Session
+            && let Some(first) = partition.first()
+        {
+            let error = SqlError::new(first.span, format!("{} has no PARTITION BY", self.function.name()));
+            return Err(through_datafusion(error.with_help("only SESSION has; group by the column instead")));
+        }
         let input = context.plan(relation)?;
         let time = time_column(time, input.schema()).map_err(through_datafusion)?;
         let unit = time_unit(&time, input.schema());
-        let tumble = Tumble {
-            size: ticks(size, unit, true).map_err(through_datafusion)?,
-            offset: match arguments.get(3) {
-                Some(offset) => ticks(offset, unit, false).map_err(through_datafusion)?,
-                None => 0,
-            },
-        };
-        let mut columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
-        let time = Expr::Column(time);
-        for (edge, name) in [(Edge::Start, WINDOW_START), (Edge::End, WINDOW_END)] {
-            columns.push(TumbleEdge::udf(edge, tumble).call(vec![time.clone()]).alias(name));
+        let ticks =
+            |argument: &ast::Expr, is_size| ticks(argument, unit, is_size).map_err(through_datafusion);
+        let partition = partition
+            .iter()
+            .map(|name| named_column(name, input.schema(), "to part sessions by"))
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(through_datafusion)?;
+        let input =
+            LogicalPlanBuilder::from(input).filter(Expr::Column(time.clone()).is_not_null())?.build()?;
+        let offset = |place: usize| arguments.get(place).map_or(Ok(0), |offset| ticks(offset, false));
+        match self.function {
+            WindowFunction::Tumble => {
+                tumble(input, time, Tumble { size: ticks(&arguments[2], true)?, offset: offset(3)? })
+            }
+            WindowFunction::Hop => {
+                let (slide, size) = (ticks(&arguments[2], true)?, ticks(&arguments[3], true)?);
+                if size / slide > HOP_WINDOWS_MAX {
+                    let message = format!("each row would be in {} windows", size / slide);
+                    return Err(through_datafusion(
+                        SqlError::new(arguments[2].span(), message)
+                            .with_help(format!("the most is {HOP_WINDOWS_MAX}")),
+                    ));
+                }
+                hop(input, time, Hop { size, slide, offset: offset(4)? })
+            }
+            WindowFunction::Session => Session::plan(input, partition, time, ticks(&arguments[2], true)?),
         }
-        LogicalPlanBuilder::from(input).filter(time.is_not_null())?.project(columns)?.build()
     }
 
     /// The arguments in their order, after everything that can be wrong with the call's shape.
     fn check(&self) -> std::result::Result<Vec<ast::Expr>, SqlError> {
-        let name = self.name.to_string();
-        if !name.eq_ignore_ascii_case(PLANNED) {
-            let upper = name.to_ascii_uppercase();
-            let error = if NOT_YET.contains(&upper.as_str()) {
-                SqlError::new(
-                    self.position,
-                    format!("the window table function {upper} is not supported yet"),
-                )
-            } else {
-                SqlError::new(self.position, format!("there is no table function `{name}`"))
-            };
-            return Err(error.with_help("TUMBLE is").with_nearest(&name, [PLANNED]));
-        }
+        let name = self.function.name();
         let mut arguments = Vec::new();
         for argument in &self.arguments {
-            // Flink's named form gives the same four in the same order: DATA, TIMECOL, SIZE, OFFSET.
+            // Flink's named form gives the same in the same order: DATA, TIMECOL, SIZE, OFFSET.
             match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
                 | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } => arguments.push(expr.clone()),
                 other => {
                     return Err(SqlError::new(
                         other.span(),
-                        format!("`{other}` cannot be an argument of TUMBLE"),
+                        format!("`{other}` cannot be an argument of {name}"),
                     ));
                 }
             }
         }
-        if !(3..=4).contains(&arguments.len()) {
-            let message =
-                format!("TUMBLE takes a stream, a time column and a size, and here are {}", arguments.len());
-            return Err(SqlError::new(self.position, message)
-                .with_help("write TUMBLE(TABLE flights, DESCRIPTOR(time_hour), INTERVAL '1' HOUR)"));
+        let (least, most, what, example) = self.function.arguments();
+        if !(least..=most).contains(&arguments.len()) {
+            let message = format!("{name} takes {what}, and here are {}", arguments.len());
+            return Err(SqlError::new(self.position, message).with_help(example));
         }
         Ok(arguments)
     }
 }
 
-/// `TABLE name` as a relation for DataFusion to plan, so that it may be a stream or a common table expression.
-fn table_argument(argument: &ast::Expr) -> std::result::Result<TableFactor, SqlError> {
+fn tumble(input: LogicalPlan, time: Column, tumble: Tumble) -> Result<LogicalPlan> {
+    let mut columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let time = Expr::Column(time);
+    for (edge, name) in [(Edge::Start, WINDOW_START), (Edge::End, WINDOW_END)] {
+        columns.push(TumbleEdge::udf(edge, tumble).call(vec![time.clone()]).alias(name));
+    }
+    LogicalPlanBuilder::from(input).project(columns)?.build()
+}
+
+fn hop(input: LogicalPlan, time: Column, hop: Hop) -> Result<LogicalPlan> {
+    let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let start = Column::new_unqualified(WINDOW_START);
+    let starts = HopFunction::udf(HopPart::Starts, hop).call(vec![Expr::Column(time)]).alias(WINDOW_START);
+    let end = HopFunction::udf(HopPart::End, hop).call(vec![Expr::Column(start.clone())]).alias(WINDOW_END);
+    let options = UnnestOptions::new().with_preserve_nulls(false);
+    LogicalPlanBuilder::from(input)
+        .project(columns.iter().cloned().chain([starts]).collect::<Vec<_>>())?
+        .unnest_column_with_options(start.clone(), options)?
+        .project(columns.into_iter().chain([Expr::Column(start), end]).collect::<Vec<_>>())?
+        .build()
+}
+
+/// `TABLE name [PARTITION BY …]` as a relation for DataFusion to plan, so that it may be a stream or a common table
+/// expression.
+fn table_argument(argument: &ast::Expr) -> std::result::Result<(TableFactor, Vec<Ident>), SqlError> {
     let parts = match argument {
         ast::Expr::Prefixed { prefix, value } if prefix.value == TABLE_PREFIX => value.as_ref(),
         other => other,
+    };
+    // The dialect reads `t PARTITION BY a, b` as `t` and a tuple.
+    let (parts, partition) = match parts {
+        ast::Expr::Tuple(items) => match items.split_first() {
+            Some((table, columns)) => {
+                let idents = columns.iter().filter_map(|column| match column {
+                    ast::Expr::Identifier(name) => Some(name.clone()),
+                    _ => None,
+                });
+                (table, idents.collect())
+            }
+            None => (parts, Vec::new()),
+        },
+        _ => (parts, Vec::new()),
     };
     let parts: Vec<Ident> = match parts {
         ast::Expr::Identifier(name) => vec![name.clone()],
@@ -131,7 +243,7 @@ fn table_argument(argument: &ast::Expr) -> std::result::Result<TableFactor, SqlE
                 .with_help("write TABLE and the stream's name"));
         }
     };
-    Ok(TableFactor::Table {
+    let table = TableFactor::Table {
         name: ObjectName::from(parts),
         alias: None,
         args: None,
@@ -142,7 +254,8 @@ fn table_argument(argument: &ast::Expr) -> std::result::Result<TableFactor, SqlE
         json_path: None,
         sample: None,
         index_hints: Vec::new(),
-    })
+    };
+    Ok((table, partition))
 }
 
 /// The column that `DESCRIPTOR(column)` names, which must be a timestamp.
@@ -152,22 +265,27 @@ fn time_column(argument: &ast::Expr, schema: &DFSchema) -> std::result::Result<C
         SqlError::new(position, format!("`{argument}` does not name a time column"))
             .with_help("write DESCRIPTOR(column)")
     })?;
-    let found = schema.iter().find(|(_, field)| field.name() == &name.value);
-    let Some((qualifier, field)) = found else {
-        return Err(SqlError::new(
+    let column = named_column(&name, schema, "to make windows of")?;
+    match schema.field_from_column(&column).map(|field| field.data_type().clone()) {
+        Ok(DataType::Timestamp(_, _)) | Err(_) => Ok(column),
+        Ok(other) => Err(SqlError::new(
             name.span,
-            format!("there is no column `{}` to make windows of", name.value),
-        )
-        .with_nearest(&name.value, schema.fields().iter().map(|field| field.name().as_str())));
-    };
-    if !matches!(field.data_type(), DataType::Timestamp(_, _)) {
-        let word = ottla_formats::type_word(field.data_type(), false);
-        return Err(SqlError::new(
-            name.span,
-            format!("the column `{}` is a {word}, and windows need a timestamp", name.value),
-        ));
+            format!(
+                "the column `{}` is a {}, and windows need a timestamp",
+                name.value,
+                ottla_formats::type_word(&other, false)
+            ),
+        )),
     }
-    Ok(Column::new(qualifier.cloned(), field.name()))
+}
+
+fn named_column(name: &Ident, schema: &DFSchema, what_for: &str) -> std::result::Result<Column, SqlError> {
+    let found = schema.iter().find(|(_, field)| field.name() == &name.value);
+    match found {
+        Some((qualifier, field)) => Ok(Column::new(qualifier.cloned(), field.name())),
+        None => Err(SqlError::new(name.span, format!("there is no column `{}` {what_for}", name.value))
+            .with_nearest(&name.value, schema.fields().iter().map(|field| field.name().as_str()))),
+    }
 }
 
 fn descriptor(argument: &ast::Expr) -> Option<Ident> {

@@ -15,7 +15,7 @@ use super::input::{EpochLimits, InputBuffer};
 use super::log::{QueryLog, Sink};
 use super::machine::Machine;
 use super::status::{QueryPhase, QueryStatus};
-use crate::state::changelog::{ChangelogRecord, Header, Intent, Offsets};
+use crate::state::changelog::{ChangelogRecord, Epoch, Header, InputOffsets, Intent, Offsets};
 
 /// When an epoch is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) struct Driver {
     status: watch::Sender<QueryStatus>,
     commands: mpsc::Receiver<Command>,
     /// Where the input ends, once the query was told to finish.
-    finish_at: Option<Offsets>,
+    finish_at: Option<InputOffsets>,
     is_stopping: bool,
     /// Whether the pending epoch may have been begun by a process that is no more.
     is_recovered_epoch: bool,
@@ -78,7 +78,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let header = Header { query: name.to_owned(), fingerprint: runner.plan().state_fingerprint() };
-        let machine = Machine::new(header, runner.stateful_operator());
+        let machine = Machine::new(header);
         Driver {
             name: name.to_owned(),
             runner,
@@ -211,8 +211,10 @@ impl Driver {
 
     /// The last epoch closes what is open; without a watermark, or once it is done, there is nothing to close.
     fn decide_end(&mut self) -> Decision {
-        let closes = self.runner.plan().source.event_time.as_ref().is_some_and(|time| time.delay.is_some());
-        if closes && self.machine.committed().watermark != Some(i64::MAX) {
+        let committed = self.machine.committed();
+        let is_open = self.runner.plan().has_watermark() && committed.watermark != Some(i64::MAX);
+        // A query that gives a row even for nothing gives it now, if it has read nothing.
+        if is_open || committed.epoch == Epoch::default() {
             return Decision::Epoch(self.cut(true));
         }
         Decision::End(QueryPhase::Finished)
@@ -255,7 +257,7 @@ impl Driver {
         let input = self.buffer.take(&intent.input_ends);
         self.check_input(&intent, &input)?;
         let (runner, machine) = (&self.runner, &self.machine);
-        let mut outputs = computing(|| runner.run(machine.committed(), machine.store(), &intent, &input))?;
+        let mut outputs = computing(|| runner.run(machine.committed(), machine.states(), &intent, &input))?;
         let records = std::mem::take(&mut outputs.outputs);
         let letters = std::mem::take(&mut outputs.dead_letters);
         let output_ends = self.write(Sink::Output, &intent, records).await?;
@@ -360,8 +362,8 @@ impl Driver {
         self.status.send_modify(|status| {
             status.input_ends.extend(ends);
             status.committed(machine.committed());
-            status.state_rows = machine.store().len();
-            status.state_bytes = machine.store().size_bytes();
+            status.state_rows = machine.states().len();
+            status.state_bytes = machine.states().size_bytes();
         });
     }
 }

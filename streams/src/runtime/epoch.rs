@@ -3,7 +3,6 @@
 //! Every output has a sequence number inside its epoch, and the same epoch run again gives the same records with the
 //! same numbers; that is what lets recovery skip those that are in the topic already.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -15,10 +14,11 @@ use ottla_formats::Format;
 use super::dead_letter::{Stage, dead_letter};
 use super::error::QueryError;
 use super::input::{EpochInput, InputRecord};
-use crate::operators::{Chain, EpochResult, Rejected, Rows};
-use crate::planner::{ChangelogMode, QueryPlan};
-use crate::state::changelog::{Commit, Epoch, Intent, Totals};
-use crate::state::{StateDelta, StateStore};
+use super::table_keys::TableKeys;
+use crate::operators::{Dataflow, EpochResult, Rejected, Rows, consolidate};
+use crate::planner::{ChangelogMode, QueryPlan, SourceNode};
+use crate::state::changelog::{Commit, Epoch, InputOffsets, InputPartition, Intent, Totals};
+use crate::state::{OperatorDelta, States};
 
 /// The header that names the epoch and sequence number of an output: `<query>/<epoch>/<sequence>`.
 pub const EPOCH_HEADER: &str = "ottla.epoch";
@@ -30,9 +30,17 @@ const CHUNK_RECORDS: usize = 8_192;
 pub struct EpochRunner {
     name: String,
     plan: Arc<QueryPlan>,
-    chain: Chain,
-    input: Arc<dyn Format>,
+    flow: Dataflow,
+    /// By source.
+    inputs: Vec<Input>,
     output: Arc<dyn Format>,
+}
+
+/// How records of a source are read.
+struct Input {
+    format: Arc<dyn Format>,
+    /// Of a table: the keys of records that delete.
+    keys: Option<TableKeys>,
 }
 
 /// Which partition of its topic an output goes to.
@@ -61,9 +69,9 @@ pub struct EpochOutputs {
     /// For the dead-letter topic.
     pub dead_letters: Vec<OutputRecord>,
     /// Changes of state.
-    pub deltas: Vec<StateDelta>,
+    pub deltas: Vec<OperatorDelta>,
     /// The newest event time per input partition.
-    pub event_times: BTreeMap<i32, i64>,
+    pub event_times: InputOffsets,
     /// The watermark after the epoch.
     pub watermark: Option<i64>,
     /// What the epoch adds to the totals.
@@ -74,6 +82,13 @@ pub struct EpochOutputs {
 struct Letter {
     rejected: Rejected,
     stage: Stage,
+}
+
+/// Records as rows.
+struct DecodedChunk {
+    rows: Rows,
+    /// Keys that a table's records without value delete.
+    deletes: Option<Rows>,
 }
 
 impl EpochRunner {
@@ -88,18 +103,19 @@ impl EpochRunner {
                 reason: format!("there is no format `{format}`"),
             })
         };
+        let input = |source: &SourceNode| {
+            let keys = source.primary_key.as_ref().map(|key| TableKeys::new(&source.schema, key)).transpose();
+            let keys = keys
+                .map_err(|error| QueryError::Config { query: name.to_owned(), reason: error.to_string() })?;
+            Ok(Input { format: format(&source.format)?, keys })
+        };
         Ok(EpochRunner {
             name: name.to_owned(),
-            chain: Chain::new(Arc::clone(&plan)),
-            input: format(&plan.source.format)?,
+            flow: Dataflow::new(Arc::clone(&plan)),
+            inputs: plan.sources.iter().map(input).collect::<Result<Vec<_>, QueryError>>()?,
             output: format(output_format)?,
             plan,
         })
-    }
-
-    /// The place of the operator that keeps state.
-    pub fn stateful_operator(&self) -> u16 {
-        self.chain.stateful_operator()
     }
 
     /// The plan that is run.
@@ -114,56 +130,76 @@ impl EpochRunner {
     pub fn run(
         &self,
         commit: &Commit,
-        store: &StateStore,
+        states: &States,
         intent: &Intent,
         input: &EpochInput,
     ) -> Result<EpochOutputs, QueryError> {
-        let mut epoch = self.chain.begin(commit).map_err(|source| self.operator_error(source))?;
+        let mut epoch = self.flow.begin(commit);
         let mut letters = Vec::new();
         let mut first = 0;
         for (partition, records) in input {
             for chunk in records.chunks(CHUNK_RECORDS) {
-                let rows = self.decode(chunk, first, &mut letters)?;
-                epoch.push(*partition, rows).map_err(|source| self.operator_error(source))?;
+                let decoded = self.decode(*partition, chunk, first, &mut letters)?;
+                epoch.push(*partition, decoded.rows).map_err(|source| self.operator_error(source))?;
+                if let Some(deletes) = decoded.deletes {
+                    epoch.delete(*partition, deletes);
+                }
                 first += chunk.len() as u32;
             }
         }
-        let result = epoch.finish(store, intent).map_err(|source| self.operator_error(source))?;
+        let result = epoch.finish(states, intent).map_err(|source| self.operator_error(source))?;
         self.write(intent, input, result, letters)
     }
 
-    /// Decodes records, whose origins are counted from `first`.
+    /// Decodes records of one partition, whose origins are counted from `first`.
     fn decode(
         &self,
+        partition: InputPartition,
         records: &[InputRecord],
         first: u32,
         letters: &mut Vec<Letter>,
-    ) -> Result<Rows, QueryError> {
+    ) -> Result<DecodedChunk, QueryError> {
+        let place = usize::from(partition.source);
+        let (Some(source), Some(input)) = (self.plan.sources.get(place), self.inputs.get(place)) else {
+            let reason = format!("it has no source {place}");
+            return Err(QueryError::Config { query: self.name.clone(), reason });
+        };
         let mut payloads: Vec<&[u8]> = Vec::with_capacity(records.len());
         let mut origins: Vec<u32> = Vec::with_capacity(records.len());
-        let mut reject = |origin: u32, reason: String| {
-            let rejected = Rejected { origin, reason, is_late: false };
-            letters.push(Letter { rejected, stage: Stage::ValueConverter });
-        };
+        let mut tombstones: Vec<(u32, Option<&Bytes>)> = Vec::new();
         for (origin, record) in (first..).zip(records) {
             match &record.value {
                 Some(value) => {
                     payloads.push(value);
                     origins.push(origin);
                 }
-                None => reject(origin, "it has no value (a tombstone), and a stream only grows".to_owned()),
+                None => tombstones.push((origin, record.key.as_ref())),
             }
         }
-        let decoded = self
-            .input
-            .decode(&payloads, &self.plan.source.schema)
-            .map_err(|source| QueryError::Format { query: self.name.clone(), source })?;
+        let mut reject = |origin: u32, reason: String| {
+            let rejected = Rejected { origin, reason, is_late: false };
+            letters.push(Letter { rejected, stage: Stage::ValueConverter });
+        };
+        let failed = |source| QueryError::Format { query: self.name.clone(), source };
+        let deletes = match &input.keys {
+            Some(keys) if !tombstones.is_empty() => {
+                Some(keys.decode(&tombstones, &mut reject).map_err(failed)?)
+            }
+            Some(_) => None,
+            None => {
+                for (origin, _) in tombstones {
+                    reject(origin, "it has no value (a tombstone), and a stream only grows".to_owned());
+                }
+                None
+            }
+        };
+        let decoded = input.format.decode(&payloads, &source.schema).map_err(failed)?;
         let origin_of = |index: u32| origins.get(index as usize).copied().unwrap_or(first);
         for bad in decoded.bad {
             reject(origin_of(bad.index), bad.reason);
         }
         let origins = UInt32Array::from_iter_values(decoded.rows.iter().map(|index| origin_of(*index)));
-        Ok(Rows { batch: decoded.batch, origins })
+        Ok(DecodedChunk { rows: Rows::from_records(decoded.batch, origins), deletes })
     }
 
     fn write(
@@ -181,14 +217,18 @@ impl EpochRunner {
         let records = Records::new(input);
         let dead_letters = self.dead_letters(intent.epoch, &records, &letters);
         let mut outputs = Vec::new();
-        if let Some(keys) = result.deletes {
-            self.write_deletes(intent, &keys, &mut outputs)?;
-        }
-        if let Some(rows) = result.upserts {
-            self.write_groups(intent, &rows, &mut outputs)?;
-        }
-        for rows in result.rows {
-            self.write_rows(intent, &records, &rows, &mut outputs)?;
+        match self.plan.mode {
+            ChangelogMode::Append => {
+                for rows in result.rows {
+                    self.write_rows(intent, &records, &rows, &mut outputs)?;
+                }
+            }
+            ChangelogMode::Upsert | ChangelogMode::Retract => {
+                let changes = consolidate(&result.rows, &self.plan.upsert_key, &self.plan.output_schema)
+                    .map_err(|source| self.operator_error(source))?;
+                self.write_deletes(intent, &changes.deletes, &mut outputs)?;
+                self.write_keyed(intent, &changes.upserts, &mut outputs)?;
+            }
         }
         Ok(EpochOutputs {
             counts: Totals {
@@ -209,11 +249,12 @@ impl EpochRunner {
         let mut written = Vec::with_capacity(letters.len());
         for letter in letters {
             let Some((partition, record)) = records.get(letter.rejected.origin) else { continue };
-            let topic = &self.plan.source.topic;
+            let topic =
+                self.plan.sources.get(usize::from(partition.source)).map_or("", |source| &source.topic);
             let mut record =
-                dead_letter(&self.name, topic, partition, record, &letter.rejected, letter.stage);
+                dead_letter(&self.name, topic, partition.partition, record, &letter.rejected, letter.stage);
             record.headers.push(self.epoch_header(epoch, written.len()));
-            written.push(OutputRecord { target: Target::Input(partition), record });
+            written.push(OutputRecord { target: Target::Input(partition.partition), record });
         }
         written
     }
@@ -230,30 +271,24 @@ impl EpochRunner {
         Ok(())
     }
 
-    fn write_groups(
+    /// Rows with the key that tells them apart.
+    fn write_keyed(
         &self,
         intent: &Intent,
         rows: &RecordBatch,
         outputs: &mut Vec<OutputRecord>,
     ) -> Result<(), QueryError> {
-        let values = self.encode(rows)?;
-        let has_key = self.plan.mode == ChangelogMode::Upsert || !self.plan.upsert_key.is_empty();
-        let mut keys = match has_key {
-            true => {
-                let keys =
-                    rows.project(&self.plan.upsert_key).map_err(|error| self.operator_error(error.into()))?;
-                self.encode_keys(&keys)?.into_iter()
-            }
-            false => Vec::new().into_iter(),
-        };
-        for value in values {
-            let key = keys.next();
-            let target = if key.is_some() { Target::Key } else { Target::Input(0) };
-            self.push(intent, target, key, Some(value), intent.now_ms, outputs);
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let keys = rows.project(&self.plan.upsert_key).map_err(|error| self.operator_error(error.into()))?;
+        for (key, value) in self.encode_keys(&keys)?.into_iter().zip(self.encode(rows)?) {
+            self.push(intent, Target::Key, Some(key), Some(value), intent.now_ms, outputs);
         }
         Ok(())
     }
 
+    /// Rows that stand: with the key that tells them apart or, without one, the key of the record they came from.
     fn write_rows(
         &self,
         intent: &Intent,
@@ -261,10 +296,21 @@ impl EpochRunner {
         rows: &Rows,
         outputs: &mut Vec<OutputRecord>,
     ) -> Result<(), QueryError> {
-        for (value, origin) in self.encode(&rows.batch)?.into_iter().zip(rows.origins.values()) {
-            let Some((partition, record)) = records.get(*origin) else { continue };
-            let target = if record.key.is_some() { Target::Key } else { Target::Input(partition) };
-            self.push(intent, target, record.key.clone(), Some(value), record.timestamp_ms, outputs);
+        if !self.plan.upsert_key.is_empty() {
+            return self.write_keyed(intent, &rows.batch, outputs);
+        }
+        for (row, value) in self.encode(&rows.batch)?.into_iter().enumerate() {
+            let origin = rows.origin(row).and_then(|origin| records.get(origin));
+            let (target, key, timestamp_ms) = match origin {
+                Some((_, record)) if record.key.is_some() => {
+                    (Target::Key, record.key.clone(), record.timestamp_ms)
+                }
+                Some((partition, record)) => (Target::Input(partition.partition), None, record.timestamp_ms),
+                None => (Target::Input(0), None, intent.now_ms),
+            };
+            for _ in 0..rows.weight(row) {
+                self.push(intent, target, key.clone(), Some(value.clone()), timestamp_ms, outputs);
+            }
         }
         Ok(())
     }
@@ -329,7 +375,7 @@ pub fn epoch_of(query: &str, headers: &[Header]) -> Option<(Epoch, usize)> {
 /// The records of an epoch by origin: their place in the input, partition after partition.
 struct Records<'a> {
     /// The partition, the origin of its first record, and its records.
-    partitions: Vec<(i32, u32, &'a [InputRecord])>,
+    partitions: Vec<(InputPartition, u32, &'a [InputRecord])>,
 }
 
 impl<'a> Records<'a> {
@@ -347,7 +393,7 @@ impl<'a> Records<'a> {
         self.partitions.iter().map(|(_, _, records)| records.len()).sum()
     }
 
-    fn get(&self, origin: u32) -> Option<(i32, &'a InputRecord)> {
+    fn get(&self, origin: u32) -> Option<(InputPartition, &'a InputRecord)> {
         let after = self.partitions.partition_point(|(_, first, _)| *first <= origin);
         let (partition, first, records) = self.partitions.get(after.checked_sub(1)?)?;
         records.get((origin - first) as usize).map(|record| (*partition, record))

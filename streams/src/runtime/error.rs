@@ -4,7 +4,7 @@ use datafusion::common::DataFusionError;
 use ottla_client::ClientError;
 use ottla_formats::FormatError;
 
-use crate::state::changelog::{ChangelogError, Epoch};
+use crate::state::changelog::{ChangelogError, Epoch, InputPartition};
 
 /// Why a query could not start or go on. What was committed before stays, and a restart goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum QueryError {
     },
     /// Input records that a decided epoch needs are no longer in the topic.
     #[error(
-        "query {query}: epoch {epoch} needs records of partition {partition} from offset {from}, and the topic now begins at {found}; they were deleted too early"
+        "query {query}: epoch {epoch} needs records of source and partition {partition} from offset {from}, and the topic now begins at {found}; they were deleted too early"
     )]
     InputGone {
         /// The query's name.
@@ -69,7 +69,7 @@ pub enum QueryError {
         /// The epoch.
         epoch: Epoch,
         /// The input partition.
-        partition: i32,
+        partition: InputPartition,
         /// The first offset needed.
         from: i64,
         /// The first offset there is.

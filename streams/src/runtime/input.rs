@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use ottla_client::Header;
 
-use crate::state::changelog::Offsets;
+use crate::state::changelog::{InputOffsets, InputPartition};
 
 /// A record of the input topic.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl InputRecord {
 #[derive(Debug)]
 pub struct FetchedInput {
     /// The partition.
-    pub partition: i32,
+    pub partition: InputPartition,
     /// The records; may be none, when only the end of the log is news.
     pub records: Vec<InputRecord>,
     /// The offset after the last record of the partition, as the broker last said.
@@ -62,12 +62,12 @@ impl Default for EpochLimits {
 }
 
 /// The records of an epoch, per partition in the order of their offsets.
-pub type EpochInput = BTreeMap<i32, Vec<InputRecord>>;
+pub type EpochInput = BTreeMap<InputPartition, Vec<InputRecord>>;
 
 /// Fetched records that wait for an epoch.
 #[derive(Debug, Default)]
 pub struct InputBuffer {
-    partitions: BTreeMap<i32, PartitionBuffer>,
+    partitions: BTreeMap<InputPartition, PartitionBuffer>,
     records: usize,
     size_bytes: usize,
 }
@@ -82,7 +82,7 @@ struct PartitionBuffer {
 
 impl InputBuffer {
     /// A buffer that goes on from the committed offsets.
-    pub fn new(committed: &Offsets) -> Self {
+    pub fn new(committed: &InputOffsets) -> Self {
         let partitions = committed
             .iter()
             .map(|(partition, offset)| {
@@ -129,8 +129,8 @@ impl InputBuffer {
     }
 
     /// Where an epoch ends that takes as much as it may: partitions share the limits by turns, lowest first.
-    pub fn cut(&self, limits: EpochLimits) -> Offsets {
-        let mut ends = Offsets::new();
+    pub fn cut(&self, limits: EpochLimits) -> InputOffsets {
+        let mut ends = InputOffsets::new();
         let (mut records, mut bytes): (usize, usize) = (0, 0);
         let count = self.partitions.values().filter(|partition| !partition.records.is_empty()).count().max(1);
         for (number, partition) in &self.partitions {
@@ -153,22 +153,22 @@ impl InputBuffer {
     }
 
     /// Partitions that hold records at or after these offsets, fetched or not.
-    pub fn unread_after(&self, ends: &Offsets) -> Vec<i32> {
-        let is_unread = |(number, partition): &(&i32, &PartitionBuffer)| {
+    pub fn unread_after(&self, ends: &InputOffsets) -> Vec<InputPartition> {
+        let is_unread = |(number, partition): &(&InputPartition, &PartitionBuffer)| {
             partition.log_end > ends.get(number).copied().unwrap_or_default()
         };
         self.partitions.iter().filter(is_unread).map(|(number, _)| *number).collect()
     }
 
     /// Whether everything before these offsets has been fetched.
-    pub fn holds(&self, ends: &Offsets) -> bool {
+    pub fn holds(&self, ends: &InputOffsets) -> bool {
         ends.iter().all(|(number, end)| {
             *end == 0 || self.partitions.get(number).is_some_and(|partition| partition.fetched >= *end)
         })
     }
 
     /// Takes out everything before these offsets.
-    pub fn take(&mut self, ends: &Offsets) -> EpochInput {
+    pub fn take(&mut self, ends: &InputOffsets) -> EpochInput {
         let mut taken = EpochInput::new();
         for (number, end) in ends {
             let Some(partition) = self.partitions.get_mut(number) else { continue };
@@ -186,7 +186,7 @@ impl InputBuffer {
     }
 
     /// The ends of the logs as last heard, per partition.
-    pub fn log_ends(&self) -> Offsets {
+    pub fn log_ends(&self) -> InputOffsets {
         self.partitions.iter().map(|(number, partition)| (*number, partition.log_end)).collect()
     }
 }
@@ -194,6 +194,14 @@ impl InputBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(partition: i32) -> InputPartition {
+        InputPartition { source: 0, partition }
+    }
+
+    fn ends<const N: usize>(ends: [(i32, i64); N]) -> InputOffsets {
+        ends.into_iter().map(|(partition, end)| (at(partition), end)).collect()
+    }
 
     fn fetched(partition: i32, offsets: std::ops::Range<i64>, log_end: i64) -> FetchedInput {
         let record = |offset| InputRecord {
@@ -203,7 +211,7 @@ mod tests {
             value: Some(Bytes::from_static(b"1234567890")),
             headers: Vec::new(),
         };
-        FetchedInput { partition, records: offsets.map(record).collect(), log_end }
+        FetchedInput { partition: at(partition), records: offsets.map(record).collect(), log_end }
     }
 
     fn limits(records_max: usize, bytes_max: usize) -> EpochLimits {
@@ -215,27 +223,27 @@ mod tests {
         let mut buffer = InputBuffer::default();
         buffer.add(fetched(0, 0..100, 100));
         buffer.add(fetched(1, 50..60, 60));
-        assert_eq!(buffer.cut(limits(20, 1 << 20)), Offsets::from([(0, 10), (1, 60)]));
-        assert_eq!(buffer.cut(limits(1000, 1 << 20)), Offsets::from([(0, 100), (1, 60)]));
-        let taken = buffer.take(&Offsets::from([(0, 10), (1, 60)]));
-        assert_eq!((taken[&0].len(), taken[&1].len(), buffer.len()), (10, 10, 90));
-        assert_eq!(buffer.unread_after(&Offsets::from([(0, 10), (1, 60)])), [0]);
+        assert_eq!(buffer.cut(limits(20, 1 << 20)), ends([(0, 10), (1, 60)]));
+        assert_eq!(buffer.cut(limits(1000, 1 << 20)), ends([(0, 100), (1, 60)]));
+        let taken = buffer.take(&ends([(0, 10), (1, 60)]));
+        assert_eq!((taken[&at(0)].len(), taken[&at(1)].len(), buffer.len()), (10, 10, 90));
+        assert_eq!(buffer.unread_after(&ends([(0, 10), (1, 60)])), [at(0)]);
     }
 
     #[test]
     fn an_epoch_takes_one_record_even_when_it_is_larger_than_all_may_be() {
         let mut buffer = InputBuffer::default();
         buffer.add(fetched(0, 0..3, 3));
-        assert_eq!(buffer.cut(limits(10, 1)), Offsets::from([(0, 1)]));
+        assert_eq!(buffer.cut(limits(10, 1)), ends([(0, 1)]));
     }
 
     #[test]
     fn records_before_the_position_are_not_taken_twice() {
-        let mut buffer = InputBuffer::new(&Offsets::from([(0, 5)]));
+        let mut buffer = InputBuffer::new(&ends([(0, 5)]));
         buffer.add(fetched(0, 3..8, 9));
         assert_eq!(buffer.len(), 3);
         assert!(!buffer.is_caught_up());
-        assert!(buffer.holds(&Offsets::from([(0, 8), (1, 0)])));
-        assert!(!buffer.holds(&Offsets::from([(0, 9)])));
+        assert!(buffer.holds(&ends([(0, 8), (1, 0)])));
+        assert!(!buffer.holds(&ends([(0, 9)])));
     }
 }

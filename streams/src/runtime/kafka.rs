@@ -17,7 +17,8 @@ use super::input::{FetchedInput, InputRecord};
 use super::log::{QueryLog, RawChangelogRecord, Sink};
 use super::query::QueryConfig;
 use super::topics;
-use crate::state::changelog::{Epoch, Offsets};
+use crate::planner::SourceNode;
+use crate::state::changelog::{Epoch, InputOffsets, InputPartition, Offsets};
 
 /// Input, output, dead letters and changelog of one query.
 pub(super) struct KafkaLog {
@@ -25,9 +26,10 @@ pub(super) struct KafkaLog {
     client: Client,
     producer: Producer,
     input: Consumer,
-    input_partitions: Vec<TopicPartition>,
+    /// The sources that read each partition: one topic may be declared under several names.
+    input_partitions: Vec<(TopicPartition, Vec<InputPartition>)>,
     /// The ends of the input partitions as of the last seek, told with the next poll.
-    news: Mutex<Offsets>,
+    news: Mutex<InputOffsets>,
     output: SinkTopic,
     dead_letters: SinkTopic,
     changelog: String,
@@ -56,7 +58,7 @@ impl KafkaLog {
     }
 
     async fn connect(client: &Client, config: &QueryConfig) -> Result<Self, ClientError> {
-        let input_partitions = topics::partitions(client, &config.plan.source.topic).await?;
+        let input_partitions = input_partitions(client, &config.plan.sources).await?;
         let replicas = config.replication_factor;
         let kept = BTreeMap::from([("cleanup.policy", "delete"), ("retention.ms", "-1")]);
         make_topic(client, &config.changelog_topic(), 1, replicas, kept).await?;
@@ -142,6 +144,24 @@ impl SinkTopic {
     }
 }
 
+/// The partitions of all sources' topics, each once.
+async fn input_partitions(
+    client: &Client,
+    sources: &[SourceNode],
+) -> Result<Vec<(TopicPartition, Vec<InputPartition>)>, ClientError> {
+    let mut found: Vec<(TopicPartition, Vec<InputPartition>)> = Vec::new();
+    for (source, node) in (0..).zip(sources) {
+        for partition in topics::partitions(client, &node.topic).await? {
+            let input = InputPartition { source, partition: partition.partition };
+            match found.iter_mut().find(|(known, _)| *known == partition) {
+                Some((_, sources)) => sources.push(input),
+                None => found.push((partition, vec![input])),
+            }
+        }
+    }
+    Ok(found)
+}
+
 async fn make_topic(
     client: &Client,
     name: &str,
@@ -197,10 +217,12 @@ impl QueryLog for KafkaLog {
         Ok(delivered.map_err(|source| self.failed(source))?.offset)
     }
 
-    async fn seek_input(&self, positions: &Offsets) -> Result<(), QueryError> {
+    async fn seek_input(&self, positions: &InputOffsets) -> Result<(), QueryError> {
         let ends = self.input_ends().await?;
-        let place = |partition: &TopicPartition| {
-            (partition.clone(), positions.get(&partition.partition).copied().unwrap_or(OFFSET_EARLIEST))
+        // All sources of a topic have read it up to the same offset, but for one that is new.
+        let position = |source: &InputPartition| positions.get(source).copied().unwrap_or(OFFSET_EARLIEST);
+        let place = |(partition, sources): &(TopicPartition, Vec<InputPartition>)| {
+            (partition.clone(), sources.iter().map(position).min().unwrap_or(OFFSET_EARLIEST))
         };
         let places = self.input_partitions.iter().map(place).collect();
         self.input.assign(places).await.map_err(|source| self.failed(source))?;
@@ -223,17 +245,30 @@ impl QueryLog for KafkaLog {
                 value: record.value,
                 headers: record.headers,
             });
-            inputs.push(FetchedInput {
-                partition: fetched.topic_partition.partition,
-                records: records.collect(),
-                log_end: fetched.high_watermark,
-            });
+            let records: Vec<InputRecord> = records.collect();
+            let found =
+                self.input_partitions.iter().find(|(partition, _)| *partition == fetched.topic_partition);
+            for partition in found.map(|(_, sources)| sources.as_slice()).unwrap_or_default() {
+                let log_end = fetched.high_watermark;
+                inputs.push(FetchedInput { partition: *partition, records: records.clone(), log_end });
+            }
         }
         Ok(inputs)
     }
 
-    async fn input_ends(&self) -> Result<Offsets, QueryError> {
-        topics::end_offsets(&self.input, &self.input_partitions).await.map_err(|source| self.failed(source))
+    async fn input_ends(&self) -> Result<InputOffsets, QueryError> {
+        let partitions: Vec<TopicPartition> =
+            self.input_partitions.iter().map(|(partition, _)| partition.clone()).collect();
+        let ends = self.input.end_offsets(&partitions).await.map_err(|source| self.failed(source))?;
+        let sources_of = |(partition, end): (TopicPartition, i64)| {
+            let found = self.input_partitions.iter().find(|(known, _)| *known == partition);
+            found
+                .into_iter()
+                .flat_map(|(_, sources)| sources)
+                .map(move |source| (*source, end))
+                .collect::<Vec<_>>()
+        };
+        Ok(ends.into_iter().flat_map(sources_of).collect())
     }
 
     async fn write(&self, sink: Sink, records: Vec<OutputRecord>) -> Result<Offsets, QueryError> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::epoch::OutputRecord;
 use super::error::QueryError;
 use super::input::FetchedInput;
-use crate::state::changelog::{Epoch, Offsets};
+use crate::state::changelog::{Epoch, InputOffsets, Offsets};
 
 /// Where an epoch's records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,14 +44,14 @@ pub trait QueryLog: Send + Sync {
     async fn append_changelog(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, QueryError>;
 
     /// Reads input from these offsets on; partitions without one from their beginning.
-    async fn seek_input(&self, positions: &Offsets) -> Result<(), QueryError>;
+    async fn seek_input(&self, positions: &InputOffsets) -> Result<(), QueryError>;
 
     /// The next input records, waiting up to `timeout` for the first. Gives the partitions' ends also when they have no
     /// new record.
     async fn poll_input(&self, timeout: Duration) -> Result<Vec<FetchedInput>, QueryError>;
 
     /// The offsets after the last record of every input partition now.
-    async fn input_ends(&self) -> Result<Offsets, QueryError>;
+    async fn input_ends(&self) -> Result<InputOffsets, QueryError>;
 
     /// Writes records in their order within each partition; gives for every partition written to an offset after its
     /// last record.

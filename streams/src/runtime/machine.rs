@@ -11,39 +11,40 @@
 //! of them. *Invariant:* at most one epoch is pending, and it is the one after the last commit; so whatever a crash
 //! left half done is exactly the pending epoch, and running it again gives the same records with the same numbers.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::epoch::EpochOutputs;
 use super::error::QueryError;
-use crate::state::StateDelta;
-use crate::state::StateStore;
-use crate::state::changelog::{ChangelogRecord, Commit, Header, Intent, Offsets, Totals};
+use crate::state::changelog::{
+    ChangelogRecord, Commit, Header, InputOffsets, InputPartition, Intent, Offsets, Totals,
+};
+use crate::state::{OperatorDelta, States};
 
 /// The progress and state of one query.
 #[derive(Debug)]
 pub struct Machine {
     header: Header,
-    operator: u16,
     has_header: bool,
     commit: Commit,
     pending: Option<Intent>,
     /// Deltas of the pending epoch, which count when its commit comes.
-    staged: Vec<StateDelta>,
-    store: StateStore,
+    staged: Vec<OperatorDelta>,
+    states: States,
     next_offset: i64,
 }
 
 impl Machine {
-    /// A machine before the first record. `operator` is the place of the operator that keeps state.
-    pub fn new(header: Header, operator: u16) -> Self {
+    /// A machine before the first record.
+    pub fn new(header: Header) -> Self {
         Machine {
             header,
-            operator,
             has_header: false,
             commit: Commit::default(),
             pending: None,
             staged: Vec::new(),
-            store: StateStore::new(),
+            states: States::default(),
             next_offset: 0,
         }
     }
@@ -59,8 +60,8 @@ impl Machine {
     }
 
     /// The state as of the last commit.
-    pub fn store(&self) -> &StateStore {
-        &self.store
+    pub fn states(&self) -> &States {
+        &self.states
     }
 
     /// The offset that the next changelog record will have.
@@ -76,8 +77,8 @@ impl Machine {
     /// The epoch after `commit`: input up to `input_ends`, which names the partitions that have news.
     pub fn intent_after(
         commit: &Commit,
-        input_ends: Offsets,
-        unread: Vec<i32>,
+        input_ends: InputOffsets,
+        unread: Vec<InputPartition>,
         now_ms: i64,
         is_last: bool,
     ) -> Intent {
@@ -93,9 +94,8 @@ impl Machine {
         output_ends: &Offsets,
         dead_letter_ends: &Offsets,
     ) -> Vec<ChangelogRecord> {
-        let delta =
-            |delta: &StateDelta| ChangelogRecord::Delta { operator: self.operator, delta: delta.clone() };
-        let mut records: Vec<ChangelogRecord> = outputs.deltas.iter().map(delta).collect();
+        let mut records: Vec<ChangelogRecord> =
+            outputs.deltas.iter().cloned().map(ChangelogRecord::Delta).collect();
         let totals = &self.commit.totals;
         records.push(ChangelogRecord::Commit(Commit {
             epoch: intent.epoch,
@@ -135,11 +135,10 @@ impl Machine {
                 self.staged.clear();
                 self.pending = Some(intent);
             }
-            ChangelogRecord::Delta { operator, delta } => {
-                if self.pending.is_none() || operator != self.operator {
-                    return Err(
-                        self.order(offset, format!("state of operator {operator} outside of an epoch"))
-                    );
+            ChangelogRecord::Delta(delta) => {
+                if self.pending.is_none() {
+                    let reason = format!("state of operator {} outside of an epoch", delta.operator);
+                    return Err(self.order(offset, reason));
                 }
                 self.staged.push(delta);
             }
@@ -150,7 +149,7 @@ impl Machine {
                     );
                 }
                 for delta in self.staged.drain(..) {
-                    self.store.apply(delta);
+                    self.states.apply(delta);
                 }
                 self.pending = None;
                 self.commit = commit;
@@ -199,7 +198,7 @@ impl Machine {
     /// # Panics
     /// When it does not.
     pub fn invariants(&self) {
-        self.store.invariants();
+        self.states.invariants();
         assert!(self.pending.is_some() || self.staged.is_empty(), "deltas are staged only inside an epoch");
         if let Some(pending) = &self.pending {
             assert_eq!(pending.epoch, self.commit.epoch.next(), "the pending epoch follows the last commit");
@@ -213,7 +212,7 @@ impl Machine {
     }
 }
 
-fn merged(old: &Offsets, new: &Offsets) -> Offsets {
+fn merged<P: Ord + Copy>(old: &BTreeMap<P, i64>, new: &BTreeMap<P, i64>) -> BTreeMap<P, i64> {
     let mut offsets = old.clone();
     offsets.extend(new);
     offsets
@@ -222,33 +221,41 @@ fn merged(old: &Offsets, new: &Offsets) -> Offsets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::StateDelta;
     use crate::state::changelog::Epoch;
 
+    const FIRST: InputPartition = InputPartition { source: 0, partition: 0 };
+
     fn machine() -> Machine {
-        Machine::new(Header { query: "q".to_owned(), fingerprint: Some("f".to_owned()) }, 0)
+        Machine::new(Header { query: "q".to_owned(), fingerprint: Some("f".to_owned()) })
     }
 
     fn delta(value: u8) -> ChangelogRecord {
         let delta =
             StateDelta { key: Bytes::from_static(b"k"), value: Some(Bytes::copy_from_slice(&[value])) };
-        ChangelogRecord::Delta { operator: 0, delta }
+        ChangelogRecord::Delta(OperatorDelta { operator: 0, delta })
     }
 
     #[test]
     fn deltas_count_only_when_their_commit_comes() {
         let mut machine = machine();
-        let intent =
-            Machine::intent_after(machine.committed(), Offsets::from([(0, 5)]), Vec::new(), 1, false);
+        let intent = Machine::intent_after(
+            machine.committed(),
+            InputOffsets::from([(FIRST, 5)]),
+            Vec::new(),
+            1,
+            false,
+        );
         machine.apply(0, machine.decide_header().unwrap()).unwrap();
         machine.apply(1, ChangelogRecord::Intent(intent.clone())).unwrap();
         machine.apply(2, delta(1)).unwrap();
-        assert!(machine.store().is_empty());
+        assert!(machine.states().is_empty());
         machine.invariants();
         // The process dies here and runs the epoch again.
         machine.apply(3, delta(1)).unwrap();
         let commit = Commit { epoch: Epoch(1), input_ends: intent.input_ends, ..Commit::default() };
         machine.apply(4, ChangelogRecord::Commit(commit)).unwrap();
-        assert_eq!(machine.store().len(), 1);
+        assert_eq!(machine.states().len(), 1);
         assert_eq!((machine.pending(), machine.next_offset()), (None, 5));
         machine.invariants();
     }
@@ -266,7 +273,8 @@ mod tests {
         let mut machine = machine();
         let commit = Commit { epoch: Epoch(1), ..Commit::default() };
         assert!(machine.apply(0, ChangelogRecord::Commit(commit)).is_err());
-        let mut intent = Machine::intent_after(machine.committed(), Offsets::new(), Vec::new(), 0, false);
+        let mut intent =
+            Machine::intent_after(machine.committed(), InputOffsets::new(), Vec::new(), 0, false);
         intent.epoch = Epoch(2);
         assert!(machine.apply(0, ChangelogRecord::Intent(intent)).is_err());
     }

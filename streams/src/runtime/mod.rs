@@ -19,6 +19,7 @@
 //! | `machine.rs` | progress and state: what may follow what in the changelog | yes |
 //! | `input.rs` | fetched records, and how much of them an epoch takes | yes |
 //! | `epoch.rs` | one epoch from record bytes to record bytes | yes |
+//! | `table_keys.rs` | the keys by which a table's rows are deleted | yes |
 //! | `dead_letter.rs` | the headers of rejected records | yes |
 //! | `driver.rs` | the order of effects | no |
 //! | `log.rs`, `kafka.rs` | the topics of a query, and the same through the client | no |
@@ -34,6 +35,7 @@ mod log;
 mod machine;
 mod query;
 mod status;
+mod table_keys;
 pub(crate) mod topics;
 
 pub use driver::EpochPace;

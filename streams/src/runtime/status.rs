@@ -1,6 +1,6 @@
 //! What a query tells about itself while it runs.
 
-use crate::state::changelog::{Commit, Epoch, Offsets, Totals};
+use crate::state::changelog::{Commit, Epoch, InputOffsets, InputPartition, Totals};
 
 /// How far a query is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,12 +28,12 @@ pub struct QueryStatus {
     /// Rows since the query's first start, over crashes and restarts.
     pub totals: Totals,
     /// The offset of the next input record, per partition.
-    pub positions: Offsets,
+    pub positions: InputOffsets,
     /// The ends of the input partitions as last heard.
-    pub input_ends: Offsets,
-    /// The watermark in ticks of the event-time column; none before there is one, `i64::MAX` after the end.
+    pub input_ends: InputOffsets,
+    /// The watermark in milliseconds since 1970; none before there is one, `i64::MAX` after the end.
     pub watermark: Option<i64>,
-    /// Groups in the state.
+    /// Rows in the state of all operators.
     pub state_rows: usize,
     /// Bytes of keys and rows in the state.
     pub state_bytes: usize,
@@ -42,7 +42,7 @@ pub struct QueryStatus {
 impl QueryStatus {
     /// Input records that are known and not yet in a committed epoch.
     pub fn lag(&self) -> u64 {
-        let behind = |(partition, end): (&i32, &i64)| {
+        let behind = |(partition, end): (&InputPartition, &i64)| {
             let position = self.positions.get(partition).copied().unwrap_or_default();
             u64::try_from(end - position).unwrap_or_default()
         };

@@ -1,4 +1,5 @@
-//! `CREATE STREAM name (columns, WATERMARK FOR column AS column - INTERVAL …) WITH (key = value, …)`.
+//! `CREATE STREAM|TABLE name (columns, WATERMARK FOR column AS column - INTERVAL …) WITH (key = value, …)`, a table with
+//! `PRIMARY KEY (columns)`.
 //!
 //! Owns the grammar and the meaning of each clause by itself; whether the topic exists is not known here.
 
@@ -15,7 +16,7 @@ use super::error::{Position, SqlError};
 use super::interval::interval_nanos;
 use super::parser::{expect_word, from_parser, peek_word, unexpected};
 
-/// A declared stream: the columns that a topic's record values hold.
+/// A declared stream or table: the columns that a topic's record values hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateStream {
     /// The name in SQL, as written: names are case-sensitive.
@@ -26,6 +27,8 @@ pub struct CreateStream {
     pub watermark: Option<WatermarkClause>,
     /// What stands in `WITH (…)`.
     pub options: StreamOptions,
+    /// The columns of a table's `PRIMARY KEY`; `None` for a stream.
+    pub primary_key: Option<Vec<String>>,
     /// Where the statement begins.
     pub position: Position,
 }
@@ -53,9 +56,13 @@ pub struct StreamOptions {
 /// The keys that `WITH (…)` knows.
 const OPTION_KEYS: [&str; 2] = ["topic", "format"];
 
-/// Reads what follows `CREATE STREAM`.
-pub(super) fn parse_create_stream(parser: &mut Parser, position: Position) -> Result<CreateStream, SqlError> {
-    let name = identifier(parser, "the stream's name")?;
+/// Reads what follows `CREATE STREAM` or `CREATE TABLE`.
+pub(super) fn parse_create_stream(
+    parser: &mut Parser,
+    position: Position,
+    is_table: bool,
+) -> Result<CreateStream, SqlError> {
+    let name = identifier(parser, if is_table { "the table's name" } else { "the stream's name" })?;
     let mut columns = Columns::default();
     expect(parser, &Token::LParen)?;
     loop {
@@ -64,6 +71,8 @@ pub(super) fn parse_create_stream(parser: &mut Parser, position: Position) -> Re
             if columns.watermark.replace(clause).is_some() {
                 return Err(SqlError::new(position, "a stream has one WATERMARK, and here are two"));
             }
+        } else if is_primary_key_clause(parser) {
+            parse_primary_key(parser, &mut columns)?;
         } else {
             parse_column(parser, &mut columns)?;
         }
@@ -75,17 +84,83 @@ pub(super) fn parse_create_stream(parser: &mut Parser, position: Position) -> Re
     let options =
         if parser.parse_keyword(Keyword::WITH) { parse_options(parser)? } else { StreamOptions::default() };
     let watermark = columns.watermark;
-    let schema = Arc::new(Schema::new(columns.fields));
+    // A primary key is never null.
+    let is_key = |field: &Field| columns.primary_key.iter().any(|(name, _)| name == field.name());
+    let fields = columns.fields.into_iter().map(|field| match is_key(&field) {
+        true => field.with_nullable(false),
+        false => field,
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     if let Some(watermark) = &watermark {
         check_watermark(watermark, &schema)?;
     }
-    Ok(CreateStream { name: name.0, schema, watermark, options, position })
+    let primary_key = checked_primary_key(columns.primary_key, &schema, is_table, position)?;
+    let primary_key = is_table.then_some(primary_key);
+    Ok(CreateStream { name: name.0, schema, watermark, options, primary_key, position })
 }
 
 #[derive(Default)]
 struct Columns {
     fields: Vec<Field>,
     watermark: Option<WatermarkClause>,
+    primary_key: Vec<(String, Position)>,
+}
+
+fn is_primary_key_clause(parser: &Parser) -> bool {
+    matches!(parser.peek_tokens::<2>(), [Token::Word(first), Token::Word(second)]
+        if first.keyword == Keyword::PRIMARY && second.keyword == Keyword::KEY)
+}
+
+/// `PRIMARY KEY (columns) [NOT ENFORCED]`: whether records keep to it is theirs to say, as in Flink.
+fn parse_primary_key(parser: &mut Parser, columns: &mut Columns) -> Result<(), SqlError> {
+    expect_word(parser, "PRIMARY")?;
+    expect_word(parser, "KEY")?;
+    expect(parser, &Token::LParen)?;
+    loop {
+        columns.primary_key.push(identifier(parser, "a column of the primary key")?);
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    expect(parser, &Token::RParen)?;
+    take_not_enforced(parser)
+}
+
+fn take_not_enforced(parser: &mut Parser) -> Result<(), SqlError> {
+    if parser.parse_keyword(Keyword::NOT) { expect_word(parser, "ENFORCED").map(|_| ()) } else { Ok(()) }
+}
+
+/// A table has a key, a stream has none, and its columns are there.
+fn checked_primary_key(
+    columns: Vec<(String, Position)>,
+    schema: &Schema,
+    is_table: bool,
+    position: Position,
+) -> Result<Vec<String>, SqlError> {
+    match (columns.first(), is_table) {
+        (None, true) => {
+            return Err(SqlError::new(position, "a table has a PRIMARY KEY, and here is none")
+                .with_help("add PRIMARY KEY (column), or write CREATE STREAM for rows that only come"));
+        }
+        (Some((_, at)), false) => {
+            return Err(SqlError::new(*at, "a stream only grows, so it has no PRIMARY KEY")
+                .with_help("write CREATE TABLE"));
+        }
+        _ => {}
+    }
+    for (index, (name, at)) in columns.iter().enumerate() {
+        if schema.field_with_name(name).is_err() {
+            return Err(SqlError::new(
+                *at,
+                format!("PRIMARY KEY names `{name}`, which is no column of the table"),
+            )
+            .with_nearest(name, schema.fields().iter().map(|field| field.name().as_str())));
+        }
+        if columns[..index].iter().any(|(other, _)| other == name) {
+            return Err(SqlError::new(*at, format!("PRIMARY KEY names `{name}` twice")));
+        }
+    }
+    Ok(columns.into_iter().map(|(name, _)| name).collect())
 }
 
 // `watermark` alone may be a column's name: the clause is known by its `FOR`.
@@ -104,7 +179,13 @@ fn parse_column(parser: &mut Parser, columns: &mut Columns) -> Result<(), SqlErr
         .map_err(|error| SqlError::new(at, format!("the column `{name}`: {error}")))?;
     let not_null = parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]);
     let _nullable_is_the_default = !not_null && parser.parse_keyword(Keyword::NULL);
-    columns.fields.push(Field::new(name, data_type, nullable_word || !not_null));
+    columns.fields.push(Field::new(&name, data_type, nullable_word || !not_null));
+    if is_primary_key_clause(parser) {
+        columns.primary_key.push((name, parser.peek_token_ref().span.into()));
+        expect_word(parser, "PRIMARY")?;
+        expect_word(parser, "KEY")?;
+        take_not_enforced(parser)?;
+    }
     Ok(())
 }
 
@@ -172,7 +253,7 @@ fn check_watermark(watermark: &WatermarkClause, schema: &Schema) -> Result<(), S
     Ok(())
 }
 
-fn parse_options(parser: &mut Parser) -> Result<StreamOptions, SqlError> {
+pub(super) fn parse_options(parser: &mut Parser) -> Result<StreamOptions, SqlError> {
     expect(parser, &Token::LParen)?;
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     while parser.peek_token_ref().token != Token::RParen {
@@ -208,7 +289,7 @@ fn parse_options(parser: &mut Parser) -> Result<StreamOptions, SqlError> {
     Ok(StreamOptions { topic: found.remove("topic"), format: found.remove("format") })
 }
 
-fn identifier(parser: &mut Parser, what: &str) -> Result<(String, Position), SqlError> {
+pub(super) fn identifier(parser: &mut Parser, what: &str) -> Result<(String, Position), SqlError> {
     let token = parser.next_token();
     match &token.token {
         Token::Word(word) => Ok((word.value.clone(), token.span.into())),

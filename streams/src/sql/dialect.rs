@@ -118,19 +118,34 @@ impl Dialect for OttlaDialect {
                     })
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            let value = match <[_; 1]>::try_from(parts) {
+            let mut value = match <[_; 1]>::try_from(parts) {
                 Ok([name]) => Expr::Identifier(name),
                 Err(parts) => Expr::CompoundIdentifier(parts),
             };
+            if parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
+                let mut items = vec![value, Expr::Identifier(parser.parse_identifier()?)];
+                while is_another_column(parser) {
+                    parser.next_token();
+                    items.push(Expr::Identifier(parser.parse_identifier()?));
+                }
+                value = Expr::Tuple(items);
+            }
             let prefix = datafusion::sql::sqlparser::ast::Ident::with_span(first.span, TABLE_PREFIX);
             Ok(Expr::Prefixed { prefix, value: Box::new(value) })
         }))
     }
 }
 
-/// Whether the parser, which has just taken a word as a possible alias, stands on `EMIT CHANGES` or `EMIT FINAL`.
+/// Whether a comma follows and then a further column of PARTITION BY, and not the next argument of the function.
+fn is_another_column(parser: &Parser) -> bool {
+    matches!(parser.peek_tokens::<3>(), [Token::Comma, Token::Word(_), Token::Comma | Token::RParen])
+}
+
+/// Whether the parser, which has just taken a word as a possible alias, stands on `EMIT CHANGES`, `EMIT FINAL` or
+/// `ALLOWED LATENESS`.
 fn at_emit(parser: &Parser) -> bool {
     let is_word = |token: &Token, wanted: &[&str]| matches!(token, Token::Word(word) if word.quote_style.is_none() && wanted.iter().any(|w| word.value.eq_ignore_ascii_case(w)));
-    is_word(&parser.get_current_token().token, &["EMIT"])
-        && is_word(&parser.peek_token_ref().token, &["CHANGES", "FINAL"])
+    let (current, next) = (&parser.get_current_token().token, &parser.peek_token_ref().token);
+    (is_word(current, &["EMIT"]) && is_word(next, &["CHANGES", "FINAL"]))
+        || (is_word(current, &["ALLOWED"]) && is_word(next, &["LATENESS"]))
 }

@@ -13,4 +13,6 @@ pub use ddl::{CreateStream, StreamOptions, WatermarkClause};
 pub(crate) use dialect::TABLE_PREFIX;
 pub use error::{Position, SqlError, nearest};
 pub(crate) use interval::interval_nanos;
-pub use parser::{Emit, QueryStatement, Statement, parse};
+pub use parser::{
+    CreateView, DropObject, Emit, Insert, Name, ObjectKind, QueryStatement, Statement, parse, parse_with_text,
+};

@@ -8,17 +8,95 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::ddl::{self, CreateStream};
+use super::ddl::{self, CreateStream, StreamOptions};
 use super::dialect::OttlaDialect;
 use super::error::{Position, SqlError, nearest};
+use super::interval::interval_nanos;
 
 /// One statement of a SQL text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Statement {
-    /// `CREATE STREAM …`: declares the columns of a topic.
+    /// `CREATE STREAM …` or `CREATE TABLE …`: declares the columns of a topic.
     CreateStream(CreateStream),
+    /// `CREATE MATERIALIZED VIEW name [WITH (…)] AS SELECT …`: a query that runs on, and its result as a relation.
+    CreateView(CreateView),
+    /// `INSERT INTO name SELECT …`: a query that runs on and writes into a declared topic.
+    Insert(Insert),
+    /// `DROP STREAM|TABLE|MATERIALIZED VIEW|QUERY [IF EXISTS] name`.
+    Drop(DropObject),
+    /// `SHOW STREAMS|TABLES|VIEWS|QUERIES`.
+    Show(ObjectKind),
+    /// `DESCRIBE name`.
+    Describe(Name),
+    /// `EXPLAIN SELECT …`: how the query would run on.
+    Explain(Box<QueryStatement>),
     /// `SELECT …`: a query over streams.
     Query(Box<QueryStatement>),
+}
+
+/// A name and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// As written: names are case-sensitive.
+    pub text: String,
+    /// Its place.
+    pub position: Position,
+}
+
+/// A materialized view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateView {
+    /// Its name in SQL, also its query's.
+    pub name: Name,
+    /// Where its rows are; by default in a topic of its name, as JSON.
+    pub options: StreamOptions,
+    /// What it holds.
+    pub query: Box<QueryStatement>,
+}
+
+/// A query that writes into a stream or table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insert {
+    /// The stream or table.
+    pub target: Name,
+    /// What goes there, column by column.
+    pub query: Box<QueryStatement>,
+}
+
+/// What is to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropObject {
+    /// What kind of thing it is.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: Name,
+    /// Whether it is right that there is none.
+    pub if_exists: bool,
+}
+
+/// What SQL can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// A topic that only grows.
+    Stream,
+    /// A topic whose records change rows.
+    Table,
+    /// A query and its result.
+    View,
+    /// A query that runs on.
+    Query,
+}
+
+impl ObjectKind {
+    /// How SQL calls one of them.
+    pub fn word(self) -> &'static str {
+        match self {
+            ObjectKind::Stream => "STREAM",
+            ObjectKind::Table => "TABLE",
+            ObjectKind::View => "MATERIALIZED VIEW",
+            ObjectKind::Query => "QUERY",
+        }
+    }
 }
 
 /// A query and how its results are wanted.
@@ -28,6 +106,8 @@ pub struct QueryStatement {
     pub query: Box<Query>,
     /// The `EMIT` suffix with its place, if there is one.
     pub emit: Option<(Emit, Position)>,
+    /// How long windows stay open after the watermark has passed them, in nanoseconds: `ALLOWED LATENESS`.
+    pub lateness_nanos: i64,
     /// Where the query begins.
     pub position: Position,
 }
@@ -46,6 +126,14 @@ pub enum Emit {
 /// # Errors
 /// The first thing that is not Ottla's SQL, with its position.
 pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
+    Ok(parse_with_text(sql)?.into_iter().map(|(statement, _)| statement).collect())
+}
+
+/// The same, each statement with its own text.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with_text(sql: &str) -> Result<Vec<(Statement, &str)>, SqlError> {
     let dialect = OttlaDialect;
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
@@ -59,12 +147,24 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
         if parser.peek_token_ref().token == Token::EOF {
             return Ok(statements);
         }
-        statements.push(parse_statement(&mut parser).map_err(|error| at_end(error, end))?);
+        let from = byte_of(sql, parser.peek_token_ref().span.start.into());
+        let statement = parse_statement(&mut parser).map_err(|error| at_end(error, end))?;
+        let to = byte_of(sql, parser.get_current_token().span.end.into());
+        statements.push((statement, sql.get(from..to).map_or(sql, str::trim_end)));
         let next = parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             return Err(unexpected("the end of the statement or `;`", &next));
         }
     }
+}
+
+/// The byte at which a place of the text lies.
+fn byte_of(sql: &str, position: Position) -> usize {
+    let line_number = usize::try_from(position.line.saturating_sub(1)).unwrap_or_default();
+    let before: usize = sql.split_inclusive('\n').take(line_number).map(str::len).sum();
+    let column = usize::try_from(position.column.saturating_sub(1)).unwrap_or_default();
+    let line = sql.get(before..).unwrap_or_default();
+    before + line.char_indices().nth(column).map_or(line.len(), |(byte, _)| byte)
 }
 
 const END_OF_TEXT: &str = "found the end of the text";
@@ -85,23 +185,101 @@ fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
         }
         Keyword::CREATE => {
             parser.next_token();
+            if parser.parse_keyword(Keyword::TABLE) {
+                return ddl::parse_create_stream(parser, first.span.into(), true)
+                    .map(Statement::CreateStream);
+            }
+            if peek_word(parser, "MATERIALIZED") {
+                return parse_create_view(parser);
+            }
             expect_word(parser, "STREAM")?;
-            ddl::parse_create_stream(parser, first.span.into()).map(Statement::CreateStream)
+            ddl::parse_create_stream(parser, first.span.into(), false).map(Statement::CreateStream)
+        }
+        Keyword::INSERT => {
+            parser.next_token();
+            expect_word(parser, "INTO")?;
+            let target = parse_name(parser, "the stream or table to write into")?;
+            Ok(Statement::Insert(Insert { target, query: Box::new(parse_query(parser)?) }))
+        }
+        Keyword::DROP => {
+            parser.next_token();
+            let kind = parse_kind(parser, false)?;
+            let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+            let name = parse_name(parser, "a name")?;
+            Ok(Statement::Drop(DropObject { kind, name, if_exists }))
+        }
+        Keyword::SHOW => {
+            parser.next_token();
+            parse_kind(parser, true).map(Statement::Show)
+        }
+        Keyword::DESCRIBE | Keyword::DESC => {
+            parser.next_token();
+            parse_name(parser, "a stream, table or view").map(Statement::Describe)
+        }
+        Keyword::EXPLAIN => {
+            parser.next_token();
+            parse_query(parser).map(|query| Statement::Explain(Box::new(query)))
         }
         _ => {
             let error =
                 SqlError::new(first.span, format!("`{}` does not begin a statement Ottla runs", word.value));
-            Err(match nearest(&word.value, ["SELECT", "CREATE", "WITH"]) {
+            const WORDS: [&str; 8] =
+                ["SELECT", "CREATE", "WITH", "INSERT", "DROP", "SHOW", "DESCRIBE", "EXPLAIN"];
+            Err(match nearest(&word.value, WORDS) {
                 Some(right) => error.with_help(format!("did you mean `{right}`?")),
-                None => error.with_help("it runs CREATE STREAM and SELECT"),
+                None => error.with_help(format!("they begin with {}", WORDS.join(", "))),
             })
         }
     }
 }
 
+fn parse_create_view(parser: &mut Parser) -> Result<Statement, SqlError> {
+    expect_word(parser, "MATERIALIZED")?;
+    expect_word(parser, "VIEW")?;
+    let name = parse_name(parser, "the view's name")?;
+    let options = match parser.parse_keyword(Keyword::WITH) {
+        true => ddl::parse_options(parser)?,
+        false => StreamOptions::default(),
+    };
+    expect_word(parser, "AS")?;
+    Ok(Statement::CreateView(CreateView { name, options, query: Box::new(parse_query(parser)?) }))
+}
+
+fn parse_name(parser: &mut Parser, what: &str) -> Result<Name, SqlError> {
+    let (text, position) = ddl::identifier(parser, what)?;
+    Ok(Name { text, position })
+}
+
+fn parse_kind(parser: &mut Parser, is_plural: bool) -> Result<ObjectKind, SqlError> {
+    let kinds = [
+        ("STREAM", "STREAMS", ObjectKind::Stream),
+        ("TABLE", "TABLES", ObjectKind::Table),
+        ("VIEW", "VIEWS", ObjectKind::View),
+        ("QUERY", "QUERIES", ObjectKind::Query),
+    ];
+    if peek_word(parser, "MATERIALIZED") {
+        parser.next_token();
+    }
+    for (one, many, kind) in kinds {
+        let word = if is_plural { many } else { one };
+        if peek_word(parser, word) {
+            parser.next_token();
+            return Ok(kind);
+        }
+    }
+    let words: Vec<&str> = kinds.iter().map(|(one, many, _)| if is_plural { *many } else { *one }).collect();
+    let found = parser.peek_token();
+    let error = unexpected(&words.join(", "), &found);
+    Err(match &found.token {
+        Token::Word(word) => error.with_nearest(&word.value, words),
+        _ => error,
+    })
+}
+
 fn parse_query(parser: &mut Parser) -> Result<QueryStatement, SqlError> {
     let start = parser.peek_token();
     let query = parser.parse_query().map_err(|error| from_parser(error, start.span.into()))?;
+    let lateness_nanos = if peek_word(parser, "ALLOWED") { parse_lateness(parser)? } else { 0 };
     let emit = if peek_word(parser, "EMIT") {
         let at = parser.next_token();
         let mode = parser.next_token();
@@ -114,7 +292,18 @@ fn parse_query(parser: &mut Parser) -> Result<QueryStatement, SqlError> {
     } else {
         None
     };
-    Ok(QueryStatement { query, emit, position: start.span.into() })
+    Ok(QueryStatement { query, emit, lateness_nanos, position: start.span.into() })
+}
+
+fn parse_lateness(parser: &mut Parser) -> Result<i64, SqlError> {
+    expect_word(parser, "ALLOWED")?;
+    expect_word(parser, "LATENESS")?;
+    let at: Position = parser.peek_token_ref().span.into();
+    let expr = parser.parse_expr().map_err(|error| from_parser(error, at))?;
+    match interval_nanos(&expr)? {
+        nanos if nanos < 0 => Err(SqlError::new(at, "nothing can be late by less than nothing")),
+        nanos => Ok(nanos),
+    }
 }
 
 /// Whether the next token is the unquoted word `word`, whatever sqlparser thinks of it as a keyword.
@@ -221,6 +410,13 @@ mod tests {
         let all = parse(";-- first\nCREATE STREAM s (a INT);\nSELECT a FROM s; ;").unwrap();
         assert!(matches!(all.as_slice(), [Statement::CreateStream(_), Statement::Query(_)]), "{all:?}");
         assert_eq!(parse("  -- nothing\n").unwrap(), vec![]);
+    }
+
+    #[test]
+    fn each_statement_has_its_own_text() {
+        let sql = "-- one\nSELECT 'ä;' FROM s ;\n CREATE STREAM x\n(a INT);SELECT 1";
+        let texts: Vec<&str> = parse_with_text(sql).unwrap().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["SELECT 'ä;' FROM s", "CREATE STREAM x\n(a INT)", "SELECT 1"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::store::StateDelta;
+use super::store::{OperatorDelta, StateDelta};
 
 const VERSION: u8 = 1;
 const HEADER: u8 = b'H';
@@ -20,9 +20,43 @@ const INTENT: u8 = b'I';
 const DELTA: u8 = b'D';
 const COMMIT: u8 = b'C';
 
-/// Kafka offsets by partition: for inputs the offset of the next record to read, for outputs an offset at or before the
-/// first record of the next epoch.
+/// Kafka offsets by partition: for outputs an offset at or before the first record of the next epoch.
 pub type Offsets = BTreeMap<i32, i64>;
+
+/// A partition of one of a query's sources; `source/partition` in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputPartition {
+    /// The source, by its place in the plan.
+    pub source: u16,
+    /// The partition of its topic.
+    pub partition: i32,
+}
+
+/// Something per input partition: mostly the offset of the next record to read.
+pub type InputOffsets = BTreeMap<InputPartition, i64>;
+
+impl std::fmt::Display for InputPartition {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.source, self.partition)
+    }
+}
+
+impl Serialize for InputPartition {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for InputPartition {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parse = || {
+            let (source, partition) = text.split_once('/')?;
+            Some(InputPartition { source: source.parse().ok()?, partition: partition.parse().ok()? })
+        };
+        parse().ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not source/partition")))
+    }
+}
 
 /// The number of an epoch; the first one is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -50,12 +84,7 @@ pub enum ChangelogRecord {
     /// An epoch has been decided, and nothing of it done.
     Intent(Intent),
     /// A change of state, which counts once its epoch is committed.
-    Delta {
-        /// The operator, by its place in the chain.
-        operator: u16,
-        /// The change.
-        delta: StateDelta,
-    },
+    Delta(OperatorDelta),
     /// An epoch is done: its outputs are in their topics and its deltas before this record.
     Commit(Commit),
 }
@@ -74,13 +103,13 @@ pub struct Header {
 pub struct Intent {
     /// The epoch.
     pub epoch: Epoch,
-    /// Where the epoch's input ends: the offset after the last record, per partition of the input topic.
-    pub input_ends: Offsets,
+    /// Where the epoch's input ends: the offset after the last record, per input partition.
+    pub input_ends: InputOffsets,
     /// The timestamp of the epoch's outputs, milliseconds since 1970.
     pub now_ms: i64,
     /// Partitions with records after `input_ends`: no window closes before they have been heard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unread: Vec<i32>,
+    pub unread: Vec<InputPartition>,
     /// Whether the input is over, so that the watermark passes everything.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_last: bool,
@@ -91,16 +120,16 @@ pub struct Intent {
 pub struct Commit {
     /// The epoch; 0 before the first one.
     pub epoch: Epoch,
-    /// The offset of the next input record, per partition.
-    pub input_ends: Offsets,
+    /// The offset of the next input record, per input partition.
+    pub input_ends: InputOffsets,
     /// Where to look for outputs of later epochs, per partition of the output topic.
     pub output_ends: Offsets,
     /// The same for the dead-letter topic.
     pub dead_letter_ends: Offsets,
-    /// The newest event time seen, per input partition, in ticks of the event-time column.
+    /// The newest event time seen, per input partition, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub event_times: BTreeMap<i32, i64>,
-    /// The watermark, in the same ticks; it never goes back.
+    pub event_times: InputOffsets,
+    /// The watermark, in the same; it never goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<i64>,
     /// Counts since the query's first start.
@@ -141,7 +170,7 @@ impl ChangelogRecord {
             ChangelogRecord::Header(header) => (plain_key(HEADER), Some(json(header))),
             ChangelogRecord::Intent(intent) => (plain_key(INTENT), Some(json(intent))),
             ChangelogRecord::Commit(commit) => (plain_key(COMMIT), Some(json(commit))),
-            ChangelogRecord::Delta { operator, delta } => {
+            ChangelogRecord::Delta(OperatorDelta { operator, delta }) => {
                 let mut key = Vec::with_capacity(4 + delta.key.len());
                 key.extend_from_slice(&[VERSION, DELTA]);
                 key.extend_from_slice(&operator.to_be_bytes());
@@ -182,7 +211,7 @@ impl ChangelogRecord {
                     .and_then(|bytes| <[u8; 2]>::try_from(bytes).ok())
                     .ok_or(ChangelogError::Malformed("its key is too short"))?;
                 let delta = StateDelta { key: key.slice(4..), value: body };
-                Ok(ChangelogRecord::Delta { operator: u16::from_be_bytes(operator), delta })
+                Ok(ChangelogRecord::Delta(OperatorDelta { operator: u16::from_be_bytes(operator), delta }))
             }
             _ => Err(ChangelogError::Malformed("its kind is unknown")),
         }
@@ -220,6 +249,14 @@ mod tests {
         proptest::collection::btree_map(0..8i32, any::<i64>(), 0..4)
     }
 
+    fn partition() -> impl Strategy<Value = InputPartition> {
+        (any::<u16>(), any::<i32>()).prop_map(|(source, partition)| InputPartition { source, partition })
+    }
+
+    fn input_offsets() -> impl Strategy<Value = InputOffsets> {
+        proptest::collection::btree_map(partition(), any::<i64>(), 0..4)
+    }
+
     fn totals() -> impl Strategy<Value = Totals> {
         any::<[u64; 4]>().prop_map(|[rows_in, rows_out, rows_bad, rows_late]| Totals {
             rows_in,
@@ -236,9 +273,9 @@ mod tests {
                 .prop_map(|(query, fingerprint)| ChangelogRecord::Header(Header { query, fingerprint })),
             (
                 any::<u64>(),
-                offsets(),
+                input_offsets(),
                 any::<i64>(),
-                proptest::collection::vec(any::<i32>(), 0..3),
+                proptest::collection::vec(partition(), 0..3),
                 any::<bool>()
             )
                 .prop_map(|(epoch, input_ends, now_ms, unread, is_last)| {
@@ -251,9 +288,17 @@ mod tests {
                     })
                 }),
             (any::<u16>(), bytes(), proptest::option::of(bytes())).prop_map(|(operator, key, value)| {
-                ChangelogRecord::Delta { operator, delta: StateDelta { key, value } }
+                ChangelogRecord::Delta(OperatorDelta { operator, delta: StateDelta { key, value } })
             }),
-            (any::<u64>(), offsets(), offsets(), offsets(), offsets(), any::<Option<i64>>(), totals())
+            (
+                any::<u64>(),
+                input_offsets(),
+                offsets(),
+                offsets(),
+                input_offsets(),
+                any::<Option<i64>>(),
+                totals()
+            )
                 .prop_map(
                     |(epoch, input_ends, output_ends, dead_letter_ends, event_times, watermark, totals)| {
                         ChangelogRecord::Commit(Commit {
@@ -293,12 +338,15 @@ mod tests {
     #[test]
     fn version_1_reads_what_version_1_wrote() {
         let intent = Bytes::from_static(
-            b"\x01{\"epoch\":7,\"input_ends\":{\"0\":12,\"1\":3},\"now_ms\":1700000000000}",
+            b"\x01{\"epoch\":7,\"input_ends\":{\"0/0\":12,\"1/2\":3},\"now_ms\":1700000000000}",
         );
         let read = ChangelogRecord::decode(Some(&Bytes::from_static(b"\x01I")), Some(&intent)).unwrap();
         let expected = Intent {
             epoch: Epoch(7),
-            input_ends: BTreeMap::from([(0, 12), (1, 3)]),
+            input_ends: InputOffsets::from([
+                (InputPartition { source: 0, partition: 0 }, 12),
+                (InputPartition { source: 1, partition: 2 }, 3),
+            ]),
             now_ms: 1_700_000_000_000,
             unread: Vec::new(),
             is_last: false,

@@ -63,7 +63,8 @@ pub enum CodecError {
 }
 
 const NULL: u8 = 0;
-const VALUE: u8 = 1;
+/// The first byte of a value that is not null.
+pub(crate) const VALUE: u8 = 1;
 const END: u8 = 0;
 
 /// Whether values of this type have bytes.

@@ -17,6 +17,59 @@ pub struct StateDelta {
     pub value: Option<Bytes>,
 }
 
+/// A change of the state of one operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorDelta {
+    /// The operator, by its place in the plan.
+    pub operator: u16,
+    /// The change.
+    pub delta: StateDelta,
+}
+
+/// The state of all operators of a query.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct States {
+    stores: BTreeMap<u16, StateStore>,
+    /// What an operator has that has never kept anything.
+    empty: StateStore,
+}
+
+impl States {
+    /// The state of an operator.
+    pub fn of(&self, operator: u16) -> &StateStore {
+        self.stores.get(&operator).unwrap_or(&self.empty)
+    }
+
+    /// Takes in one change.
+    pub fn apply(&mut self, change: OperatorDelta) {
+        self.stores.entry(change.operator).or_default().apply(change.delta);
+    }
+
+    /// The number of keys of all operators.
+    pub fn len(&self) -> usize {
+        self.stores.values().map(StateStore::len).sum()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.stores.values().all(StateStore::is_empty)
+    }
+
+    /// Bytes of keys and rows held.
+    pub fn size_bytes(&self) -> usize {
+        self.stores.values().map(StateStore::size_bytes).sum()
+    }
+
+    /// What must hold between any two calls; for tests and the simulator.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn invariants(&self) {
+        self.stores.values().for_each(StateStore::invariants);
+        assert!(self.empty.is_empty(), "nothing is kept for an operator without state");
+    }
+}
+
 /// Rows by key, in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StateStore {
@@ -36,9 +89,18 @@ impl StateStore {
         self.rows.get(key)
     }
 
-    /// The rows whose keys are less than `end`, in the order of the keys.
-    pub fn below<'a>(&'a self, end: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Bytes)> {
-        self.rows.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(end)))
+    /// The rows whose keys lie between these bounds, in the order of the keys.
+    pub fn range(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> std::collections::btree_map::Range<'_, Bytes, Bytes> {
+        self.rows.range::<[u8], _>(bounds)
+    }
+
+    /// The rows whose keys begin with `prefix`, in the order of the keys.
+    pub fn prefix(&self, prefix: &[u8]) -> std::collections::btree_map::Range<'_, Bytes, Bytes> {
+        let end = super::overlay::after_prefix(prefix);
+        self.rows.range::<[u8], _>((Bound::Included(prefix), end.as_ref().map(Vec::as_slice)))
     }
 
     /// All rows in the order of their keys.

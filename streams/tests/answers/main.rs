@@ -1,5 +1,8 @@
-//! What queries answer: against batch answers, against a real cluster, and how fast.
+//! What queries answer: against batches, against clusters, and how fast.
 
 mod any_cluster;
 mod differential;
+mod documented;
+mod harness;
+mod nexmark;
 mod rate;

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ottla_streams::runtime::{EpochInput, EpochRunner, InputRecord, Machine};
-use ottla_streams::state::changelog::{ChangelogRecord, Header, Offsets};
+use ottla_streams::state::changelog::{ChangelogRecord, Header, InputOffsets, InputPartition, Offsets};
 use ottla_streams::{Catalog, plan};
 
 /// A year of departures from three airports, as the whole-year run has them.
 const RECORDS: i64 = 336_776;
 const EPOCH_RECORDS: i64 = 100_000;
+const FIRST: InputPartition = InputPartition { source: 0, partition: 0 };
 
 const FLIGHTS: &str = "CREATE STREAM flights (year INT, month INT, day INT, dep_time INT, sched_dep_time INT, dep_delay INT,
   arr_time INT, carrier STRING, flight INT, tailnum STRING, origin STRING NOT NULL, dest STRING, air_time INT, distance INT,
@@ -51,18 +52,24 @@ fn flight(number: i64) -> InputRecord {
 fn rate_of_the_flights_query() {
     let plan = Arc::new(plan(FLIGHTS, &Catalog::new()).unwrap());
     let runner = EpochRunner::new("hourly", Arc::clone(&plan), "json").unwrap();
-    let mut machine =
-        Machine::new(Header { query: "hourly".to_owned(), fingerprint: None }, runner.stateful_operator());
+    let mut machine = Machine::new(Header { query: "hourly".to_owned(), fingerprint: None });
     let records: Vec<InputRecord> = (0..RECORDS).map(flight).collect();
     let bytes: usize = records.iter().filter_map(|record| record.value.as_ref()).map(Bytes::len).sum();
-    let epochs: Vec<EpochInput> =
-        records.chunks(EPOCH_RECORDS as usize).map(|chunk| EpochInput::from([(0, chunk.to_vec())])).collect();
+    let epochs: Vec<EpochInput> = records
+        .chunks(EPOCH_RECORDS as usize)
+        .map(|chunk| EpochInput::from([(FIRST, chunk.to_vec())]))
+        .collect();
     let (started, mut offset, mut outputs) = (Instant::now(), 0, 0);
     for input in &epochs {
-        let end = input[&0].last().unwrap().offset + 1;
-        let intent =
-            Machine::intent_after(machine.committed(), Offsets::from([(0, end)]), Vec::new(), 0, false);
-        let result = runner.run(machine.committed(), machine.store(), &intent, input).unwrap();
+        let end = input[&FIRST].last().unwrap().offset + 1;
+        let intent = Machine::intent_after(
+            machine.committed(),
+            InputOffsets::from([(FIRST, end)]),
+            Vec::new(),
+            0,
+            false,
+        );
+        let result = runner.run(machine.committed(), machine.states(), &intent, input).unwrap();
         outputs += result.outputs.len();
         let commit = machine.decide_commit(&intent, &result, &Offsets::new(), &Offsets::new());
         for record in std::iter::once(ChangelogRecord::Intent(intent)).chain(commit) {
@@ -73,10 +80,10 @@ fn rate_of_the_flights_query() {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "{RECORDS} records of {} bytes in {seconds:.3} s: {:.0} records/s, {outputs} outputs, {} groups",
+        "{RECORDS} records of {} bytes in {seconds:.3} s: {:.0} records/s, {outputs} outputs, {} rows of state",
         bytes / records.len(),
         RECORDS as f64 / seconds,
-        machine.store().len(),
+        machine.states().len(),
     );
     assert_eq!(machine.committed().totals.rows_in, RECORDS as u64);
 }

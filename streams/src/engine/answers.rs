@@ -1,0 +1,103 @@
+//! What SHOW, DESCRIBE and EXPLAIN answer, as rows of text.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
+
+use super::objects::Objects;
+use super::{EngineError, Outcome};
+use crate::history::HistoryError;
+use crate::planner::QueryPlan;
+use crate::runtime::{QueryPhase, QueryStatus};
+use crate::sql::{Name, ObjectKind, SqlError};
+
+/// The objects of a kind.
+pub(super) fn show(
+    objects: &Objects,
+    kind: ObjectKind,
+    status_of: impl Fn(&str) -> Option<QueryStatus>,
+) -> Result<Outcome, EngineError> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    if kind == ObjectKind::Query {
+        for object in objects.of_kind(kind) {
+            let Some((plan, target)) = &object.query else { continue };
+            let status = status_of(&object.kept.name).unwrap_or_default();
+            rows.push(vec![
+                object.kept.name.clone(),
+                phase(&status.phase),
+                target.topic.clone(),
+                plan.mode.to_string(),
+                status.totals.rows_in.to_string(),
+                status.totals.rows_out.to_string(),
+                status.lag().to_string(),
+                status.state_rows.to_string(),
+                status.state_bytes.to_string(),
+            ]);
+        }
+        let columns =
+            ["name", "phase", "topic", "mode", "rows_in", "rows_out", "lag", "state_rows", "state_bytes"];
+        return text(&columns, rows);
+    }
+    for object in objects.of_kind(kind) {
+        let Some(relation) = &object.relation else { continue };
+        let key = relation.primary_key.as_ref().map(|key| key.join(", ")).unwrap_or_default();
+        rows.push(vec![object.kept.name.clone(), relation.topic.clone(), relation.format.clone(), key]);
+    }
+    text(&["name", "topic", "format", "key"], rows)
+}
+
+fn phase(phase: &QueryPhase) -> String {
+    match phase {
+        QueryPhase::Recovering => "recovering".to_owned(),
+        QueryPhase::Running => "running".to_owned(),
+        QueryPhase::Finished => "finished".to_owned(),
+        QueryPhase::Stopped => "stopped".to_owned(),
+        QueryPhase::Failed(reason) => format!("failed: {reason}"),
+    }
+}
+
+/// The columns of a relation.
+pub(super) fn describe(objects: &Objects, name: &Name) -> Result<Outcome, EngineError> {
+    let catalog = objects.catalog();
+    let Some(relation) = catalog.get(&name.text) else {
+        let error =
+            SqlError::new(name.position, format!("there is no stream, table or view `{}`", name.text));
+        return Err(error.with_nearest(&name.text, catalog.names()).into());
+    };
+    let rows = relation.schema.fields().iter().map(|field| {
+        let is_key = relation.primary_key.as_ref().is_some_and(|key| key.contains(field.name()));
+        let watermark = relation.watermark.as_ref().filter(|watermark| watermark.column == *field.name());
+        let note = match (is_key, watermark) {
+            (true, _) => "primary key".to_owned(),
+            (false, Some(watermark)) => {
+                format!("event time, watermark {} ms behind", watermark.delay_nanos / 1_000_000)
+            }
+            (false, None) => String::new(),
+        };
+        let word = ottla_formats::type_word(field.data_type(), false);
+        let nullable = if field.is_nullable() { "yes" } else { "no" };
+        vec![field.name().clone(), word, nullable.to_owned(), note]
+    });
+    text(&["column", "type", "nullable", "note"], rows.collect())
+}
+
+/// How a query would run: its operators, each with mode, key and what bounds its state, and what to know before.
+pub(super) fn explain(plan: &QueryPlan) -> Result<Outcome, EngineError> {
+    let mut rows: Vec<Vec<String>> = plan.to_string().lines().map(|line| vec![line.to_owned()]).collect();
+    rows.extend(plan.warnings().into_iter().map(|warning| vec![format!("warning: {warning}")]));
+    text(&["plan"], rows)
+}
+
+fn text(columns: &[&str], rows: Vec<Vec<String>>) -> Result<Outcome, EngineError> {
+    let failed = |error: ArrowError| EngineError::from(HistoryError::Run(error.to_string()));
+    let fields: Vec<Field> = columns.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let column = |index: usize| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| row.get(index).map(String::as_str)).collect::<StringArray>())
+    };
+    let arrays: Vec<ArrayRef> = (0..columns.len()).map(column).collect();
+    let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(failed)?;
+    Ok(Outcome::Rows { schema, batches: vec![batch] })
+}
