@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -50,8 +50,25 @@ impl Http {
     }
 }
 
-async fn run_sql(State(sql): State<Arc<SqlApi>>, statements: String) -> Response {
+async fn run_sql(State(sql): State<Arc<SqlApi>>, headers: HeaderMap, statements: String) -> Response {
+    if !is_of_own_origin(&headers) {
+        let refusal = json!({ "error": "a page of another origin may not run statements here" });
+        return (StatusCode::FORBIDDEN, Json(refusal)).into_response();
+    }
     sql.execute(&statements).await
+}
+
+/// Whether a request is from no page in a browser, or from one that this server has served: any page can have a browser
+/// send a request here, but not without its own origin.
+fn is_of_own_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match (headers.contains_key(header::ORIGIN), text(header::ORIGIN), text(header::HOST)) {
+        (false, ..) => true,
+        (true, Some(origin), Some(host)) => {
+            origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(host))
+        }
+        _ => false,
+    }
 }
 
 /// 200 while the broker can do its work, else 503 with the reasons.

@@ -26,11 +26,16 @@ fn server(data_dir: &Path) -> (Running, String, String) {
 
 /// Status and body of a POST to /sql.
 fn post(http: &str, sql: &str) -> (u16, String) {
+    post_with(http, "", sql)
+}
+
+/// As [`post`], with further header lines.
+fn post_with(http: &str, headers: &str, sql: &str) -> (u16, String) {
     let mut stream = std::net::TcpStream::connect(http).unwrap();
     let length = sql.len();
     write!(
         stream,
-        "POST /sql HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{sql}"
+        "POST /sql HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nContent-Type: text/plain\r\n{headers}Content-Length: {length}\r\n\r\n{sql}"
     )
     .unwrap();
     let mut answer = String::new();
@@ -112,6 +117,10 @@ fn a_query_inserts_into_a_declared_stream() {
     assert_eq!(post(&http, sql).0, 200);
     produce(&kafka, "readings", &["a#{\"sensor\":\"a\",\"value\":31.7}", "b#{\"sensor\":\"b\",\"value\":3}"]);
     expect(&http, "SELECT * FROM hot", "{\"sensor\":\"a\",\"value\":31}\n");
+    // What a page of another site has a browser send.
+    assert_eq!(post_with(&http, "Origin: http://example.com\r\n", "DROP STREAM hot").0, 403);
+    assert_eq!(post_with(&http, "Origin: null\r\n", "DROP STREAM hot").0, 403);
+    assert_eq!(post_with(&http, &format!("Origin: http://{http}\r\n"), "SELECT * FROM hot").0, 200);
     let (status, wrong) = post(&http, "SELEC 1");
     assert_eq!(status, 400);
     assert!(wrong.contains("did you mean `SELECT`?"), "{wrong}");

@@ -20,11 +20,16 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let http = Http::bind(config.http_listen).await?;
+    let is_access_controlled = config.broker.set.contains_key("authorizer.class.name");
     let connect = match config.connect {
+        // Connectors work with the rights of the server itself, and the API does not ask who somebody is.
+        Some(listen) if is_access_controlled && !listen.is_chosen => {
+            tracing::info!("access is controlled, so connectors run here only with --connect-listen");
+            None
+        }
         Some(listen) => bind_connect(listen).await?,
         None => None,
     };
-    let is_access_controlled = config.broker.set.contains_key("authorizer.class.name");
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
     let transport = Arc::new(broker.in_process());
