@@ -34,17 +34,17 @@ consume() { # GROUP PROTOCOL TOPIC COUNT
     java_run $tools.consumer.ConsoleConsumer --bootstrap-server "$bootstrap" --topic "$3" --group "$1" --from-beginning \
         --consumer-property group.protocol="$2" --max-messages "$4" --timeout-ms 20000 2>/dev/null | sort
 }
-# A member that stays until `stop_members`.
+# A member that stays until `stop_members`, once it has committed where it is.
 join() { # GROUP PROTOCOL TOPIC
     java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -cp "$libs/*" $tools.consumer.ConsoleConsumer \
         --bootstrap-server "$bootstrap" --topic "$3" --group "$1" --consumer-property group.protocol="$2" \
-        --consumer-property client.id=member >/dev/null 2>&1 &
+        --consumer-property client.id=member --consumer-property auto.commit.interval.ms=200 >/dev/null 2>&1 &
     members+=($!)
     for _ in $(seq 20); do
-        java_run $tools.consumer.group.ConsumerGroupCommand --bootstrap-server "$bootstrap" --describe --state --group "$1" \
-            2>/dev/null | grep -q Stable && return
+        java_run $tools.consumer.group.ConsumerGroupCommand --bootstrap-server "$bootstrap" --describe --offsets --group "$1" \
+            2>/dev/null | grep -Eq "^$1 +$3 +0 +[0-9]+ " && return
     done
-    echo "the member of $1 did not join"
+    echo "the member of $1 did not join and commit"
 }
 
 for topic in first:2 second:1; do
