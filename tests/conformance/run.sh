@@ -27,7 +27,7 @@ passed=0 failed=0
 check() {
     local name=$1
     shift
-    if timeout 300 "$@" >"$work/$name.out" 2>&1; then
+    if timeout 600 "$@" >"$work/$name.out" 2>&1; then
         passed=$((passed + 1))
         echo "ok      $name"
     else
