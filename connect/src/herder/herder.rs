@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use ottla_client::{Client, ClientError};
 use serde_json::Value;
 use thiserror::Error;
@@ -20,6 +21,8 @@ use crate::worker::cluster::{Cluster, KafkaCluster};
 
 /// As long as Kafka Connect's REST API waits.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the end of the process waits for tasks.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two attempts to read what shall run.
 const LOAD_PAUSE: Duration = Duration::from_secs(1);
 /// Longer names fit in no file or header.
@@ -122,12 +125,16 @@ impl Herder {
         *self.inner.is_loaded.borrow()
     }
 
-    /// Stops every task, for the end of the process; what they shall do stays as it is.
+    /// Stops every task, for the end of the process; what they shall do stays as it is. A task that hangs is left: what it
+    /// has not committed comes again after the next start, as after a crash.
     pub async fn stop(&self) {
         let all: Vec<Arc<Connector>> = self.connectors().values().cloned().collect();
-        for connector in all {
+        let stopping = join_all(all.iter().map(async |connector| {
             let _turn = connector.change.lock().await;
             connector.stop().await;
+        }));
+        if tokio::time::timeout(STOP_PATIENCE, stopping).await.is_err() {
+            tracing::warn!("a connector does not stop and is left");
         }
     }
 

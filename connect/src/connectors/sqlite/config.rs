@@ -1,6 +1,6 @@
 //! The configs of the SQLite source and the SQLite sink.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,6 +20,18 @@ pub(crate) enum Mode {
     /// Every record is a new row; one that breaks a constraint is a bad record.
     #[default]
     Insert,
+}
+
+/// What both connectors want of a database and its table.
+fn check_place(path: &Path, table: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if path.as_os_str().is_empty() {
+        errors.push(FieldError::new("path", "must not be empty"));
+    }
+    if table.is_empty() || table.contains('\0') {
+        errors.push(FieldError::new("table", "must be the name of a table"));
+    }
+    errors
 }
 
 /// Rows of one batch of a source, at most.
@@ -53,13 +65,7 @@ fn default_batch_size() -> usize {
 
 impl CheckConfig for SqliteSourceConfig {
     fn check(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        if self.path.as_os_str().is_empty() {
-            errors.push(FieldError::new("path", "must not be empty"));
-        }
-        if self.table.is_empty() || self.table.contains('\0') {
-            errors.push(FieldError::new("table", "must be the name of a table"));
-        }
+        let mut errors = check_place(&self.path, &self.table);
         if self.column.as_ref().is_some_and(|column| column.is_empty() || column.contains('\0')) {
             errors.push(FieldError::new("column", "must be the name of a column"));
         }
@@ -110,13 +116,7 @@ fn default_busy_timeout_ms() -> u32 {
 
 impl CheckConfig for SqliteSinkConfig {
     fn check(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        if self.path.as_os_str().is_empty() {
-            errors.push(FieldError::new("path", "must not be empty"));
-        }
-        if self.table.is_empty() || self.table.contains('\0') {
-            errors.push(FieldError::new("table", "must be the name of a table"));
-        }
+        let mut errors = check_place(&self.path, &self.table);
         if self.table.starts_with("_ottla_") || self.table.to_ascii_lowercase().starts_with("sqlite_") {
             errors.push(FieldError::new("table", "names that start with _ottla_ or sqlite_ are taken"));
         }
