@@ -11,24 +11,21 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use ottla_formats::{CsvReader, FormatError, JsonLinesReader, Position, RowBatch};
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 
 use super::config::{FileFormat, FileSourceConfig};
 use crate::connector::{BadInput, Rows, Source, SourceBatch, SourceContext, SourceOffset, SourceProgress};
+use crate::connectors::reading_thread::{Batches, ReadingThread};
 use crate::error::ConnectorError;
 use crate::fingerprint::fingerprint;
 
 /// Bytes read from the file at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Batches that the reading thread is ahead.
-const BATCHES_AHEAD: usize = 2;
 /// How much of the file's start the fingerprint covers, at most.
 const FINGERPRINT_BYTES_MAX: u64 = 4096;
 
 /// A file being read.
 pub(crate) struct FileSource {
-    batches: mpsc::Receiver<Result<SourceBatch, ConnectorError>>,
-    progress: SourceProgress,
+    thread: ReadingThread,
 }
 
 /// Either reader of `ottla-formats`.
@@ -88,38 +85,30 @@ impl FileSource {
         reader.seek(from);
         file.seek(SeekFrom::Start(from.byte)).map_err(|error| read_error(&path, &error))?;
 
-        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let progress = SourceProgress { position: from.byte, total: size.max(from.byte) };
         let reading = Reading { path: path.clone(), file, reader, start, batch_size: config.batch_size };
-        std::thread::Builder::new()
-            .name(format!("file-{}", context.name))
-            .spawn(move || reading.run(&sender))
+        let thread =
+            ReadingThread::start(format!("file-{}", context.name), progress, |batches| reading.run(batches));
+        let thread = thread
             .map_err(|error| ConnectorError::retriable(format!("reading {}", path.display()), error))?;
-        Ok(Self { batches, progress: SourceProgress { position: from.byte, total: size.max(from.byte) } })
+        Ok(Self { thread })
     }
 }
 
 #[async_trait]
 impl Source for FileSource {
     async fn poll(&mut self) -> Result<Option<SourceBatch>, ConnectorError> {
-        match self.batches.recv().await {
-            Some(Ok(batch)) => {
-                self.progress.position = batch.resume.position;
-                self.progress.total = self.progress.total.max(batch.resume.position);
-                Ok(Some(batch))
-            }
-            Some(Err(error)) => Err(error),
-            None => Ok(None),
-        }
+        self.thread.poll().await
     }
 
     fn progress(&self) -> Option<SourceProgress> {
-        Some(self.progress)
+        Some(self.thread.progress)
     }
 }
 
 impl Reading {
     /// Reads to the end of the file, to an error, or until nobody wants the batches any more.
-    fn run(mut self, sender: &mpsc::Sender<Result<SourceBatch, ConnectorError>>) {
+    fn run(mut self, sender: &Batches) {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at_end = false;
         while !at_end {

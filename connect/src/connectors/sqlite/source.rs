@@ -19,22 +19,19 @@ use ottla_formats::{Format, FormatError, JsonFormat};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde_json::{Map, Number, Value};
-use tokio::sync::mpsc;
 
 use super::config::SqliteSourceConfig;
 use super::statements::quoted;
 use crate::connector::{BadInput, Rows, Source, SourceBatch, SourceContext, SourceOffset, SourceProgress};
+use crate::connectors::reading_thread::{Batches, ReadingThread};
 use crate::error::ConnectorError;
 
-/// Batches that the reading thread is ahead.
-const BATCHES_AHEAD: usize = 2;
 /// How soon a thread that waits for rows notices that nobody wants them any more.
 const ATTENTION: Duration = Duration::from_millis(50);
 
 /// A table being read.
 pub(crate) struct SqliteSource {
-    batches: mpsc::Receiver<Result<SourceBatch, ConnectorError>>,
-    progress: SourceProgress,
+    thread: ReadingThread,
     is_bounded: bool,
 }
 
@@ -96,37 +93,28 @@ impl SqliteSource {
             position,
         };
         let is_bounded = reading.poll_interval.is_none();
-        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        std::thread::Builder::new()
-            .name(format!("sqlite-{}", context.name))
-            .spawn(move || reading.run(&sender))
-            .map_err(|error| ConnectorError::retriable(what, error))?;
-        Ok(Self { batches, progress: SourceProgress { position, total }, is_bounded })
+        let progress = SourceProgress { position, total };
+        let thread = ReadingThread::start(format!("sqlite-{}", context.name), progress, |batches| {
+            reading.run(batches)
+        });
+        Ok(Self { thread: thread.map_err(|error| ConnectorError::retriable(what, error))?, is_bounded })
     }
 }
 
 #[async_trait]
 impl Source for SqliteSource {
     async fn poll(&mut self) -> Result<Option<SourceBatch>, ConnectorError> {
-        match self.batches.recv().await {
-            Some(Ok(batch)) => {
-                self.progress.position = batch.resume.position;
-                self.progress.total = self.progress.total.max(batch.resume.position);
-                Ok(Some(batch))
-            }
-            Some(Err(error)) => Err(error),
-            None => Ok(None),
-        }
+        self.thread.poll().await
     }
 
     fn progress(&self) -> Option<SourceProgress> {
-        self.is_bounded.then_some(self.progress)
+        self.is_bounded.then_some(self.thread.progress)
     }
 }
 
 impl Reading {
     /// Reads until there are no more rows (one that follows waits for more), to an error, or until nobody wants the batches.
-    fn run(mut self, sender: &mpsc::Sender<Result<SourceBatch, ConnectorError>>) {
+    fn run(mut self, sender: &Batches) {
         loop {
             let batch = match self.next_batch() {
                 Ok(Some(batch)) => Ok(batch),
@@ -208,7 +196,7 @@ impl Reading {
 }
 
 /// False when nobody wants rows any more.
-fn wait(interval: Duration, sender: &mpsc::Sender<Result<SourceBatch, ConnectorError>>) -> bool {
+fn wait(interval: Duration, sender: &Batches) -> bool {
     let until = Instant::now() + interval;
     while !sender.is_closed() {
         let left = until.saturating_duration_since(Instant::now());
