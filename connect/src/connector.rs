@@ -123,6 +123,10 @@ pub trait Source: Send {
     /// Retriable ones make the worker open the source again at the last committed offset.
     async fn poll(&mut self) -> Result<Option<SourceBatch>, ConnectorError>;
 
+    /// Hears that everything up to this position is written and acknowledged, bad input too: a source that has to answer
+    /// whoever gave it the records does so now. MUST NOT block.
+    fn acknowledged(&mut self, _position: u64) {}
+
     /// How far it is, if it knows its end.
     fn progress(&self) -> Option<SourceProgress> {
         None
@@ -138,6 +142,9 @@ pub struct SourceContext {
     pub schema: Option<SchemaRef>,
     /// Where an earlier run stopped, if there was one.
     pub offset: Option<SourceOffset>,
+    /// The highest position of this source partition that stands in the topics, committed or not; 0 for none. A record given
+    /// with a position at or below it may be taken for one that is written already.
+    pub written: u64,
 }
 
 /// Consumed up to here: the next record to read of a topic's partition.
@@ -182,14 +189,25 @@ pub struct Rejected {
     pub reason: String,
 }
 
+/// Where it is kept how far a sink has consumed its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetStore {
+    /// In the target, written in one transaction with the rows: each record arrives once.
+    Target,
+    /// In the cluster, as the offsets of the consumer group `connect-NAME`, which Kafka Connect uses too. They are committed
+    /// after [`Sink::commit`], so what was delivered just before a crash is delivered again.
+    Group,
+}
+
 /// Writes records to a system outside.
 ///
 /// ```text
-///   write, write, …, commit(offsets)   the writes and the offsets become visible together, or not at all
+///   Target   write, write, …, commit(offsets)   the writes and the offsets become visible together, or not at all
+///   Group    write, write, …, commit            all of it is delivered; then the worker commits the offsets
 /// ```
 #[async_trait]
 pub trait Sink: Send {
-    /// The offsets stored by the last commit, in any run, of this connector.
+    /// The offsets stored by the last commit, in any run, of this connector. Not asked of a type whose offsets are in a group.
     ///
     /// # Errors
     /// When the target cannot be read.

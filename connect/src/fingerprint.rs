@@ -5,11 +5,16 @@ const PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// FNV-1a of 64 bits, as sixteen hex digits.
 pub(crate) fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    format!("{:016x}", fingerprint_bits(parts))
+}
+
+/// FNV-1a of 64 bits.
+pub(crate) fn fingerprint_bits<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = OFFSET_BASIS;
     for byte in parts.into_iter().flatten() {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
     }
-    format!("{hash:016x}")
+    hash
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod error;
 mod fingerprint;
 pub mod herder;
 pub mod registry;
+mod secret;
 pub mod transforms;
 pub mod worker;
 
@@ -38,5 +39,6 @@ pub use herder::{Herder, HerderError, TargetState};
 pub use registry::{ConnectorKind, ConnectorType, connector_type, connector_types};
 pub use transforms::Transforms;
 pub use worker::{
-    OnError, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState, TaskStatus,
+    OnError, RetryPolicy, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState,
+    TaskStatus,
 };

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::connector::{Sink, SinkContext, Source, SourceContext, SourcePartition};
-use crate::connectors::{blackhole, datagen, file, sqlite};
+use crate::connector::{OffsetStore, Sink, SinkContext, Source, SourceContext, SourcePartition};
+use crate::connectors::{blackhole, datagen, file, http, sqlite};
 use crate::error::{ConnectError, ConnectorError, FieldError};
 
 /// Whether a connector reads from outside or writes to it.
@@ -42,6 +42,11 @@ pub(crate) trait SourceConfig: Send + Sync {
 
 /// A config that has passed validation, ready to be opened.
 pub(crate) trait SinkConfig: Send + Sync {
+    /// Where it is kept how far the sink has come.
+    fn offset_store(&self) -> OffsetStore {
+        OffsetStore::Target
+    }
+
     /// Opens the sink.
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError>;
 }
@@ -71,7 +76,7 @@ pub struct ConnectorType {
 }
 
 /// Every connector type, sources first.
-static CONNECTOR_TYPES: [ConnectorType; 6] = [
+static CONNECTOR_TYPES: [ConnectorType; 8] = [
     ConnectorType {
         name: "datagen",
         description: "makes rows that are the same for the same seed",
@@ -85,6 +90,12 @@ static CONNECTOR_TYPES: [ConnectorType; 6] = [
         description: "reads a CSV file or a file of JSON lines to its end",
         build: Build::Source(|config| Ok(Box::new(read_config::<file::config::FileSourceConfig>(config)?))),
         schema: || schemars::schema_for!(file::config::FileSourceConfig),
+    },
+    ConnectorType {
+        name: "http",
+        description: "reads records from an HTTP endpoint, page by page, once or as they come",
+        build: Build::Source(|config| Ok(Box::new(read_config::<http::config::HttpSourceConfig>(config)?))),
+        schema: || schemars::schema_for!(http::config::HttpSourceConfig),
     },
     ConnectorType {
         name: "sqlite",
@@ -107,6 +118,12 @@ static CONNECTOR_TYPES: [ConnectorType; 6] = [
         description: "appends records to a file of JSON lines",
         build: Build::Sink(|config| Ok(Box::new(read_config::<file::config::FileSinkConfig>(config)?))),
         schema: || schemars::schema_for!(file::config::FileSinkConfig),
+    },
+    ConnectorType {
+        name: "http",
+        description: "sends records to an HTTP endpoint",
+        build: Build::Sink(|config| Ok(Box::new(read_config::<http::config::HttpSinkConfig>(config)?))),
+        schema: || schemars::schema_for!(http::config::HttpSinkConfig),
     },
     ConnectorType {
         name: "sqlite",
@@ -168,6 +185,14 @@ impl ConnectorType {
         }
     }
 
+    /// Where a sink of this right config keeps how far it has come; `None` of a source and of a config that is not right.
+    pub(crate) fn offset_store(&self, config: &Value) -> Option<OffsetStore> {
+        match &self.build {
+            Build::Source(_) => None,
+            Build::Sink(build) => build(config.clone()).ok().map(|sink| sink.offset_store()),
+        }
+    }
+
     /// Checks a config without touching anything outside: unknown and missing fields, types, and values that make no
     /// sense, one error per field; empty when all is well.
     #[must_use]
@@ -207,6 +232,11 @@ impl ConnectorType {
     }
 }
 
+/// Whether a field of a config's schema is one whose value nobody may see.
+pub(crate) fn is_secret(schema: &Value, field: &str) -> bool {
+    schema["properties"][field]["format"] == "password"
+}
+
 /// Reads a config struct and runs its own checks.
 fn read_config<C: CheckConfig>(config: Value) -> Result<C, Vec<FieldError>> {
     let Value::Object(fields) = &config else {
@@ -214,7 +244,15 @@ fn read_config<C: CheckConfig>(config: Value) -> Result<C, Vec<FieldError>> {
     };
     let parsed: C = match serde_json::from_value(config.clone()) {
         Ok(parsed) => parsed,
-        Err(error) => return Err(vec![FieldError::new(culprit::<C>(fields), error.to_string())]),
+        Err(error) => {
+            let field = culprit::<C>(fields);
+            // The message of a wrong value repeats it.
+            let message = match is_secret(&schemars::schema_for!(C).to_value(), &field) {
+                true => "is not of the type that it should have".to_owned(),
+                false => error.to_string(),
+            };
+            return Err(vec![FieldError::new(field, message)]);
+        }
     };
     let errors = parsed.check();
     if errors.is_empty() { Ok(parsed) } else { Err(errors) }
@@ -259,7 +297,7 @@ mod tests {
         let error = connector_type(ConnectorKind::Sink, "sqllite").err().unwrap().to_string();
         assert_eq!(
             error,
-            "there is no sink of type 'sqllite'; there are: blackhole, file, sqlite (did you mean 'sqlite'?)"
+            "there is no sink of type 'sqllite'; there are: blackhole, file, http, sqlite (did you mean 'sqlite'?)"
         );
         assert!(connector_type(ConnectorKind::Source, "blackhole").is_err());
     }

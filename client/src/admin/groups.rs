@@ -164,7 +164,20 @@ impl Admin {
                 (topic_partition.clone(), committed)
             })
             .collect();
+        self.commit_group_offsets(group_id, &offsets).await
+    }
+
+    /// Sets offsets of a group that has no members, with the epochs and the text that go with them: for who assigns
+    /// partitions itself and keeps its offsets in a group.
+    ///
+    /// # Errors
+    /// As [`alter_group_offsets`](Admin::alter_group_offsets).
+    pub async fn commit_group_offsets(
+        &self,
+        group_id: &str,
+        offsets: &[(TopicPartition, CommittedOffset)],
+    ) -> Result<(), ClientError> {
         let coordinator = Coordinator::of_group(self.cluster.clone(), group_id);
-        group_offsets::commit(&coordinator, &Committer::default(), &offsets).await
+        group_offsets::commit(&coordinator, &Committer::default(), offsets).await
     }
 }

@@ -9,7 +9,9 @@ use super::records::TargetState;
 use crate::error::ConnectError;
 use crate::registry::ConnectorKind;
 use crate::worker::cluster::Cluster;
-use crate::worker::{SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState};
+use crate::worker::{
+    SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState, group_of,
+};
 
 /// A connector's state, as Kafka Connect's REST API tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,11 +33,11 @@ pub struct TaskReport {
     /// The task's number; the connector itself has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<usize>,
-    /// `RUNNING`, `PAUSED`, `STOPPED` or `FAILED`.
+    /// `RUNNING`, `RESTARTING` (after an error that may pass), `PAUSED`, `STOPPED` or `FAILED`.
     pub state: &'static str,
     /// Where it runs.
     pub worker_id: String,
-    /// Why it failed.
+    /// Why it failed or starts again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
@@ -163,9 +165,11 @@ impl Connector {
         };
         let of_task = |number: usize| {
             let status = view.tasks.get(number).map(TaskHandle::status);
-            match status.filter(|status| status.state == TaskState::Failed) {
-                Some(status) => report(Some(number), "FAILED", status.last_error),
-                None => report(Some(number), state, None),
+            match status.map(|status| (status.state, status.last_error)) {
+                Some((TaskState::Failed, error)) => report(Some(number), "FAILED", error),
+                // It starts again by itself, until then and what for is in the trace.
+                Some((TaskState::Retrying, error)) => report(Some(number), "RESTARTING", error),
+                _ => report(Some(number), state, None),
             }
         };
         ConnectorStatus {
@@ -196,17 +200,21 @@ fn start_task(
                 schema: definition.schema.clone(),
                 transforms,
                 on_error: definition.on_error.clone(),
+                retry: definition.retry,
                 ..SourceTaskConfig::new(name, class.name, config, topic)
             };
             SourceTask::start_on(cluster.clone(), config)
         }
         ConnectorKind::Sink => {
+            let group = group_of(name);
             let name = if number == 0 { name.to_owned() } else { format!("{name}.{topic}") };
             let config = SinkTaskConfig {
                 format: definition.format.clone(),
                 schema: definition.schema.clone(),
                 transforms,
                 on_error: definition.on_error.clone(),
+                group,
+                retry: definition.retry,
                 ..SinkTaskConfig::new(&name, class.name, config, topic)
             };
             SinkTask::start_on(cluster.clone(), config)

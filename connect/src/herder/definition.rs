@@ -5,15 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use ottla_formats::{FORMAT_NAMES, Format, format_named, schema_of};
 use serde_json::{Map, Value};
 
+use crate::connector::OffsetStore;
 use crate::error::FieldError;
-use crate::registry::{ConnectorKind, ConnectorType, connector_types};
+use crate::registry::{ConnectorKind, ConnectorType, connector_types, is_secret};
+use crate::secret::HIDDEN;
 use crate::transforms::{self, Transforms, is_transform_property};
-use crate::worker::OnError;
+use crate::worker::{OnError, RetryPolicy};
 
 /// A connector's properties, as Kafka Connect's REST API and topics have them.
 pub type Properties = BTreeMap<String, String>;
@@ -29,6 +32,8 @@ const SCHEMAS_ENABLE: &str = "value.converter.schemas.enable";
 const VALUE_SCHEMA: &str = "value.schema";
 const TOLERANCE: &str = "errors.tolerance";
 const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
+const RETRY_TIMEOUT: &str = "errors.retry.timeout";
+const RETRY_PAUSE_MAX: &str = "errors.retry.delay.max.ms";
 
 /// A property that is the worker's and not the connector's.
 pub(super) struct Common {
@@ -94,6 +99,18 @@ pub(super) const COMMON: &[Common] = &[
         None,
         "the topic of bad records; with errors.tolerance all, <name>-dead-letters unless set",
     ),
+    common(
+        RETRY_TIMEOUT,
+        None,
+        Some("-1"),
+        "how many milliseconds a task may be without progress after errors that may pass; -1: as long as it takes",
+    ),
+    common(
+        RETRY_PAUSE_MAX,
+        None,
+        Some("10000"),
+        "the longest pause between two attempts after errors that may pass, in milliseconds",
+    ),
 ];
 
 /// A connector that can be started.
@@ -108,6 +125,9 @@ pub(super) struct Definition {
     /// Of each topic.
     pub transforms: Vec<Transforms>,
     pub on_error: OnError,
+    pub retry: RetryPolicy,
+    /// Where a sink's offsets are; none for a source.
+    pub offset_store: Option<OffsetStore>,
 }
 
 /// The word for a type in `connector.class`: `FileSource`, `SqliteSink`.
@@ -122,6 +142,30 @@ pub(super) fn class_name(class: &ConnectorType) -> String {
 /// The type of this class name.
 pub(super) fn class_named(name: &str) -> Option<&'static ConnectorType> {
     connector_types().iter().find(|class| class_name(class) == name)
+}
+
+/// Properties as they may be shown: without what is secret.
+pub(super) fn hidden(properties: &Properties) -> Properties {
+    let schema = properties.get(CLASS).and_then(|name| class_named(name)).map(ConnectorType::config_schema);
+    let shown = |(name, value): (&String, &String)| {
+        let is_secret = schema.as_ref().is_some_and(|schema| is_secret(schema, name));
+        (name.clone(), if is_secret { HIDDEN.to_owned() } else { value.clone() })
+    };
+    properties.iter().map(shown).collect()
+}
+
+/// Properties that were shown and come back: what was hidden is what it was.
+pub(super) fn revealed(mut properties: Properties, known: &Properties) -> Properties {
+    let shown = hidden(known);
+    for (name, value) in &mut properties {
+        if value == HIDDEN
+            && shown.get(name).is_some_and(|shown| shown == HIDDEN)
+            && let Some(known) = known.get(name)
+        {
+            value.clone_from(known);
+        }
+    }
+    properties
 }
 
 /// The properties of the worker that a kind of connector has.
@@ -223,9 +267,35 @@ impl Definition {
                 OnError::Stop
             }
         };
+        let mut millis = |name: &str, least: i64| -> Option<i64> {
+            let text = properties.get(name)?;
+            let number = text.trim().parse().ok().filter(|number| *number >= least);
+            if number.is_none() {
+                told(name, format!("{text} is no number of milliseconds; it must be at least {least}"));
+            }
+            number
+        };
+        let timeout = millis(RETRY_TIMEOUT, -1).and_then(|millis| u64::try_from(millis).ok());
+        let pause_max = millis(RETRY_PAUSE_MAX, 1).and_then(|millis| u64::try_from(millis).ok());
+        let retry = RetryPolicy {
+            timeout: timeout.map(Duration::from_millis),
+            pause_max: pause_max.map_or(RetryPolicy::default().pause_max, Duration::from_millis),
+        };
         match (errors.is_empty(), format) {
             (true, Some(format)) => {
-                Ok(Definition { class, topics, config, key, format, schema, transforms, on_error })
+                let offset_store = class.offset_store(&config);
+                Ok(Definition {
+                    class,
+                    topics,
+                    config,
+                    key,
+                    format,
+                    schema,
+                    transforms,
+                    on_error,
+                    retry,
+                    offset_store,
+                })
             }
             _ => Err(errors),
         }
@@ -309,6 +379,7 @@ mod tests {
             ("value.converter.schemas.enable", "true"),
             ("value.schema", "{\"id\": \"nr\"}"),
             ("errors.tolerance", "some"),
+            ("errors.retry.timeout", "soon"),
         ]);
         for beginning in [
             "topics: is missing",
@@ -319,6 +390,7 @@ mod tests {
             "value.converter.schemas.enable:",
             "value.schema: id:",
             "errors.tolerance: some",
+            "errors.retry.timeout: soon",
         ] {
             assert!(found.iter().any(|message| message.starts_with(beginning)), "{beginning}: {found:#?}");
         }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::definition::{CLASS, Common, Definition, Properties, class_name, class_named, common_of};
-use crate::registry::{ConnectorType, connector_types};
+use crate::registry::{ConnectorType, connector_types, is_secret};
+use crate::secret::HIDDEN;
 
 const OF_WORKER: &str = "Common";
 const OF_CONNECTOR: &str = "Connector";
@@ -51,7 +52,11 @@ pub(super) fn validate(class: &str, properties: &Properties) -> Result<Value, St
     let configs: Vec<Value> = known
         .iter()
         .map(|key| {
-            let value = whole.get(&key.name).cloned().or_else(|| key.default.clone());
+            let given = whole.get(&key.name).cloned();
+            let value = match key.definition["type"] == "PASSWORD" {
+                true => given.map(|_| HIDDEN.to_owned()),
+                false => given.or_else(|| key.default.clone()),
+            };
             json!({
                 "definition": key.definition,
                 "value": {
@@ -104,6 +109,22 @@ impl Key {
     }
 }
 
+/// Kafka's word for a type of JSON Schema, of one that may be null too.
+fn type_word(found: &Value) -> &'static str {
+    let words: Vec<&str> = match found {
+        Value::String(word) => vec![word],
+        Value::Array(words) => words.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    match words.into_iter().find(|word| *word != "null") {
+        Some("boolean") => "BOOLEAN",
+        Some("integer") => "LONG",
+        Some("number") => "DOUBLE",
+        Some("array") => "LIST",
+        _ => "STRING",
+    }
+}
+
 /// The properties of a class: those of the worker, then its own.
 fn keys(class: &ConnectorType) -> Vec<Key> {
     let of_worker = common_of(class.kind()).map(|common: &Common| {
@@ -118,10 +139,8 @@ fn keys(class: &ConnectorType) -> Vec<Key> {
     let own = class.field_names().into_iter().map(|name| {
         let field = &schema["properties"][&name];
         let of_type = match &field["type"] {
-            Value::String(word) if word == "boolean" => "BOOLEAN",
-            Value::String(word) if word == "integer" => "LONG",
-            Value::String(word) if word == "array" => "LIST",
-            _ => "STRING",
+            _ if is_secret(&schema, &name) => "PASSWORD",
+            found => type_word(found),
         };
         let default = match &field["default"] {
             Value::Null => None,

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use ottla_client::{Client, ClientError};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::connector::{Connector, ConnectorStatus};
-use super::definition::{Definition, Properties};
+use super::definition::{Definition, Properties, hidden, revealed};
 use super::records::{ConfigRecord, TargetState};
-use super::store::{Store, WantedOffsets};
+use super::store::Store;
+use crate::connector::OffsetStore;
 use crate::registry::ConnectorKind;
 use crate::worker::cluster::{Cluster, KafkaCluster};
 
@@ -52,6 +54,25 @@ impl From<ClientError> for HerderError {
     fn from(error: ClientError) -> HerderError {
         HerderError::Failed(error.to_string())
     }
+}
+
+/// A partition of a connector and the offset that it shall have, as Kafka Connect's REST API writes them.
+#[derive(Debug, Deserialize)]
+pub(super) struct WantedOffset {
+    pub partition: Map<String, Value>,
+    #[serde(default)]
+    pub offset: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct KafkaPartition {
+    kafka_topic: String,
+    kafka_partition: i32,
+}
+
+#[derive(Deserialize)]
+struct KafkaOffset {
+    kafka_offset: i64,
 }
 
 /// A worker's connectors; cheap to clone.
@@ -161,13 +182,13 @@ impl Herder {
         existing.map(|(name, _)| name.clone()).collect()
     }
 
-    /// A connector's properties, `source` or `sink`, and how many tasks it has.
+    /// A connector's properties without what is secret, `source` or `sink`, and how many tasks it has.
     ///
     /// # Errors
     /// [`HerderError::NotFound`].
     pub fn info(&self, name: &str) -> Result<(Properties, &'static str, usize), HerderError> {
         let connector = self.existing(name)?;
-        let properties = connector.properties().unwrap_or_default();
+        let properties = hidden(&connector.properties().unwrap_or_default());
         Ok((properties, connector.kind(), connector.task_count()))
     }
 
@@ -188,7 +209,8 @@ impl Herder {
         Ok(definition.map(|definition| definition.topics.clone()).unwrap_or_default())
     }
 
-    /// Makes a connector, or with `may_exist` gives it other properties. True when it was made.
+    /// Makes a connector, or with `may_exist` gives it other properties, of which those that are hidden stay as they are. True
+    /// when it was made.
     ///
     /// # Errors
     /// [`HerderError::BadRequest`] with everything that is wrong, [`HerderError::Conflict`] when it must not exist.
@@ -204,6 +226,8 @@ impl Herder {
             return Err(HerderError::BadRequest(why));
         }
         properties.insert("name".to_owned(), name.to_owned());
+        let known = self.connectors().get(name).and_then(|connector| connector.properties());
+        let properties = revealed(properties, &known.unwrap_or_default());
         Definition::read(&properties).map_err(|errors| {
             let listed: Vec<String> = errors.iter().map(ToString::to_string).collect();
             let count = errors.len();
@@ -325,28 +349,33 @@ impl Herder {
         .await
     }
 
-    /// The offsets of a source by its partitions.
+    /// The offsets of a source by its partitions, or those of a sink by its topics' partitions.
     ///
     /// # Errors
-    /// [`HerderError::NotFound`]; [`HerderError::BadRequest`] of a sink, whose offsets are in its target.
+    /// [`HerderError::NotFound`]; [`HerderError::BadRequest`] of a sink whose offsets are in its target.
     pub async fn offsets(&self, name: &str) -> Result<Vec<(Value, Value)>, HerderError> {
         self.loaded().await?;
-        self.source(name)?;
-        Ok(self.inner.store.source_offsets(name).await?)
+        let definition = self.with_offsets(name)?;
+        match definition.class.kind() {
+            ConnectorKind::Source => Ok(self.inner.store.source_offsets(name).await?),
+            ConnectorKind::Sink => Ok(self.inner.store.sink_offsets(name, &definition).await?),
+        }
     }
 
-    /// Sets the offsets of partitions of a stopped source; no offset stands for the beginning. Without any partition all of
-    /// them go back to the beginning.
+    /// Sets the offsets of partitions of a stopped connector; no offset stands for the beginning. Without any partition all
+    /// of them go back to the beginning.
     ///
     /// # Errors
-    /// [`HerderError::NotFound`]; [`HerderError::BadRequest`] of one that is not stopped, and of a sink.
+    /// [`HerderError::NotFound`]; [`HerderError::BadRequest`] of one that is not stopped, and of a sink whose offsets are in
+    /// its target.
     pub(super) async fn set_offsets(
         &self,
         name: &str,
-        wanted: Option<WantedOffsets>,
+        wanted: Option<Vec<WantedOffset>>,
     ) -> Result<(), HerderError> {
         self.loaded().await?;
-        let (definition, connector) = (self.source(name)?, self.existing(name)?);
+        let (definition, connector) = (self.with_offsets(name)?, self.existing(name)?);
+        let kind = definition.class.kind();
         let (herder, name) = (self.clone(), name.to_owned());
         self.change(connector.clone(), async move {
             if connector.target() != TargetState::Stopped {
@@ -356,28 +385,53 @@ impl Herder {
                 return Err(HerderError::BadRequest(why));
             }
             let store = &herder.inner.store;
-            let wanted = match wanted {
-                Some(wanted) => wanted,
-                None => {
+            let wanted = match (wanted, kind) {
+                (Some(wanted), _) => wanted,
+                (None, ConnectorKind::Sink) => return Ok(store.reset_sink_offsets(&name).await?),
+                (None, ConnectorKind::Source) => {
                     let known = store.source_offsets(&name).await?;
                     let partitions = known.into_iter().filter_map(|(partition, _)| match partition {
-                        Value::Object(partition) => Some((partition, None)),
+                        Value::Object(partition) => Some(WantedOffset { partition, offset: None }),
                         _ => None,
                     });
                     partitions.collect()
                 }
             };
-            Ok(store.set_source_offsets(&name, &definition, wanted).await?)
+            let wrong = |error: serde_json::Error| HerderError::BadRequest(format!("the offsets: {error}"));
+            match kind {
+                ConnectorKind::Source => {
+                    let read = |wanted: WantedOffset| {
+                        let offset = wanted.offset.map(serde_json::from_value).transpose();
+                        offset.map(|offset| (wanted.partition, offset))
+                    };
+                    let wanted = wanted.into_iter().map(read).collect::<Result<_, _>>().map_err(wrong)?;
+                    Ok(store.set_source_offsets(&name, &definition, wanted).await?)
+                }
+                ConnectorKind::Sink => {
+                    let read = |wanted: WantedOffset| -> Result<_, serde_json::Error> {
+                        let place: KafkaPartition = serde_json::from_value(Value::Object(wanted.partition))?;
+                        let offset = wanted.offset.map(serde_json::from_value::<KafkaOffset>).transpose()?;
+                        Ok((place.kafka_topic, place.kafka_partition, offset.map(|offset| offset.kafka_offset)))
+                    };
+                    let wanted: Vec<(String, i32, Option<i64>)> =
+                        wanted.into_iter().map(read).collect::<Result<_, _>>().map_err(wrong)?;
+                    if let Some((other, ..)) = wanted.iter().find(|(topic, ..)| !definition.topics.contains(topic)) {
+                        return Err(HerderError::BadRequest(format!("{name} does not read the topic {other}")));
+                    }
+                    Ok(store.set_sink_offsets(&name, wanted).await?)
+                }
+            }
         })
         .await
     }
 
-    fn source(&self, name: &str) -> Result<Arc<Definition>, HerderError> {
+    /// What a connector is whose offsets are in the cluster.
+    fn with_offsets(&self, name: &str) -> Result<Arc<Definition>, HerderError> {
         let definition = self.existing(name)?.definition();
-        let source = definition.filter(|definition| definition.class.kind() == ConnectorKind::Source);
-        source.ok_or_else(|| {
+        let found = definition.filter(|definition| definition.offset_store != Some(OffsetStore::Target));
+        found.ok_or_else(|| {
             HerderError::BadRequest(format!(
-                "{name} is no source that can run; a sink's offsets are in its target, together with the records"
+                "{name} has no offsets here: its properties are wrong, or it is a sink that keeps them in its target, together with the records"
             ))
         })
     }

@@ -13,9 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::definition::Properties;
 use super::describe;
-use super::herder::{Herder, HerderError};
+use super::herder::{Herder, HerderError, WantedOffset};
 use super::records::TargetState;
-use crate::connector::SourceOffset;
 
 type Answer = Result<Response, HerderError>;
 
@@ -288,13 +287,7 @@ async fn offsets(State(Worker { herder, .. }): State<Worker>, Path(name): Path<S
 
 #[derive(Deserialize)]
 struct AlterOffsets {
-    offsets: Vec<AlterOffset>,
-}
-
-#[derive(Deserialize)]
-struct AlterOffset {
-    partition: Map<String, Value>,
-    offset: Option<SourceOffset>,
+    offsets: Vec<WantedOffset>,
 }
 
 async fn alter_offsets(
@@ -307,8 +300,7 @@ async fn alter_offsets(
         let why = "Partitions / offsets need to be provided for an alter offsets request".to_owned();
         return Err(HerderError::BadRequest(why));
     }
-    let wanted = offsets.into_iter().map(|one| (one.partition, one.offset)).collect();
-    herder.set_offsets(&name, Some(wanted)).await?;
+    herder.set_offsets(&name, Some(offsets)).await?;
     let message = "The offsets for this connector have been altered successfully";
     Ok(Json(json!({ "message": message })).into_response())
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_client::{ClientError, Record, partition_of_key};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::definition::{Definition, Properties};
 use super::records::{ConfigRecord, TOPIC, TargetState};
 use crate::connector::SourceOffset;
-use crate::worker::OnError;
 use crate::worker::cluster::{Bounds, Cluster, Topic, read_spans};
 use crate::worker::offsets::{self, SourceCommit, TopicEnds};
+use crate::worker::{OnError, group_of};
 
 /// What the topic says of each connector.
 pub(super) type Known = BTreeMap<String, (Option<Properties>, TargetState)>;
@@ -90,11 +90,56 @@ impl Store {
             topics.insert(name.clone(), TopicEnds { topic_id: topic.id, ends });
         }
         let records = wanted.into_iter().map(|(partition, offset)| {
-            let key = Bytes::from(serde_json::json!([connector, partition]).to_string());
+            let key = Bytes::from(json!([connector, partition]).to_string());
             let commit = offset.map(|resume| SourceCommit { resume: Some(resume), topics: topics.clone() });
             (key, commit.as_ref().map(offsets::value))
         });
         self.write(offsets::TOPIC, records.collect()).await
+    }
+
+    /// The offsets that a sink's group has committed, by partitions of its topics.
+    pub async fn sink_offsets(
+        &self,
+        connector: &str,
+        definition: &Definition,
+    ) -> Result<Vec<(Value, Value)>, ClientError> {
+        let mut found = Vec::new();
+        for name in &definition.topics {
+            let Some(topic) = self.existing(name).await? else { continue };
+            for (partition, offset) in self.cluster.group_offsets(&group_of(connector), &topic).await? {
+                let place = json!({ "kafka_topic": name, "kafka_partition": partition });
+                found.push((place, json!({ "kafka_offset": offset })));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sets offsets of a sink whose tasks do not run, by topic and partition; none stands for the beginning.
+    pub async fn set_sink_offsets(
+        &self,
+        connector: &str,
+        wanted: Vec<(String, i32, Option<i64>)>,
+    ) -> Result<(), ClientError> {
+        let mut by_topic: BTreeMap<String, BTreeMap<i32, Option<i64>>> = BTreeMap::new();
+        for (topic, partition, offset) in wanted {
+            by_topic.entry(topic).or_default().insert(partition, offset);
+        }
+        for (name, wanted) in by_topic {
+            let topic = self.cluster.topic(&name, -1).await?;
+            let bounds = self.cluster.bounds(&topic).await?;
+            let offsets = wanted.into_iter().filter_map(|(partition, offset)| {
+                let bounds = bounds.get(&partition)?;
+                Some((partition, offset.unwrap_or(bounds.start)))
+            });
+            let offsets = offsets.collect();
+            self.cluster.commit_group_offsets(&group_of(connector), &topic, &offsets).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a sink whose tasks do not run begin anew.
+    pub async fn reset_sink_offsets(&self, connector: &str) -> Result<(), ClientError> {
+        self.cluster.delete_group(&group_of(connector)).await
     }
 
     async fn write(&self, name: &str, records: Vec<(Bytes, Option<Bytes>)>) -> Result<(), ClientError> {

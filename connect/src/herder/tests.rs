@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -146,6 +147,80 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     }
     assert_eq!(worker.get("/connectors").await.1, json!([]));
     assert_eq!(storage.records("connect-configs").len(), 0);
+}
+
+#[tokio::test]
+async fn a_secret_is_never_shown_and_stays_when_what_was_shown_comes_back() {
+    let storage = Storage::default();
+    let worker = Worker::start(&storage);
+    let sink = json!({"connector.class": "HttpSink", "topics": "t", "url": "http://127.0.0.1:9/", "bearer_token": "t0ken",
+                      "headers": "{\"X-Key\": \"k3y\"}"});
+    assert_eq!(worker.put("/connectors/hook/config", sink.clone()).await.0, 201);
+    let paths = ["", "/config", "/tasks", "/status"];
+    for path in paths {
+        let (status, found) = worker.get(&format!("/connectors/hook{path}")).await;
+        let text = found.to_string();
+        assert!(status == 200 && !text.contains("t0ken") && !text.contains("k3y"), "{text}");
+    }
+    let (_, mut shown) = worker.get("/connectors/hook/config").await;
+    assert_eq!((&shown["bearer_token"], &shown["headers"]), (&json!("[hidden]"), &json!("[hidden]")));
+    shown["url"] = json!("http://127.0.0.1:9/other");
+    assert_eq!(worker.put("/connectors/hook/config", shown).await.0, 200);
+    let patch = json!({"batch_size": 3});
+    assert_eq!(worker.call(Method::PATCH, "/connectors/hook/config", patch).await.0, 200);
+    let stored = storage.values("connect-configs").pop().unwrap();
+    assert!(stored.contains("t0ken") && stored.contains("k3y") && stored.contains("other"), "{stored}");
+    let (_, found) = worker.put("/connector-plugins/HttpSink/config/validate", sink).await;
+    assert!(!found.to_string().contains("t0ken"), "{found}");
+    let (_, keys) = worker.get("/connector-plugins/HttpSink/config").await;
+    let of =
+        |name: &str| keys.as_array().unwrap().iter().find(|key| key["name"] == name).unwrap()["type"].clone();
+    assert_eq!(
+        (of("bearer_token"), of("headers"), of("batch_size")),
+        (json!("PASSWORD"), json!("PASSWORD"), json!("LONG"))
+    );
+    assert_eq!((of("requests_per_second"), of("username")), (json!("DOUBLE"), json!("STRING")));
+    // A wrong value is not repeated.
+    let wrong = json!({"connector.class": "HttpSink", "topics": "t", "url": "http://a", "headers": "k3y"});
+    let (status, error) = worker.put("/connectors/wrong/config", wrong).await;
+    assert!(status == 400 && !error.to_string().contains("k3y"), "{error}");
+    worker.herder.stop().await;
+}
+
+#[tokio::test]
+async fn the_offsets_of_a_sink_without_a_store_are_those_of_its_group() {
+    let storage = Storage::default();
+    storage.create("t", 2);
+    for number in 0..3 {
+        storage.append("t", 0, ottla_client::Record::of_value(format!("{{\"n\":{number}}}")));
+    }
+    let worker = Worker::start(&storage);
+    let server =
+        crate::connectors::http::tests::Server::start(|_| axum::http::StatusCode::OK.into_response()).await;
+    let sink = json!({"connector.class": "HttpSink", "topics": "t", "url": server.url, "body": "single"});
+    assert_eq!(worker.put("/connectors/hook/config", sink).await.0, 201);
+    until("all is sent", || storage.group("connect-hook").contains(&("t".to_owned(), 0, 3))).await;
+    let path = "/connectors/hook/offsets";
+    let at = |partition: i32, offset: Value| json!({"partition": {"kafka_topic": "t", "kafka_partition": partition}, "offset": offset});
+    let sent = json!({"offsets": [at(0, json!({"kafka_offset": 3})), at(1, json!({"kafka_offset": 0}))]});
+    assert_eq!(worker.get(path).await, (200, sent));
+    assert_eq!(worker.put("/connectors/hook/stop", Value::Null).await.0, 204);
+    let back = json!({"offsets": [at(0, json!({"kafka_offset": 2}))]});
+    assert_eq!(worker.call(Method::PATCH, path, back).await.0, 200);
+    assert_eq!(worker.put("/connectors/hook/resume", Value::Null).await.0, 202);
+    until("the last is sent again", || server.seen().len() == 4).await;
+    assert_eq!(worker.put("/connectors/hook/stop", Value::Null).await.0, 204);
+    for wrong in [
+        json!({"offsets": [at(0, json!({"position": 1}))]}),
+        json!({"offsets": [{"partition": {"kafka_topic": "u", "kafka_partition": 0}, "offset": null}]}),
+    ] {
+        assert_eq!(worker.call(Method::PATCH, path, wrong).await.0, 400);
+    }
+    assert_eq!(worker.call(Method::DELETE, path, Value::Null).await.0, 200);
+    assert_eq!(worker.get(path).await.1, json!({"offsets": []}));
+    assert_eq!(worker.put("/connectors/hook/resume", Value::Null).await.0, 202);
+    until("all is sent again", || server.seen().len() == 7).await;
+    worker.herder.stop().await;
 }
 
 #[tokio::test]

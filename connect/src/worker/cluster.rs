@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ottla_client::{
-    Client, ClientError, ConsumerConfig, ConsumerRecord, ErrorCode, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST,
-    OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
+    Client, ClientError, CommittedOffset, ConsumerConfig, ConsumerRecord, ErrorCode, NewTopic,
+    OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
 };
 
 use crate::herder::CONFIGS_TOPIC;
@@ -64,6 +64,20 @@ pub(crate) trait Cluster: Send + Sync + 'static {
 
     /// A reader of these partitions of the topic, from these offsets on.
     async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError>;
+
+    /// What a consumer group has committed for this topic, by partition: not for one of the same name that was before it.
+    async fn group_offsets(&self, group: &str, topic: &Topic) -> Result<BTreeMap<i32, i64>, ClientError>;
+
+    /// Commits offsets of a topic for a consumer group that has no members.
+    async fn commit_group_offsets(
+        &self,
+        group: &str,
+        topic: &Topic,
+        offsets: &BTreeMap<i32, i64>,
+    ) -> Result<(), ClientError>;
+
+    /// Deletes a consumer group and its offsets, if there is one.
+    async fn delete_group(&self, group: &str) -> Result<(), ClientError>;
 }
 
 /// Appends records; idempotent and in order within a partition.
@@ -212,6 +226,43 @@ impl Cluster for KafkaCluster {
             .collect();
         consumer.assign(places).await?;
         Ok(Box::new(KafkaReader { consumer }))
+    }
+
+    async fn group_offsets(&self, group: &str, topic: &Topic) -> Result<BTreeMap<i32, i64>, ClientError> {
+        let committed = self.client.admin().list_group_offsets(group).await?;
+        // Without the topic's id it was committed by a tool, for the topic as it was then known by its name.
+        let is_of_topic = |place: &TopicPartition, committed: &CommittedOffset| {
+            place.topic == topic.name && (committed.metadata.is_empty() || committed.metadata == topic.id)
+        };
+        Ok(committed
+            .into_iter()
+            .filter(|(place, committed)| committed.offset >= 0 && is_of_topic(place, committed))
+            .map(|(place, committed)| (place.partition, committed.offset))
+            .collect())
+    }
+
+    async fn commit_group_offsets(
+        &self,
+        group: &str,
+        topic: &Topic,
+        offsets: &BTreeMap<i32, i64>,
+    ) -> Result<(), ClientError> {
+        let offsets: Vec<(TopicPartition, CommittedOffset)> = offsets
+            .iter()
+            .map(|(partition, offset)| {
+                let committed =
+                    CommittedOffset { offset: *offset, leader_epoch: -1, metadata: topic.id.clone() };
+                (TopicPartition::new(&topic.name, *partition), committed)
+            })
+            .collect();
+        self.client.admin().commit_group_offsets(group, &offsets).await
+    }
+
+    async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
+        match self.client.admin().delete_groups(&[group]).await {
+            Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => Ok(()),
+            other => other,
+        }
     }
 }
 

@@ -16,10 +16,14 @@ use super::cluster::{Acknowledgement, Bounds, Cluster, Fetched, Reader, Topic, W
 /// By name: how often the topic was made, and its partitions.
 type Topics = BTreeMap<String, (u32, Vec<Vec<ConsumerRecord>>)>;
 
+/// By group, topic and partition: the topic's id and the offset.
+type Groups = BTreeMap<(String, String, i32), (String, i64)>;
+
 /// Topics and their records; shared by all "processes" that use it one after the other.
 #[derive(Clone, Default)]
 pub(crate) struct Storage {
     topics: Arc<Mutex<Topics>>,
+    groups: Arc<Mutex<Groups>>,
 }
 
 impl Storage {
@@ -56,6 +60,13 @@ impl Storage {
             leader_epoch: 0,
         });
         offset
+    }
+
+    /// What a group has committed, by topic and partition.
+    pub(crate) fn group(&self, group: &str) -> Vec<(String, i32, i64)> {
+        let groups = self.groups.lock().unwrap();
+        let of_group = groups.iter().filter(|((name, ..), _)| name == group);
+        of_group.map(|((_, topic, partition), (_, offset))| (topic.clone(), *partition, *offset)).collect()
     }
 
     /// Everything in a topic, partition by partition.
@@ -164,6 +175,36 @@ impl Cluster for MemoryCluster {
             next: from.clone(),
         };
         Ok(Box::new(reader))
+    }
+
+    async fn group_offsets(&self, group: &str, topic: &Topic) -> Result<BTreeMap<i32, i64>, ClientError> {
+        self.fuse.burn().await;
+        let groups = self.storage.groups.lock().unwrap();
+        let of_topic = groups
+            .iter()
+            .filter(|((name, of, _), (id, _))| name == group && *of == topic.name && *id == topic.id);
+        Ok(of_topic.map(|((.., partition), (_, offset))| (*partition, *offset)).collect())
+    }
+
+    async fn commit_group_offsets(
+        &self,
+        group: &str,
+        topic: &Topic,
+        offsets: &BTreeMap<i32, i64>,
+    ) -> Result<(), ClientError> {
+        self.fuse.burn().await;
+        let mut groups = self.storage.groups.lock().unwrap();
+        for (partition, offset) in offsets {
+            let key = (group.to_owned(), topic.name.clone(), *partition);
+            groups.insert(key, (topic.id.clone(), *offset));
+        }
+        Ok(())
+    }
+
+    async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
+        self.fuse.burn().await;
+        self.storage.groups.lock().unwrap().retain(|(name, ..), _| name != group);
+        Ok(())
     }
 }
 

@@ -29,9 +29,10 @@ pub(crate) mod memory_cluster;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use sink_task::group_of;
 pub use sink_task::{SinkTask, SinkTaskConfig};
 pub use source_task::{SourceTask, SourceTaskConfig};
-pub use task::{TaskHandle, TaskState, TaskStatus};
+pub use task::{RetryPolicy, TaskHandle, TaskState, TaskStatus};
 
 /// What to do with a record that a stage cannot handle.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,13 @@
 //! ```
 //! The offsets committed with the rows are those of the topic and, so that dead letters are not doubled either, the end of
 //! the dead-letter topic after the last letter.
+//!
+//! A sink whose target has no place for offsets keeps them in a consumer group, committed after the sink says that all is
+//! delivered. Letters written just before a crash may come twice then, as the records do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use ottla_client::{Client, ConsumerRecord, Record, partition_of_key};
@@ -21,14 +24,18 @@ use super::cluster::{Bounds, Cluster, Fetched, KafkaCluster, Reader, Topic, Writ
 use super::dead_letter::{Letter, Stage};
 use super::origin::Origin;
 use super::sink_batches::{Read, RecordReader, written_schema};
-use super::task::{End, Order, Orders, Shared, TaskHandle, TaskState, spawn};
-use crate::connector::{ConsumedOffset, Sink, SinkContext};
+use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, TaskState, spawn};
+use crate::connector::{ConsumedOffset, OffsetStore, Sink, SinkContext};
 use crate::error::ConnectError;
 use crate::registry::{Build, ConnectorKind, SinkConfig, connector_type};
 use crate::transforms::Transforms;
 
 /// How long a fetch may wait for records.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// How long a target may still take to take what it was given before the task was told to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// After so long without records the offsets of a group are committed again.
+const OFFSETS_KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// What a sink task is to do.
 pub struct SinkTaskConfig {
@@ -48,10 +55,14 @@ pub struct SinkTaskConfig {
     pub transforms: Transforms,
     /// What to do with what cannot be read or transformed, or what the target refuses.
     pub on_error: OnError,
+    /// The consumer group in which the offsets of a sink are kept whose target has no place for them.
+    pub group: String,
+    /// What happens after errors that may pass.
+    pub retry: RetryPolicy,
 }
 
 impl SinkTaskConfig {
-    /// A task with everything else left out: JSON, raw values, stop on errors.
+    /// A task with everything else left out: JSON, raw values, stop on errors, the group `connect-NAME`.
     #[must_use]
     pub fn new(name: &str, connector_type: &str, config: Value, topic: &str) -> Self {
         Self {
@@ -63,11 +74,18 @@ impl SinkTaskConfig {
             schema: None,
             transforms: Transforms::default(),
             on_error: OnError::Stop,
+            group: group_of(name),
+            retry: RetryPolicy::default(),
         }
     }
 }
 
-/// Writes a topic to a sink, exactly once.
+/// The consumer group of a connector, as Kafka Connect names it.
+pub(crate) fn group_of(connector: &str) -> String {
+    format!("connect-{connector}")
+}
+
+/// Writes a topic to a sink: exactly once if the target keeps the offsets with the rows, else at least once.
 pub struct SinkTask;
 
 impl SinkTask {
@@ -95,9 +113,9 @@ impl SinkTask {
             return Err(invalid(Vec::new()));
         };
         let sink: Arc<dyn SinkConfig> = build(config.config.clone()).map_err(invalid)?.into();
-        let name = config.name.clone();
+        let (name, retry) = (config.name.clone(), config.retry);
         let task = Arc::new(Task { cluster, class: class.name, sink, config });
-        Ok(spawn(&name, move |shared, orders| Arc::clone(&task).run(shared, orders)))
+        Ok(spawn(&name, retry, move |shared, orders| Arc::clone(&task).run(shared, orders)))
     }
 }
 
@@ -114,6 +132,7 @@ struct Attempt {
     task: Arc<Task>,
     shared: Arc<Shared>,
     sink: Box<dyn Sink>,
+    store: OffsetStore,
     records: Arc<RecordReader>,
     topic: Topic,
     /// By partition, the offset after the last record taken.
@@ -121,6 +140,7 @@ struct Attempt {
     /// By partition, its end as far as known.
     ends: BTreeMap<i32, i64>,
     letters: Option<Letters>,
+    last_commit: Instant,
 }
 
 /// The dead letters of one attempt.
@@ -159,12 +179,22 @@ impl Task {
     async fn open(self: Arc<Self>, shared: Arc<Shared>) -> Result<Attempt, ConnectError> {
         let name = &self.config.name;
         let mut sink = self.open_sink().await?;
-        let committed = sink.committed().await.map_err(ConnectError::connector(name))?;
+        let store = self.sink.offset_store();
+        let committed = match store {
+            OffsetStore::Target => sink.committed().await.map_err(ConnectError::connector(name))?,
+            OffsetStore::Group => Vec::new(),
+        };
 
         let lookup = ConnectError::client(name, "looking up its topics");
         let topic = self.cluster.topic(&self.config.topic, -1).await.map_err(&lookup)?;
         let bounds = self.cluster.bounds(&topic).await.map_err(&lookup)?;
-        let stored = stored_offsets(&committed, &topic);
+        let stored = match store {
+            OffsetStore::Target => stored_offsets(&committed, &topic),
+            OffsetStore::Group => {
+                let failed = ConnectError::client(name, "reading its group's offsets");
+                self.cluster.group_offsets(&self.config.group, &topic).await.map_err(failed)?
+            }
+        };
         // Only a topic of the same id counts as known, so a fresh cluster is read from the start.
         let is_new = stored.is_empty();
         let next_offsets: BTreeMap<i32, i64> = bounds
@@ -175,7 +205,9 @@ impl Task {
         let letters = match &self.config.on_error {
             OnError::DeadLetter { topic: name } => {
                 let letter_topic = self.cluster.topic(name, 1).await.map_err(&lookup)?;
-                Some(self.open_letters(letter_topic, &topic, &committed, is_new).await?)
+                // A group has no place for the ends of the letters.
+                let from_end = is_new || store == OffsetStore::Group;
+                Some(self.open_letters(letter_topic, &topic, &committed, from_end).await?)
             }
             OnError::Stop => None,
         };
@@ -188,8 +220,18 @@ impl Task {
             sink.key_columns(),
         );
         let records = Arc::new(records.map_err(unfit)?);
-        let mut attempt =
-            Attempt { task: Arc::clone(&self), shared, sink, records, topic, next_offsets, ends, letters };
+        let mut attempt = Attempt {
+            task: Arc::clone(&self),
+            shared,
+            sink,
+            store,
+            records,
+            topic,
+            next_offsets,
+            ends,
+            letters,
+            last_commit: Instant::now(),
+        };
         if is_new {
             // Before the first letter, so that no letter of ours is before the stored ends.
             attempt.commit().await?;
@@ -217,7 +259,7 @@ impl Task {
         letter_topic: Topic,
         topic: &Topic,
         committed: &[ConsumedOffset],
-        is_new: bool,
+        from_end: bool,
     ) -> Result<Letters, ConnectError> {
         let name = &self.config.name;
         let failed = ConnectError::client(name, "reading its dead letters");
@@ -227,7 +269,7 @@ impl Task {
         let mut spans = BTreeMap::new();
         for (partition, found) in &bounds {
             let start =
-                if is_new { found.end } else { stored.get(partition).copied().unwrap_or(found.start) };
+                if from_end { found.end } else { stored.get(partition).copied().unwrap_or(found.start) };
             ends.insert(*partition, start);
             spans.insert(*partition, Bounds { start: start.max(found.start), end: found.end });
         }
@@ -246,6 +288,12 @@ impl Task {
         let writer = self.cluster.writer().await.map_err(&failed)?;
         Ok(Letters { topic: letter_topic, writer, ends, written })
     }
+}
+
+/// Resolves some time after the order to stop.
+async fn stopped_for(patience: Duration, mut orders: Orders) {
+    orders.beyond(Order::Finish).await;
+    tokio::time::sleep(patience).await;
 }
 
 /// What the sink has stored for this very topic, by partition.
@@ -286,8 +334,17 @@ impl Attempt {
                 next = orders.beyond(order) => order = next,
                 fetched = reader.poll(FETCH_WAIT) => {
                     let fetched = fetched.map_err(&fetching)?;
-                    if !fetched.is_empty() {
-                        self.on_fetched(fetched).await?;
+                    if fetched.is_empty() {
+                        self.keep_offsets().await?;
+                        continue;
+                    }
+                    tokio::select! {
+                        taken = self.on_fetched(fetched) => taken?,
+                        // What the target has not committed comes again, as after a crash.
+                        () = stopped_for(STOP_PATIENCE, orders.clone()) => {
+                            tracing::warn!(connector = %name, "its target does not take the last records before it stops");
+                            return Ok(End::Stopped);
+                        }
                     }
                 }
             }
@@ -412,11 +469,28 @@ impl Attempt {
                 })
                 .collect()
         };
+        let config = &self.task.config;
         let mut offsets = offsets_of(&self.topic, &self.next_offsets);
         if let Some(letters) = &self.letters {
             offsets.extend(offsets_of(&letters.topic, &letters.ends));
         }
-        self.sink.commit(&offsets).await.map_err(ConnectError::connector(&self.task.config.name))
+        self.sink.commit(&offsets).await.map_err(ConnectError::connector(&config.name))?;
+        if self.store == OffsetStore::Group {
+            let committed =
+                self.task.cluster.commit_group_offsets(&config.group, &self.topic, &self.next_offsets);
+            committed.await.map_err(ConnectError::client(&config.name, "committing its group's offsets"))?;
+        }
+        self.last_commit = Instant::now();
+        Ok(())
+    }
+
+    /// The cluster forgets offsets of a group without members some days after they were committed: while nothing comes they
+    /// are committed again.
+    async fn keep_offsets(&mut self) -> Result<(), ConnectError> {
+        if self.store == OffsetStore::Group && self.last_commit.elapsed() >= OFFSETS_KEPT_FOR {
+            self.commit().await?;
+        }
+        Ok(())
     }
 
     fn show_position(&self) {

@@ -85,6 +85,11 @@ impl SourceLedger {
         self.units.len()
     }
 
+    /// Up to where everything is acknowledged.
+    pub(crate) fn position(&self) -> Option<u64> {
+        self.committed.resume.as_ref().map(|resume| resume.position)
+    }
+
     /// The commit that may be written now, if it is beyond the last one.
     pub(crate) fn next_commit(&mut self) -> Option<SourceCommit> {
         std::mem::take(&mut self.is_ahead).then(|| self.committed.clone())

@@ -26,7 +26,7 @@ use super::offsets::{self, SourceCommit, TopicEnds};
 use super::origin::Origin;
 use super::source_ledger::{SourceLedger, UnitId, still_valid};
 use super::source_records::{NotPrepared, RecordMaker};
-use super::task::{End, Order, Orders, Shared, TaskHandle, spawn};
+use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, spawn};
 use crate::connector::{Source, SourceBatch, SourceContext, SourceOffset};
 use crate::error::ConnectError;
 use crate::registry::{Build, ConnectorKind, SourceConfig, connector_type};
@@ -58,6 +58,8 @@ pub struct SourceTaskConfig {
     /// Longest time between two commits of the source's position while records flow. A restart reads again, and skips, at
     /// most about that much.
     pub offset_flush_interval: Duration,
+    /// What happens after errors that may pass.
+    pub retry: RetryPolicy,
 }
 
 impl SourceTaskConfig {
@@ -75,6 +77,7 @@ impl SourceTaskConfig {
             transforms: Transforms::default(),
             on_error: OnError::Stop,
             offset_flush_interval: Duration::from_secs(1),
+            retry: RetryPolicy::default(),
         }
     }
 }
@@ -107,9 +110,9 @@ impl SourceTask {
             return Err(invalid(Vec::new()));
         };
         let source: Arc<dyn SourceConfig> = build(config.config.clone()).map_err(invalid)?.into();
-        let name = config.name.clone();
+        let (name, retry) = (config.name.clone(), config.retry);
         let task = Arc::new(Task { cluster, class: class.name, source, config });
-        Ok(spawn(&name, move |shared, orders| Arc::clone(&task).run(shared, orders)))
+        Ok(spawn(&name, retry, move |shared, orders| Arc::clone(&task).run(shared, orders)))
     }
 }
 
@@ -190,7 +193,8 @@ impl Task {
             already_written = found.len(),
             "source starts"
         );
-        let source = self.open_source(commit.resume.clone()).await?;
+        let written = found.iter().copied().max().unwrap_or(0);
+        let source = self.open_source(commit.resume.clone(), written).await?;
         let maker = RecordMaker {
             connector: name.clone(),
             class: self.class,
@@ -284,9 +288,14 @@ impl Task {
         Ok(commit)
     }
 
-    async fn open_source(&self, offset: Option<SourceOffset>) -> Result<Box<dyn Source>, ConnectError> {
+    async fn open_source(
+        &self,
+        offset: Option<SourceOffset>,
+        written: u64,
+    ) -> Result<Box<dyn Source>, ConnectError> {
         let name = self.config.name.clone();
-        let context = SourceContext { name: name.clone(), schema: self.config.schema.clone(), offset };
+        let context =
+            SourceContext { name: name.clone(), schema: self.config.schema.clone(), offset, written };
         let config = Arc::clone(&self.source);
         // Opening may read the disk or wait for a network.
         let opened = tokio::task::spawn_blocking(move || config.open(context)).await;
@@ -348,6 +357,7 @@ impl Attempt {
         })?;
         self.shared.add(&self.shared.records_skipped, prepared.skipped);
         let unit = self.ledger.sent(resume, prepared.writes.len());
+        self.tell_acknowledged();
         for ((topic, partition), records) in prepared.writes {
             let count = records.len() as u64;
             let sent = self.writer.send(&topic, partition, records).await;
@@ -370,11 +380,18 @@ impl Attempt {
         // Others' records may stand between ours, so the last one is at this offset or later.
         let next_offset = first.map(|first| first + i64::try_from(records).unwrap_or(0));
         self.ledger.acknowledged(written.unit, &written.topic, written.partition, next_offset);
+        self.tell_acknowledged();
         let shared = &self.shared;
         shared.add(&shared.records_in, records);
         let is_good = written.topic == self.maker.topic;
         shared.add(if is_good { &shared.records_out } else { &shared.records_bad }, records);
         Ok(())
+    }
+
+    fn tell_acknowledged(&mut self) {
+        if let Some(position) = self.ledger.position() {
+            self.source.acknowledged(position);
+        }
     }
 
     async fn commit(&mut self) -> Result<(), ConnectError> {

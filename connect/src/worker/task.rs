@@ -3,19 +3,31 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::error::ConnectError;
 
-/// The first pause before a task is started again; it doubles up to [`RETRY_PAUSE_MAX`].
-const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200 * TIME_SCALE / 1000);
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(10_000 * TIME_SCALE / 1000);
-/// Thousandths: tests do not wait.
-const TIME_SCALE: u64 = if cfg!(test) { 1 } else { 1000 };
-/// Attempts in a row without any progress before a task fails for good: with the pauses above, about a minute.
-const RETRIES_MAX: u32 = 12;
+/// The first pause before a task is started again; it doubles up to the longest.
+const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+
+/// How errors that may pass are met: by starting the task again from its last committed place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How long a task may be without any progress (records written) before it fails for good; without it, it never does.
+    /// Kafka Connect's `errors.retry.timeout`.
+    pub timeout: Option<Duration>,
+    /// The longest pause between two attempts. Kafka Connect's `errors.retry.delay.max.ms`.
+    pub pause_max: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Ten minutes, with pauses of ten seconds at most.
+    fn default() -> Self {
+        Self { timeout: Some(Duration::from_secs(600)), pause_max: Duration::from_secs(10) }
+    }
+}
 
 /// What a task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,7 +271,7 @@ impl TaskHandle {
 
 /// Spawns a task that makes attempts until one ends by itself. After an error that may pass the next attempt starts
 /// from what was committed; progress in between (records written) makes the count of retries start over.
-pub(crate) fn spawn<A, F>(name: &str, mut attempt: A) -> TaskHandle
+pub(crate) fn spawn<A, F>(name: &str, retry: RetryPolicy, mut attempt: A) -> TaskHandle
 where
     A: FnMut(Arc<Shared>, Orders) -> F + Send + 'static,
     F: Future<Output = Result<End, ConnectError>> + Send + 'static,
@@ -271,6 +283,7 @@ where
     let name = name.to_owned();
     tokio::spawn(async move {
         let mut retries_in_a_row = 0;
+        let mut failing_since: Option<Instant> = None;
         let outcome = loop {
             let written_before = shared.records_out.load(Ordering::Relaxed);
             shared.set_state(TaskState::Starting);
@@ -284,10 +297,11 @@ where
                 other => break other,
             };
             if shared.records_out.load(Ordering::Relaxed) > written_before {
-                retries_in_a_row = 0;
+                (retries_in_a_row, failing_since) = (0, None);
             }
             retries_in_a_row += 1;
-            if retries_in_a_row > RETRIES_MAX {
+            let failing_for = failing_since.get_or_insert_with(Instant::now).elapsed();
+            if retry.timeout.is_some_and(|timeout| failing_for >= timeout) {
                 break Err(error);
             }
             shared.note_error(&error);
@@ -295,7 +309,7 @@ where
             shared.set_state(TaskState::Retrying);
             tracing::warn!(connector = %name, retry = retries_in_a_row, %error, "task starts again after an error");
             tokio::select! {
-                () = tokio::time::sleep(retry_pause(retries_in_a_row)) => {}
+                () = tokio::time::sleep(retry_pause(retries_in_a_row).min(retry.pause_max)) => {}
                 Order::Stop = orders.beyond(Order::Finish) => break Err(error),
             }
         };
@@ -305,7 +319,7 @@ where
 }
 
 fn retry_pause(retry: u32) -> Duration {
-    RETRY_PAUSE_FIRST.saturating_mul(1 << retry.saturating_sub(1).min(16)).min(RETRY_PAUSE_MAX)
+    RETRY_PAUSE_FIRST.saturating_mul(1 << retry.saturating_sub(1).min(16))
 }
 
 #[cfg(test)]
@@ -327,7 +341,7 @@ mod tests {
     async fn an_error_that_may_pass_starts_the_task_again() {
         let attempts = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&attempts);
-        let handle = spawn("c", move |_, _| {
+        let handle = spawn("c", RetryPolicy::default(), move |_, _| {
             let attempt = seen.fetch_add(1, Ordering::SeqCst);
             async move { if attempt < 3 { Err(error(true)) } else { Ok(End::Drained) } }
         });
@@ -338,31 +352,35 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_that_stays_fails_the_task_at_once_and_others_after_a_bounded_time() {
-        let handle = spawn("c", |_, _| async { Err(error(false)) });
+        let handle = spawn("c", RetryPolicy::default(), |_, _| async { Err(error(false)) });
         assert!(handle.wait().await.is_err());
         assert_eq!((handle.status().state, handle.status().retries), (TaskState::Failed, 0));
 
-        let handle = spawn("c", |_, _| async { Err(error(true)) });
+        let bounded = |timeout| RetryPolicy { timeout: Some(timeout), pause_max: Duration::from_millis(1) };
+        let handle = spawn("c", bounded(Duration::from_millis(20)), |_, _| async { Err(error(true)) });
         assert!(handle.wait().await.is_err());
-        assert_eq!(handle.status().retries, u64::from(RETRIES_MAX));
+        assert!(handle.status().retries > 0);
+        let handle = spawn("c", bounded(Duration::ZERO), |_, _| async { Err(error(true)) });
+        assert!(handle.wait().await.is_err());
+        assert_eq!(handle.status().retries, 0);
     }
 
     #[tokio::test]
     async fn a_panic_in_an_attempt_fails_the_task_and_not_the_process() {
-        let handle = spawn("c", |_, _| async { panic!("a connector's bug") });
+        let handle = spawn("c", RetryPolicy::default(), |_, _| async { panic!("a connector's bug") });
         let error = handle.wait().await.unwrap_err();
         assert!(matches!(error, ConnectError::TaskLost { .. }), "{error}");
     }
 
     #[tokio::test]
     async fn a_task_hears_stop_also_while_it_waits_to_retry_and_when_all_handles_are_gone() {
-        let handle = spawn("c", |_, _| async { Err(error(true)) });
+        let handle = spawn("c", RetryPolicy::default(), |_, _| async { Err(error(true)) });
         assert!(handle.stop().await.is_err());
 
         let started = Arc::new(tokio::sync::Notify::new());
         let (told, hears) = tokio::sync::oneshot::channel();
         let (mut told, starts) = (Some(told), Arc::clone(&started));
-        let handle = spawn("c", move |_, mut orders: Orders| {
+        let handle = spawn("c", RetryPolicy::default(), move |_, mut orders: Orders| {
             let told = told.take();
             starts.notify_one();
             async move {
