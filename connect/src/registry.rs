@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connector::{OffsetStore, Sink, SinkContext, Source, SourceContext, SourcePartition};
-use crate::connectors::{blackhole, datagen, file, http, sqlite};
+use crate::connectors::{blackhole, datagen, file, http, sqlite, webhook};
 use crate::error::{ConnectError, ConnectorError, FieldError};
 
 /// Whether a connector reads from outside or writes to it.
@@ -76,7 +76,7 @@ pub struct ConnectorType {
 }
 
 /// Every connector type, sources first.
-static CONNECTOR_TYPES: [ConnectorType; 8] = [
+static CONNECTOR_TYPES: [ConnectorType; 9] = [
     ConnectorType {
         name: "datagen",
         description: "makes rows that are the same for the same seed",
@@ -104,6 +104,14 @@ static CONNECTOR_TYPES: [ConnectorType; 8] = [
             Ok(Box::new(read_config::<sqlite::config::SqliteSourceConfig>(config)?))
         }),
         schema: || schemars::schema_for!(sqlite::config::SqliteSourceConfig),
+    },
+    ConnectorType {
+        name: "webhook",
+        description: "takes records that others send by HTTP, and answers when they are safe",
+        build: Build::Source(|config| {
+            Ok(Box::new(read_config::<webhook::config::WebhookSourceConfig>(config)?))
+        }),
+        schema: || schemars::schema_for!(webhook::config::WebhookSourceConfig),
     },
     ConnectorType {
         name: "blackhole",

@@ -18,3 +18,4 @@ mod numbering;
 mod reading_task;
 mod reading_thread;
 pub(crate) mod sqlite;
+pub(crate) mod webhook;
