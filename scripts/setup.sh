@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the tests with real peers need on a fresh Debian machine: kcat, strace, a Python environment, Node modules
-# and the jars of Apache Kafka.
+# Installs what the tests with real peers need on a fresh Debian machine: kcat, strace, PostgreSQL, a Python environment,
+# Node modules and the jars of Apache Kafka.
 # The README's two commands need none of this. Everything but Debian's packages goes under $OTTLA_CACHE (default ~/.cache/ottla).
 set -euo pipefail
 cache=${OTTLA_CACHE:-$HOME/.cache/ottla}
 mkdir -p "$cache"
 
-if ! command -v kcat >/dev/null || ! command -v strace >/dev/null; then
+if ! command -v kcat >/dev/null || ! command -v strace >/dev/null || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     apt-get update -qq
-    apt-get install -y -qq kcat strace
+    apt-get install -y -qq kcat strace postgresql
 fi
 
 "$(dirname "$0")/kafka.sh" >/dev/null

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connector::{OffsetStore, Sink, SinkContext, Source, SourceContext, SourcePartition};
-use crate::connectors::{blackhole, datagen, file, http, sqlite, webhook};
+use crate::connectors::{blackhole, datagen, file, http, postgres, sqlite, webhook};
 use crate::error::{ConnectError, ConnectorError, FieldError};
 
 /// Whether a connector reads from outside or writes to it.
@@ -76,7 +76,7 @@ pub struct ConnectorType {
 }
 
 /// Every connector type, sources first.
-static CONNECTOR_TYPES: [ConnectorType; 9] = [
+static CONNECTOR_TYPES: [ConnectorType; 11] = [
     ConnectorType {
         name: "datagen",
         description: "makes rows that are the same for the same seed",
@@ -96,6 +96,14 @@ static CONNECTOR_TYPES: [ConnectorType; 9] = [
         description: "reads records from an HTTP endpoint, page by page, once or as they come",
         build: Build::Source(|config| Ok(Box::new(read_config::<http::config::HttpSourceConfig>(config)?))),
         schema: || schemars::schema_for!(http::config::HttpSourceConfig),
+    },
+    ConnectorType {
+        name: "postgres",
+        description: "reads the rows of a table of a PostgreSQL database in the order of a column, once or as they come",
+        build: Build::Source(|config| {
+            Ok(Box::new(read_config::<postgres::config::PostgresSourceConfig>(config)?))
+        }),
+        schema: || schemars::schema_for!(postgres::config::PostgresSourceConfig),
     },
     ConnectorType {
         name: "sqlite",
@@ -132,6 +140,14 @@ static CONNECTOR_TYPES: [ConnectorType; 9] = [
         description: "sends records to an HTTP endpoint",
         build: Build::Sink(|config| Ok(Box::new(read_config::<http::config::HttpSinkConfig>(config)?))),
         schema: || schemars::schema_for!(http::config::HttpSinkConfig),
+    },
+    ConnectorType {
+        name: "postgres",
+        description: "writes records to a table of a PostgreSQL database",
+        build: Build::Sink(|config| {
+            Ok(Box::new(read_config::<postgres::config::PostgresSinkConfig>(config)?))
+        }),
+        schema: || schemars::schema_for!(postgres::config::PostgresSinkConfig),
     },
     ConnectorType {
         name: "sqlite",
@@ -305,7 +321,7 @@ mod tests {
         let error = connector_type(ConnectorKind::Sink, "sqllite").err().unwrap().to_string();
         assert_eq!(
             error,
-            "there is no sink of type 'sqllite'; there are: blackhole, file, http, sqlite (did you mean 'sqlite'?)"
+            "there is no sink of type 'sqllite'; there are: blackhole, file, http, postgres, sqlite (did you mean 'sqlite'?)"
         );
         assert!(connector_type(ConnectorKind::Source, "blackhole").is_err());
     }

@@ -15,6 +15,7 @@ pub(crate) mod file;
 pub(crate) mod http;
 mod json_rows;
 mod numbering;
+pub(crate) mod postgres;
 mod reading_task;
 mod reading_thread;
 pub(crate) mod sqlite;
