@@ -101,6 +101,14 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
+    /// The schema registry does not answer.
+    #[error("connector '{name}': {reason}")]
+    Registry {
+        /// The connector's name.
+        name: String,
+        /// Which registry, and why.
+        reason: String,
+    },
     /// A record was bad and the task's policy is to stop then.
     #[error("connector '{name}': {place}: {reason}; the policy is to stop (on_error: stop)")]
     BadRecord {
@@ -136,6 +144,7 @@ impl ConnectError {
         match self {
             Self::Connector { error, .. } => error.retriable,
             Self::Client { error, .. } => error.is_retriable(),
+            Self::Registry { .. } => true,
             Self::UnknownType { .. }
             | Self::InvalidConfig { .. }
             | Self::Format { .. }
@@ -154,7 +163,13 @@ impl ConnectError {
     }
 
     pub(crate) fn format(name: &str) -> impl Fn(FormatError) -> Self + '_ {
-        move |error| Self::Format { name: name.to_owned(), reason: error.to_string() }
+        move |error| {
+            let (name, reason) = (name.to_owned(), error.to_string());
+            match error {
+                FormatError::Registry { .. } => Self::Registry { name, reason },
+                _ => Self::Format { name, reason },
+            }
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! Cells are kept in one wide type per kind (all integers as `i64`, all text as UTF-8 with 32-bit offsets) and cast to
 //! the declared type once per batch.
 
+mod binary;
+
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -158,6 +160,10 @@ impl Column {
 
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.values, Values::Text { .. })
+    }
+
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
     }
 
     /// The cells of a list or struct column; such a row is finished with [`Column::append_nested`].

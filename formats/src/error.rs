@@ -16,6 +16,44 @@ pub enum FormatError {
         /// The type that was asked for.
         data_type: DataType,
     },
+    /// The format has no way to write this column's name.
+    #[error(
+        "column '{column}' has no name that the {format} format can hold (letters, digits and _); rename it"
+    )]
+    BadName {
+        /// The column.
+        column: String,
+        /// The format's name.
+        format: &'static str,
+    },
+    /// A value that the schema of the output cannot hold.
+    #[error("row {row} cannot be written as {format}: {reason}")]
+    BadValue {
+        /// Index of the row in its batch.
+        row: usize,
+        /// The format's name.
+        format: &'static str,
+        /// Which column, and what is wrong.
+        reason: String,
+    },
+    /// The schema registry does not answer; it may do so later.
+    #[error("schema registry {url}: {reason}")]
+    Registry {
+        /// Where it is.
+        url: String,
+        /// Why it did not.
+        reason: String,
+    },
+    /// The schema registry does not take the schema of the rows.
+    #[error("schema registry {url}: the schema of these columns is refused for {subject}: {reason}")]
+    SchemaRefused {
+        /// Where it is.
+        url: String,
+        /// The subject.
+        subject: String,
+        /// What it said.
+        reason: String,
+    },
     /// A column of the schema is not in the header row.
     #[error("column '{column}' is not in the header: {header}")]
     MissingColumn {

@@ -1,4 +1,4 @@
-//! Record bytes to and from Arrow batches: JSON and CSV.
+//! Record bytes to and from Arrow batches: JSON, CSV and Avro; and the schema registry.
 //!
 //! A [`Format`] turns a slice of record values into one [`RecordBatch`] of a given schema, and a batch back into
 //! one value per row. A record that does not fit its schema never stops the batch and never vanishes: it comes out
@@ -11,17 +11,21 @@
 //! | `columns.rs` | columns that grow row by row and can take a half-written row back |
 //! | `decimal.rs` | decimal text, exactly |
 //! | `cells.rs` | columns of a batch, readable cell by cell |
-//! | `json/`, `csv/` | the two formats |
+//! | `json/`, `csv/`, `avro/` | the formats |
 //! | `rows.rs`, `csv/reader.rs`, `json/lines.rs` | files cut into batches, with the position after each row |
 //!
-//! This crate knows neither topics nor sockets nor files: bytes in, batches out, and back.
+//! | `registry/` | the schema registry, and the client that formats ask |
+//!
+//! The formats know neither topics nor files: bytes in, batches out, and back. Only `registry/` has sockets and a topic.
 
+pub mod avro;
 mod cells;
 mod columns;
 pub mod csv;
 mod decimal;
 mod error;
 pub mod json;
+pub mod registry;
 mod rows;
 pub mod timestamp;
 pub mod types;
@@ -34,6 +38,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
+pub use avro::AvroFormat;
 pub use csv::{CsvFormat, CsvOptions, CsvReader};
 pub use error::FormatError;
 pub use json::{JsonFormat, JsonLinesReader};
@@ -46,7 +51,7 @@ pub use types::{TypeError, parse_type, schema_of, type_word};
 /// - `decode(encode(batch))` is the batch, for every type the format can hold;
 /// - any bytes at all either decode or come out as [`BadRecord`]s: no panic, and no bad record hides a good one.
 pub trait Format: Send + Sync {
-    /// The word for this format in configs: `json`, `csv`.
+    /// The word for this format in configs: `json`, `csv`, `avro`.
     fn name(&self) -> &'static str;
 
     /// Decodes one value per payload into a batch of `schema`, in the order of the payloads.
@@ -63,6 +68,15 @@ pub trait Format: Send + Sync {
     /// # Errors
     /// [`FormatError::UnsupportedType`] when a column has a type that this format cannot hold.
     fn encode(&self, batch: &RecordBatch) -> Result<Vec<Bytes>, FormatError>;
+
+    /// Encodes rows as values of a topic; a format whose values name their schema registers it under the topic's name.
+    ///
+    /// # Errors
+    /// As [`encode`](Format::encode), [`FormatError::Registry`] and [`FormatError::SchemaRefused`].
+    fn encode_for(&self, topic: &str, batch: &RecordBatch) -> Result<Vec<Bytes>, FormatError> {
+        let _ = topic;
+        self.encode(batch)
+    }
 }
 
 /// What came of a slice of payloads. Every payload is either a row of `batch` or one of `bad`.
@@ -91,9 +105,13 @@ pub fn format_named(name: &str) -> Option<std::sync::Arc<dyn Format>> {
     match name {
         "json" => Some(std::sync::Arc::new(JsonFormat)),
         "csv" => Some(std::sync::Arc::new(CsvFormat::default())),
+        "avro" => {
+            let client = std::sync::Arc::new(registry::RegistryClient::of_process());
+            Some(std::sync::Arc::new(AvroFormat::with_registry(client)))
+        }
         _ => None,
     }
 }
 
 /// The names that [`format_named`] knows.
-pub const FORMAT_NAMES: [&str; 2] = ["json", "csv"];
+pub const FORMAT_NAMES: [&str; 3] = ["json", "csv", "avro"];

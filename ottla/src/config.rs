@@ -31,7 +31,7 @@ pub struct ServerArguments {
     /// Where the HTTP API is served [default: 127.0.0.1:8080]
     #[arg(long, env = "OTTLA_HTTP_LISTEN", value_name = "HOST:PORT")]
     pub http_listen: Option<String>,
-    /// Reserved for the schema registry (127.0.0.1:8081), which this release does not serve.
+    /// Where the Schema Registry's REST API is served [default: 127.0.0.1:8081, unless another process has that]
     #[arg(long, env = "OTTLA_REGISTRY_LISTEN", value_name = "HOST:PORT")]
     pub registry_listen: Option<String>,
     /// Where Kafka Connect's REST API is served [default: 127.0.0.1:8083, unless another process has that]
@@ -65,12 +65,14 @@ pub struct ServerConfig {
     /// Of the HTTP API.
     pub http_listen: SocketAddr,
     /// Of Kafka Connect's REST API; none where this node does not run connectors.
-    pub connect: Option<ConnectListen>,
+    pub connect: Option<OptionalListen>,
+    /// Of the Schema Registry's REST API.
+    pub registry: OptionalListen,
 }
 
-/// Where connectors are asked for.
+/// Where something is served that a server can do without.
 #[derive(Debug, Clone, Copy)]
-pub struct ConnectListen {
+pub struct OptionalListen {
     pub address: SocketAddr,
     /// Somebody has said so: then it must be had, or the server does not start.
     pub is_chosen: bool,
@@ -120,19 +122,11 @@ impl ServerArguments {
         let runs_connectors =
             self.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| role == "connect"));
         let connect = match runs_connectors {
-            true => Some(ConnectListen {
-                address: address(
-                    "--connect-listen",
-                    self.connect_listen.as_deref().unwrap_or("127.0.0.1:8083"),
-                )?,
-                is_chosen: self.connect_listen.is_some(),
-            }),
+            true => Some(optional("--connect-listen", self.connect_listen.as_deref(), "127.0.0.1:8083")?),
             false => None,
         };
-        if let Some(connect) = &connect {
-            refuse_unprotected(&connect.address, "--connect-listen")?;
-        }
-        Ok(ServerConfig { broker, http_listen, connect })
+        let registry = optional("--registry-listen", self.registry_listen.as_deref(), "127.0.0.1:8081")?;
+        Ok(ServerConfig { broker, http_listen, connect, registry })
     }
 
     /// Takes from the file what no flag and no variable said; gives the `[broker]` table, flattened.
@@ -166,13 +160,8 @@ impl ServerArguments {
     }
 
     fn refuse_what_is_not_served(&self) -> Result<(), Failure> {
-        for (flag, value) in [("--registry-listen", &self.registry_listen), ("--pg-listen", &self.pg_listen)]
-        {
-            if value.is_some() {
-                return Err(Failure::wrong_words(format!(
-                    "{flag}: this release does not serve it; leave it out"
-                )));
-            }
+        if self.pg_listen.is_some() {
+            return Err(Failure::wrong_words("--pg-listen: this release does not serve it; leave it out"));
         }
         if let Some(roles) = &self.roles {
             if let Some(role) = roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
@@ -191,6 +180,13 @@ impl ServerArguments {
         }
         Ok(())
     }
+}
+
+/// Where something is served that does not ask who somebody is.
+fn optional(flag: &str, chosen: Option<&str>, default: &str) -> Result<OptionalListen, Failure> {
+    let address = address(flag, chosen.unwrap_or(default))?;
+    refuse_unprotected(&address, flag)?;
+    Ok(OptionalListen { address, is_chosen: chosen.is_some() })
 }
 
 /// What does not ask who somebody is may not be reached from another machine.

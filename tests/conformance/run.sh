@@ -13,7 +13,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
+"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 \
     >"$work/out" 2>"$work/log" &
 server=$!
 for _ in $(seq 200); do
@@ -22,6 +22,7 @@ for _ in $(seq 200); do
     sleep 0.05
 done
 address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
+registry=$(sed -n 's/^ready .* registry=\([^ ]*\).*/\1/p' "$work/out")
 
 passed=0 failed=0
 check() {
@@ -38,6 +39,7 @@ check() {
 }
 check kcat "$here/kcat.sh" "$address" "$ottla"
 check confluent-kafka "$cache/py/bin/python" "$here/confluent_kafka_client.py" "$address"
+check schema-registry "$cache/py/bin/python" "$here/schema_registry_client.py" "$address" "http://$registry"
 check kafka-python "$cache/py/bin/python" "$here/kafka_python_client.py" "$address"
 check aiokafka "$cache/py/bin/python" "$here/aiokafka_client.py" "$address"
 check kafkajs env NODE_PATH="$cache/node/node_modules" node "$here/kafkajs_client.js" "$address"

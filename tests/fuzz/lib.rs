@@ -1,5 +1,6 @@
 //! What the fuzz targets run.
 
 pub mod parsers;
+pub mod schemas;
 pub mod stored;
 pub mod strangers;

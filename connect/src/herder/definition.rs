@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use ottla_formats::{FORMAT_NAMES, Format, format_named, schema_of};
+use ottla_formats::registry::RegistryClient;
+use ottla_formats::{AvroFormat, FORMAT_NAMES, Format, format_named, schema_of};
 use serde_json::{Map, Value};
 
 use crate::connector::OffsetStore;
@@ -28,6 +29,7 @@ const TOPICS: &str = "topics";
 const TOPIC: &str = "topic";
 const KEY: &str = "key.column";
 const VALUE_FORMAT: &str = "value.converter";
+const REGISTRY_URL: &str = "value.converter.schema.registry.url";
 const SCHEMAS_ENABLE: &str = "value.converter.schemas.enable";
 const VALUE_SCHEMA: &str = "value.schema";
 const TOLERANCE: &str = "errors.tolerance";
@@ -80,8 +82,9 @@ pub(super) const COMMON: &[Common] = &[
         VALUE_FORMAT,
         None,
         Some("json"),
-        "how rows become values: json, csv, or org.apache.kafka.connect.json.JsonConverter",
+        "how rows become values: json, csv, avro, org.apache.kafka.connect.json.JsonConverter, or io.confluent.connect.avro.AvroConverter",
     ),
+    optional(REGISTRY_URL, None, "where the schemas of avro are; this server's registry unless set"),
     common(SCHEMAS_ENABLE, None, Some("false"), "must be false: values carry no schema of their own"),
     optional(
         VALUE_SCHEMA,
@@ -242,6 +245,10 @@ impl Definition {
         let word = properties.get(VALUE_FORMAT).map_or("json", String::as_str);
         let format = match word {
             "org.apache.kafka.connect.json.JsonConverter" => format_named("json"),
+            "avro" | "io.confluent.connect.avro.AvroConverter" => match properties.get(REGISTRY_URL) {
+                Some(url) => Some(avro_of(url)),
+                None => format_named("avro"),
+            },
             word => format_named(word),
         };
         if format.is_none() {
@@ -322,6 +329,12 @@ fn typed(schema: &Value, text: &str) -> Value {
     parsed.unwrap_or_else(|| Value::from(text))
 }
 
+/// Avro with the schemas of the first registry that is named.
+fn avro_of(urls: &str) -> Arc<dyn Format> {
+    let url = urls.split(',').next().unwrap_or_default().trim();
+    Arc::new(AvroFormat::with_registry(Arc::new(RegistryClient::new(url))))
+}
+
 fn read_schema(text: &str) -> Result<SchemaRef, String> {
     let example = "must be a JSON object of columns and types: {\"id\": \"int\"}";
     let columns: Map<String, Value> =
@@ -375,7 +388,7 @@ mod tests {
             ("tasks.max", "0"),
             ("path", "/x.db"),
             ("tabel", "t"),
-            ("value.converter", "avro"),
+            ("value.converter", "thrift"),
             ("value.converter.schemas.enable", "true"),
             ("value.schema", "{\"id\": \"nr\"}"),
             ("errors.tolerance", "some"),
@@ -386,7 +399,7 @@ mod tests {
             "table: is missing",
             "tabel: unknown field; did you mean 'table'?",
             "tasks.max: 0",
-            "value.converter: avro",
+            "value.converter: thrift",
             "value.converter.schemas.enable:",
             "value.schema: id:",
             "errors.tolerance: some",

@@ -45,6 +45,8 @@ pub(crate) struct Prepared {
 /// Why a batch cannot be written at all.
 #[derive(Debug)]
 pub(crate) enum NotPrepared {
+    /// The rows cannot be written now, or not at all.
+    Format(FormatError),
     /// The format cannot hold the schema, or the key column is not there.
     Schema(String),
     /// A bad record, and no dead-letter topic: its place and the reason.
@@ -127,7 +129,8 @@ impl RecordMaker {
     fn values(&self, rows: &Rows) -> Result<Vec<Bytes>, NotPrepared> {
         match rows {
             Rows::Arrow(batch) => {
-                self.format.encode(batch).map_err(|error: FormatError| NotPrepared::Schema(error.to_string()))
+                let encoded = self.format.encode_for(&self.topic, batch);
+                encoded.map_err(NotPrepared::Format)
             }
             Rows::Raw(values) => Ok(values.clone()),
         }

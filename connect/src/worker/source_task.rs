@@ -351,6 +351,7 @@ impl Attempt {
         let resume = batch.resume.clone();
         let prepared = self.maker.prepare(batch, &mut self.ledger).map_err(|error| match error {
             NotPrepared::Schema(reason) => ConnectError::Format { name: name.clone(), reason },
+            NotPrepared::Format(error) => ConnectError::format(&name)(error),
             NotPrepared::Bad { place, reason } => {
                 ConnectError::BadRecord { name: name.clone(), place, reason }
             }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use ottla_broker::Broker;
 use ottla_client::{Client, ClientConfig};
 use ottla_connect::Herder;
+use ottla_formats::registry::{KafkaLog, RegistryClient, SchemaRegistry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{ConnectListen, ServerArguments};
+use crate::config::{OptionalListen, ServerArguments};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::sql_api::SqlApi;
@@ -22,14 +23,10 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let http = Http::bind(config.http_listen).await?;
     let is_access_controlled = config.broker.set.contains_key("authorizer.class.name");
     let connect = match config.connect {
-        // Connectors work with the rights of the server itself, and the API does not ask who somebody is.
-        Some(listen) if is_access_controlled && !listen.is_chosen => {
-            tracing::info!("access is controlled, so connectors run here only with --connect-listen");
-            None
-        }
-        Some(listen) => bind_connect(listen).await?,
+        Some(listen) => bind_optional(listen, "--connect-listen", is_access_controlled).await?,
         None => None,
     };
+    let registry = bind_optional(config.registry, "--registry-listen", is_access_controlled).await?;
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
     let transport = Arc::new(broker.in_process());
@@ -42,6 +39,12 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     write!(out, "ready kafka={} http={http_address}", broker.address())?;
     for (name, address) in broker.addresses().iter().skip(1) {
         write!(out, " {}={address}", name.to_lowercase())?;
+    }
+    if let Some(listener) = registry {
+        let address = listener.local_addr()?;
+        write!(out, " registry={address}")?;
+        RegistryClient::set_url_of_process(format!("http://{address}"));
+        serve_schemas(&broker, listener).await?;
     }
     let mut herder = None;
     if let Some(listener) = connect {
@@ -63,21 +66,51 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The listener of Connect's REST API. Where nobody has chosen its address and another process has it, this server does
-/// without.
-async fn bind_connect(listen: ConnectListen) -> Result<Option<TcpListener>, Failure> {
-    match TcpListener::bind(listen.address).await {
+/// The listener of an API that works with the rights of the server itself and does not ask who somebody is. Where nobody has
+/// chosen its address, this server does without when another process has it, and when access is controlled.
+async fn bind_optional(
+    listen: OptionalListen,
+    flag: &str,
+    is_access_controlled: bool,
+) -> Result<Option<TcpListener>, Failure> {
+    let address = listen.address;
+    if is_access_controlled && !listen.is_chosen {
+        tracing::info!(%address, "access is controlled, so this is served only with {flag}");
+        return Ok(None);
+    }
+    match TcpListener::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if listen.is_chosen => Err(Failure::failed(format!(
-            "cannot listen on {}: {error}; stop what uses it, or choose another with --connect-listen (port 0 takes a free one)",
-            listen.address
+            "cannot listen on {address}: {error}; stop what uses it, or choose another with {flag} (port 0 takes a free one)"
         ))),
         Err(error) => {
-            let address = listen.address;
-            tracing::warn!(%address, %error, "connectors do not run here; choose another address with --connect-listen");
+            tracing::warn!(%address, %error, "not served here; choose another address with {flag}");
             Ok(None)
         }
     }
+}
+
+/// A client of the broker in this process.
+async fn own_client(broker: &Broker, client_id: &str) -> Result<Client, Failure> {
+    let config = ClientConfig {
+        bootstrap_servers: vec![broker.address().to_string()],
+        client_id: client_id.to_owned(),
+        ..ClientConfig::default()
+    };
+    Ok(Client::connect_with(config, Arc::new(broker.in_process())).await?)
+}
+
+/// Starts the schema registry over the cluster's topic.
+async fn serve_schemas(broker: &Broker, listener: TcpListener) -> Result<(), Failure> {
+    let client = own_client(broker, "ottla-schema-registry").await?;
+    let registry = SchemaRegistry::start(KafkaLog::new(client));
+    let router = registry.router(broker.context().cluster_id.to_string());
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the Schema Registry's REST API stopped");
+        }
+    });
+    Ok(())
 }
 
 /// Starts the connectors that the cluster knows, and the API that they are asked for by.
@@ -86,12 +119,7 @@ async fn run_connectors(
     listener: TcpListener,
     address: SocketAddr,
 ) -> Result<Herder, Failure> {
-    let config = ClientConfig {
-        bootstrap_servers: vec![broker.address().to_string()],
-        client_id: "ottla-connect".to_owned(),
-        ..ClientConfig::default()
-    };
-    let client = Client::connect_with(config, Arc::new(broker.in_process())).await?;
+    let client = own_client(broker, "ottla-connect").await?;
     let herder = Herder::start(client, address.to_string());
     let router = herder.clone().router(broker.context().cluster_id.to_string());
     tokio::spawn(async move {

@@ -34,6 +34,8 @@ pub struct EpochRunner {
     /// By source.
     inputs: Vec<Input>,
     output: Arc<dyn Format>,
+    /// Where a format that needs it registers the schema of what is written.
+    output_topic: String,
 }
 
 /// How records of a source are read.
@@ -114,8 +116,16 @@ impl EpochRunner {
             flow: Dataflow::new(Arc::clone(&plan)),
             inputs: plan.sources.iter().map(input).collect::<Result<Vec<_>, QueryError>>()?,
             output: format(output_format)?,
+            output_topic: name.to_owned(),
             plan,
         })
+    }
+
+    /// The topic that results go to; named as the query unless it is said.
+    #[must_use]
+    pub fn with_output_topic(mut self, topic: &str) -> Self {
+        self.output_topic = topic.to_owned();
+        self
     }
 
     /// The plan that is run.
@@ -339,7 +349,9 @@ impl EpochRunner {
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Vec<Bytes>, QueryError> {
-        self.output.encode(batch).map_err(|source| QueryError::Format { query: self.name.clone(), source })
+        self.output
+            .encode_for(&self.output_topic, batch)
+            .map_err(|source| QueryError::Format { query: self.name.clone(), source })
     }
 
     /// Keys are JSON objects whatever the values are: Kafka compares them byte by byte, and the format writes the same

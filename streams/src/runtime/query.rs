@@ -79,7 +79,8 @@ impl Query {
     /// # Errors
     /// When the configuration names a format that does not exist.
     pub fn start_on(log: Arc<dyn QueryLog>, config: QueryConfig) -> Result<QueryHandle, QueryError> {
-        let runner = EpochRunner::new(&config.name, Arc::new(config.plan), &config.output_format)?;
+        let runner = EpochRunner::new(&config.name, Arc::new(config.plan), &config.output_format)?
+            .with_output_topic(&config.output_topic);
         let (status_sender, status) = watch::channel(QueryStatus::default());
         let (commands, command_receiver) = mpsc::channel(4);
         let driver = Driver::new(&config.name, runner, log, config.pace, status_sender, command_receiver);

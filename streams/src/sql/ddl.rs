@@ -389,8 +389,8 @@ mod tests {
             "1:31 `topik` is not an option of a stream; did you mean `topic`?"
         );
         assert_eq!(
-            error("CREATE STREAM s (a INT) WITH (format = 'avro')"),
-            "1:40 `avro` is not a format; the formats are json, csv"
+            error("CREATE STREAM s (a INT) WITH (format = 'protobuf')"),
+            "1:40 `protobuf` is not a format; the formats are json, csv, avro"
         );
     }
 }
