@@ -269,7 +269,10 @@ async fn transforms_change_what_a_source_writes_and_what_a_sink_gets() {
     source.as_object_mut().unwrap().extend(
         json!({
             "errors.tolerance": "all",
-            "transforms": "mask, cast, route, key, text",
+            "transforms": "mask, cast, route, key, text, sign",
+            "transforms.sign.type": class("InsertHeader"),
+            "transforms.sign.header": "from",
+            "transforms.sign.value.literal": "a file",
             "transforms.mask.type": class("MaskField$Value"),
             "transforms.mask.fields": "secret",
             "transforms.mask.replacement": "*",
@@ -293,6 +296,8 @@ async fn transforms_change_what_a_source_writes_and_what_a_sink_gets() {
     let first = r#"{"id":"1","secret":"*","price":2.5}"#;
     assert!(storage.values("shop-t").contains(&first.to_owned()), "{:?}", storage.values("shop-t"));
     assert!(storage.records("shop-t").iter().any(|record| record.key.as_deref() == Some(b"3")));
+    let signed = &storage.records("shop-t")[0].headers;
+    assert_eq!(crate::worker::memory_cluster::header(signed, "from").as_deref(), Some("a file"));
     // The letter is the row as the source had it.
     assert_eq!(storage.values("read-dead-letters"), [r#"{"id":"2","secret":"y","price":"much"}"#]);
 

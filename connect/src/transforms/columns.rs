@@ -8,6 +8,9 @@ use arrow::compute::{cast, filter, kernels::zip::zip};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::util::display::array_value_to_string;
 
+use super::nested;
+use super::times::{self, Pattern, Precision, Target};
+
 /// One transform's change.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -19,9 +22,17 @@ pub(super) enum Change {
     Mask { fields: Vec<String>, replacement: Option<String> },
     /// `InsertField$Value`: columns with the same text in every row.
     Insert(Vec<(String, String)>),
+    /// `Flatten$Value`: structs become columns, with this between the names.
+    Flatten(String),
+    /// `HoistField$Value`: the whole becomes one column.
+    Hoist(String),
+    /// `ExtractField$Value`: a struct becomes the whole.
+    Extract(String),
+    /// `TimestampConverter$Value`: a column of times in another form.
+    Time { field: String, target: Target, pattern: Option<Pattern>, precision: Precision },
 }
 
-type Changed = Result<(RecordBatch, Vec<(usize, String)>), String>;
+pub(super) type Changed = Result<(RecordBatch, Vec<(usize, String)>), String>;
 
 impl Change {
     /// The changed rows that are still good, and the numbers of those that are not, growing, with the reason.
@@ -58,16 +69,31 @@ impl Change {
                 }
                 build(batch, columns)
             }
+            Change::Flatten(delimiter) => nested::flatten(batch, delimiter),
+            Change::Hoist(name) => nested::hoist(batch, name),
+            Change::Extract(name) => nested::extract(batch, name),
+            Change::Time { field: name, target, pattern, precision } => {
+                let mut columns: Vec<(FieldRef, ArrayRef)> = columns_of(batch).collect();
+                let place = place_of(batch, name)?;
+                let (field, array) = &columns[place];
+                let in_column = |why: String| format!("column '{name}': {why}");
+                let converted = times::convert(array, target, pattern.as_ref(), *precision);
+                let (times, bad) = converted.map_err(in_column)?;
+                let field = Field::clone(field).with_data_type(times::type_of(target));
+                columns[place] = (Arc::new(field), times);
+                let bad = bad.into_iter().map(|(row, why)| (row, in_column(why))).collect();
+                without(batch, columns, bad)
+            }
         }
     }
 }
 
-fn columns_of(batch: &RecordBatch) -> impl Iterator<Item = (FieldRef, ArrayRef)> {
+pub(super) fn columns_of(batch: &RecordBatch) -> impl Iterator<Item = (FieldRef, ArrayRef)> {
     let fields: Vec<FieldRef> = batch.schema().fields().iter().cloned().collect();
     fields.into_iter().zip(batch.columns().to_vec())
 }
 
-fn place_of(batch: &RecordBatch, name: &str) -> Result<usize, String> {
+pub(super) fn place_of(batch: &RecordBatch, name: &str) -> Result<usize, String> {
     let schema = batch.schema();
     schema.index_of(name).map_err(|_| {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -75,7 +101,7 @@ fn place_of(batch: &RecordBatch, name: &str) -> Result<usize, String> {
     })
 }
 
-fn build(before: &RecordBatch, columns: Vec<(FieldRef, ArrayRef)>) -> Changed {
+pub(super) fn build(before: &RecordBatch, columns: Vec<(FieldRef, ArrayRef)>) -> Changed {
     if columns.is_empty() {
         return Err("no column is left".to_owned());
     }
@@ -104,6 +130,15 @@ fn cast_columns(batch: &RecordBatch, spec: &[(String, DataType)]) -> Changed {
         }
         columns[place] = (Arc::new(Field::clone(field).with_data_type(wanted.clone())), done);
     }
+    without(batch, columns, bad)
+}
+
+/// The columns without the rows that are bad.
+fn without(
+    batch: &RecordBatch,
+    mut columns: Vec<(FieldRef, ArrayRef)>,
+    bad: BTreeMap<usize, String>,
+) -> Changed {
     if !bad.is_empty() {
         let keep: BooleanArray = (0..batch.num_rows()).map(|row| Some(!bad.contains_key(&row))).collect();
         for (_, array) in &mut columns {

@@ -2,20 +2,30 @@
 //!
 //! A transform changes columns; a value that it cannot change makes its record a bad one, and the others go on. What depends
 //! on the topic's name alone (predicates, routes) is decided once, when the properties are read, since a task has one topic.
+//! What depends on a record's headers, or on whether it has a value, is done to the record when its value has been read and
+//! before its columns are changed.
 //!
 //! | class (`org.apache.kafka.connect.transforms.…`) | file |
 //! |---|---|
 //! | `Cast$Value`, `ReplaceField$Value`, `MaskField$Value`, `InsertField$Value` | `columns.rs` |
+//! | `TimestampConverter$Value` | `times.rs` |
+//! | `Flatten$Value`, `HoistField$Value`, `ExtractField$Value` | `nested.rs` |
+//! | `Filter`, `InsertHeader`, `DropHeaders`, `predicates.RecordIsTombstone`, `predicates.HasHeaderKey` | `records.rs` |
 //! | `RegexRouter`, `ValueToKey`, `ExtractField$Key`, `predicates.TopicNameMatches` | `properties.rs` |
 
 mod columns;
+mod nested;
 mod properties;
+mod records;
+mod times;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use columns::Change;
+use ottla_client::Header;
+use records::Step;
 
 pub(crate) use properties::{is_transform_property, read};
 
@@ -23,6 +33,7 @@ pub(crate) use properties::{is_transform_property, read};
 #[derive(Debug, Clone, Default)]
 pub struct Transforms {
     changes: Arc<[Named]>,
+    steps: Arc<[Step]>,
 }
 
 #[derive(Debug)]
@@ -53,10 +64,20 @@ pub(crate) struct Transformed {
 }
 
 impl Transforms {
-    /// Whether there is nothing to do.
+    /// Whether columns stay as they are.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether records may be left out or get other headers.
+    pub(crate) fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// Changes a record's headers; false when it is to be left out.
+    pub(crate) fn pass(&self, has_value: bool, headers: &mut Vec<Header>) -> bool {
+        records::pass(&self.steps, has_value, headers)
     }
 
     /// Changes a batch.
@@ -232,5 +253,100 @@ mod tests {
         ] {
             assert!(told.iter().any(|message| message.starts_with(beginning)), "{beginning}: {told:#?}");
         }
+    }
+
+    #[test]
+    fn times_are_converted_and_the_whole_is_hoisted_and_flattened() {
+        let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
+        let routes = routes(&[
+            ("transforms", "time,hoist,flat"),
+            ("transforms.time.type", &class("TimestampConverter$Value")),
+            ("transforms.time.field", "name"),
+            ("transforms.time.format", "yyyy-MM-dd"),
+            ("transforms.time.target.type", "unix"),
+            ("transforms.time.unix.precision", "seconds"),
+            ("transforms.hoist.type", &class("HoistField$Value")),
+            ("transforms.hoist.field", "order"),
+            ("transforms.flat.type", &class("Flatten$Value")),
+            ("transforms.flat.delimiter", "_"),
+        ]);
+        let rows =
+            [r#"{"id":1,"name":"1970-01-02"}"#, r#"{"id":2,"name":"soon"}"#, r#"{"id":3,"name":null}"#];
+        let done = routes.transforms.apply(batch(&rows)).unwrap();
+        assert_eq!(
+            lines(&done.batch),
+            [
+                r#"{"order_id":1,"order_name":86400,"order_price":null}"#,
+                r#"{"order_id":3,"order_name":null,"order_price":null}"#,
+            ]
+        );
+        let reason = "transforms.time: column 'name': \"soon\" is no time of this format";
+        assert_eq!(done.bad, [(1, reason.to_owned())]);
+        assert_eq!(routes.transforms.schema(&batch(&[]).schema()).unwrap(), done.batch.schema());
+    }
+
+    #[test]
+    fn records_are_left_out_by_predicates_and_get_headers() {
+        let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
+        let routes = routes(&[
+            ("transforms", "mark,filter,gone"),
+            ("transforms.mark.type", &class("InsertHeader")),
+            ("transforms.mark.header", "by"),
+            ("transforms.mark.value.literal", "ottla"),
+            ("transforms.filter.type", &class("Filter")),
+            ("transforms.filter.predicate", "marked"),
+            ("transforms.filter.negate", "true"),
+            ("transforms.gone.type", &class("Filter")),
+            ("transforms.gone.predicate", "gone"),
+            ("predicates", "marked,gone"),
+            ("predicates.marked.type", &class("predicates.HasHeaderKey")),
+            ("predicates.marked.name", "keep"),
+            ("predicates.gone.type", &class("predicates.RecordIsTombstone")),
+        ]);
+        assert!(routes.transforms.is_empty() && routes.transforms.has_steps());
+        let keep = records::header("keep", "1");
+        let mut headers = vec![keep.clone()];
+        assert!(routes.transforms.pass(true, &mut headers));
+        assert_eq!(headers, [keep.clone(), records::header("by", "ottla")]);
+        assert!(!routes.transforms.pass(true, &mut Vec::new()));
+        assert!(!routes.transforms.pass(false, &mut vec![keep]));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_transform_is_told_by_its_property() {
+        let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
+        let properties: BTreeMap<String, String> = [
+            ("transforms", "time,head,mask,pattern,other"),
+            ("transforms.time.type", &class("TimestampConverter$Value")),
+            ("transforms.time.field", "at"),
+            ("transforms.time.target.type", "Time"),
+            ("transforms.head.type", &class("InsertHeader")),
+            ("transforms.head.header", "h"),
+            ("transforms.mask.type", &class("MaskField$Value")),
+            ("transforms.mask.fields", "a"),
+            ("transforms.mask.predicate", "has"),
+            ("transforms.pattern.type", &class("TimestampConverter$Value")),
+            ("transforms.pattern.field", "at"),
+            ("transforms.pattern.target.type", "string"),
+            ("transforms.pattern.format", "yyyy-ww"),
+            ("transforms.other.type", &class("SetSchemaMetadata$Value")),
+            ("predicates", "has"),
+            ("predicates.has.type", &class("predicates.HasHeaderKey")),
+            ("predicates.has.name", "h"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let (_, errors) = read(&properties, "orders");
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for beginning in [
+            "transforms.time.target.type: Time is not known here",
+            "transforms.head.value.literal: is missing",
+            "transforms.mask.predicate: HasHeaderKey is for Filter",
+            "transforms.pattern.format: ww is no part",
+            "transforms.other.type: SetSchemaMetadata$Value is not known here; there are, in",
+        ] {
+            assert!(errors.iter().any(|error| error.starts_with(beginning)), "{beginning}: {errors:#?}");
+        }
+        assert_eq!(errors.len(), 5, "{errors:#?}");
     }
 }

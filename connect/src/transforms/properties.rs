@@ -6,12 +6,30 @@ use arrow::datatypes::DataType;
 use regex::Regex;
 
 use super::columns::Change;
+use super::records::{Action, Step, When, header};
+use super::times::{Pattern, Precision, Target};
 use super::{Named, Routes, Transforms};
 use crate::error::FieldError;
 
 const PACKAGE: &str = "org.apache.kafka.connect.transforms.";
 const TRANSFORMS: &str = "transforms";
 const PREDICATES: &str = "predicates";
+const CLASSES: [&str; 14] = [
+    "Cast$Value",
+    "DropHeaders",
+    "ExtractField$Key",
+    "ExtractField$Value",
+    "Filter",
+    "Flatten$Value",
+    "HoistField$Value",
+    "InsertField$Value",
+    "InsertHeader",
+    "MaskField$Value",
+    "RegexRouter",
+    "ReplaceField$Value",
+    "TimestampConverter$Value",
+    "ValueToKey",
+];
 
 /// Whether a property is one of these.
 pub(crate) fn is_transform_property(name: &str) -> bool {
@@ -23,20 +41,38 @@ pub(crate) fn is_transform_property(name: &str) -> bool {
 /// Reads what is to be done to the records of a topic, and everything that is wrong with the properties that say so.
 pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Routes, Vec<FieldError>) {
     let mut reading = Reading { properties, used: BTreeSet::new(), errors: Vec::new() };
-    let (mut routes, mut changes) = (Routes::default(), Vec::new());
+    let (mut routes, mut changes, mut steps) = (Routes::default(), Vec::new(), Vec::new());
     let mut keys: Vec<String> = Vec::new();
     let mut topic = topic.to_owned();
     for name in reading.list(TRANSFORMS) {
         let place = format!("{TRANSFORMS}.{name}");
         let Some(class) = reading.needed(&format!("{place}.type")) else { continue };
-        let applies = reading.predicate(&place, &topic);
-        let change = match class.strip_prefix(PACKAGE).unwrap_or(&class) {
+        let when = reading.predicate(&place, &topic);
+        let class = class.strip_prefix(PACKAGE).unwrap_or(&class);
+        if let Some(action) = reading.action(class, &place) {
+            steps.extend(action.map(|action| Step { when, action }));
+            continue;
+        }
+        // Rows of a batch have the same columns, and the task one topic.
+        let applies = when.holds_for_values().unwrap_or_else(|| {
+            let why = "HasHeaderKey is for Filter, InsertHeader and DropHeaders here";
+            reading.wrong(&format!("{place}.predicate"), why);
+            false
+        });
+        let change = match class {
             "Cast$Value" => reading.cast(&place).map(Change::Cast),
             "ReplaceField$Value" => Some(reading.fields(&place)),
             "MaskField$Value" => reading.needed(&format!("{place}.fields")).map(|fields| Change::Mask {
                 fields: words(&fields),
                 replacement: reading.value(&format!("{place}.replacement")),
             }),
+            "Flatten$Value" => {
+                let delimiter = reading.value(&format!("{place}.delimiter"));
+                Some(Change::Flatten(delimiter.unwrap_or_else(|| ".".to_owned())))
+            }
+            "HoistField$Value" => reading.needed(&format!("{place}.field")).map(Change::Hoist),
+            "ExtractField$Value" => reading.needed(&format!("{place}.field")).map(Change::Extract),
+            "TimestampConverter$Value" => reading.time(&place),
             "InsertField$Value" => Some(Change::Insert(reading.inserted(&place, &topic))),
             "RegexRouter" => {
                 if let Some(routed) = reading.routed(&place, &topic).filter(|_| applies) {
@@ -67,9 +103,8 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
                 None
             }
             _ => {
-                let why = format!(
-                    "{class} is not known here; there are, in {PACKAGE}*: Cast$Value, ReplaceField$Value, MaskField$Value, InsertField$Value, RegexRouter, ValueToKey, ExtractField$Key"
-                );
+                let why =
+                    format!("{class} is not known here; there are, in {PACKAGE}*: {}", CLASSES.join(", "));
                 reading.wrong(&format!("{place}.type"), &why);
                 None
             }
@@ -81,7 +116,7 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
             .wrong(TRANSFORMS, "ValueToKey needs ExtractField$Key after it: keys are the text of a column");
     }
     reading.tell_unused();
-    routes.transforms = Transforms { changes: changes.into() };
+    routes.transforms = Transforms { changes: changes.into(), steps: steps.into() };
     (routes, reading.errors)
 }
 
@@ -121,27 +156,95 @@ impl Reading<'_> {
         names
     }
 
-    /// Whether a transform is for this topic.
-    fn predicate(&mut self, place: &str, topic: &str) -> bool {
+    /// When a transform is done.
+    fn predicate(&mut self, place: &str, topic: &str) -> When {
+        let never = When::Topic(false);
         let negate = self.value(&format!("{place}.negate")).is_some_and(|value| value.trim() == "true");
         let named_by = format!("{place}.predicate");
-        let Some(name) = self.value(&named_by) else { return true };
+        let Some(name) = self.value(&named_by) else { return When::Topic(true) };
         let named = self.properties.get(PREDICATES).map(|names| words(names)).unwrap_or_default();
         if !named.contains(&name) {
             self.wrong(&named_by, &format!("there is no predicate {name}"));
-            return false;
+            return never;
         }
         let class_of = format!("{PREDICATES}.{name}.type");
-        let Some(class) = self.needed(&class_of) else { return false };
-        if class.strip_prefix(PACKAGE).unwrap_or(&class) != "predicates.TopicNameMatches" {
-            self.wrong(
-                &class_of,
-                &format!("{class} is not known here; there is {PACKAGE}predicates.TopicNameMatches"),
-            );
-            return false;
+        let Some(class) = self.needed(&class_of) else { return never };
+        match class.strip_prefix(PACKAGE).unwrap_or(&class) {
+            "predicates.TopicNameMatches" => {
+                let pattern = self.regex(&format!("{PREDICATES}.{name}.pattern"));
+                pattern.map_or(never, |pattern| When::Topic(pattern.is_match(topic) != negate))
+            }
+            "predicates.RecordIsTombstone" => When::Tombstone { negate },
+            "predicates.HasHeaderKey" => {
+                let header = self.needed(&format!("{PREDICATES}.{name}.name"));
+                header.map_or(never, |name| When::HasHeader { name, negate })
+            }
+            _ => {
+                let why = format!(
+                    "{class} is not known here; there are, in {PACKAGE}predicates.*: HasHeaderKey, RecordIsTombstone, TopicNameMatches"
+                );
+                self.wrong(&class_of, &why);
+                never
+            }
         }
-        let pattern = self.regex(&format!("{PREDICATES}.{name}.pattern"));
-        pattern.is_some_and(|pattern| pattern.is_match(topic) != negate)
+    }
+
+    /// What a transform does to whole records; the outer `None` says that it changes columns or the route.
+    fn action(&mut self, class: &str, place: &str) -> Option<Option<Action>> {
+        Some(match class {
+            "Filter" => Some(Action::Drop),
+            "InsertHeader" => {
+                let name = self.needed(&format!("{place}.header"));
+                let value = self.needed(&format!("{place}.value.literal"));
+                name.zip(value).map(|(name, value)| Action::Insert(header(&name, &value)))
+            }
+            "DropHeaders" => {
+                self.needed(&format!("{place}.headers")).map(|names| Action::Remove(words(&names)))
+            }
+            _ => return None,
+        })
+    }
+
+    fn time(&mut self, place: &str) -> Option<Change> {
+        let named = |what: &str| format!("{place}.{what}");
+        let field = self.needed(&named("field"));
+        let target = match self.needed(&named("target.type"))?.trim() {
+            "string" => Target::Text,
+            "unix" => Target::Unix,
+            "Timestamp" => Target::Timestamp,
+            "Date" => Target::Date,
+            other => {
+                let why = format!("{other} is not known here; there are: string, unix, Date, Timestamp");
+                self.wrong(&named("target.type"), &why);
+                return None;
+            }
+        };
+        let precision = match self.value(&named("unix.precision")).as_deref().map(str::trim) {
+            None | Some("milliseconds") => Precision::Millis,
+            Some("seconds") => Precision::Seconds,
+            Some("microseconds") => Precision::Micros,
+            Some("nanoseconds") => Precision::Nanos,
+            Some(other) => {
+                let known = "seconds, milliseconds, microseconds, nanoseconds";
+                self.wrong(&named("unix.precision"), &format!("{other} is no precision; there are: {known}"));
+                return None;
+            }
+        };
+        let pattern = match self.value(&named("format")).filter(|format| !format.is_empty()) {
+            Some(format) => match Pattern::parse(&format) {
+                Ok(pattern) => Some(pattern),
+                Err(why) => {
+                    self.wrong(&named("format"), &why);
+                    return None;
+                }
+            },
+            None if target == Target::Text => {
+                self.wrong(&named("format"), "is missing, by which times become text");
+                return None;
+            }
+            None => None,
+        };
+        Some(Change::Time { field: field?, target, pattern, precision })
     }
 
     /// A pattern that the whole of a text must match.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use bytes::Bytes;
 use ottla_client::ConsumerRecord;
@@ -29,12 +31,38 @@ pub(crate) struct Run {
     pub(crate) records: Vec<usize>,
 }
 
-/// What came of a slice of records. Every record is in a run or bad.
+impl Run {
+    /// Leaves out the rows of records that are not kept; `kept` begins with the record at `from`.
+    fn keep(&mut self, kept: Option<&[bool]>, from: usize) -> Result<(), FormatError> {
+        let Some(kept) = kept.filter(|kept| kept.contains(&false)) else { return Ok(()) };
+        let is_kept = |record: &usize| kept.get(record - from) == Some(&true);
+        let mask: Vec<bool> = self.records.iter().map(is_kept).collect();
+        match &mut self.batch.rows {
+            Rows::Arrow(rows) => *rows = filter_record_batch(rows, &BooleanArray::from(mask))?,
+            Rows::Raw(values) => {
+                let mut mask = mask.into_iter();
+                values.retain(|_| mask.next() == Some(true));
+            }
+        }
+        self.records.retain(is_kept);
+        Ok(())
+    }
+}
+
+/// What came of a slice of records. Every record is in a run, bad, or left out by a transform.
 pub(crate) struct Read {
     /// To be written in this order.
     pub(crate) runs: Vec<Run>,
     /// Index of the record, and the reason.
     pub(crate) bad: Vec<(usize, String)>,
+}
+
+impl Read {
+    fn push(&mut self, run: Run) {
+        if !run.records.is_empty() {
+            self.runs.push(run);
+        }
+    }
 }
 
 impl RecordReader {
@@ -60,25 +88,36 @@ impl RecordReader {
     /// Reads records into runs: values as the schema's columns, records without a value as the key's.
     pub(crate) fn read(&self, records: &[ConsumerRecord]) -> Result<Read, FormatError> {
         let mut read = Read { runs: Vec::new(), bad: Vec::new() };
+        let kept = self.kept(records);
         let mut from = 0;
         while from < records.len() {
             let rest = records.get(from..).unwrap_or(&[]);
             let has_value = rest.first().is_some_and(|record| record.value.is_some());
             let length = rest.iter().take_while(|record| record.value.is_some() == has_value).count();
             let run = rest.get(..length).unwrap_or(rest);
+            let kept = kept.as_ref().and_then(|kept| kept.get(from..from + length));
             if has_value {
-                self.read_values(run, from, &mut read)?;
+                self.read_values(run, kept, from, &mut read)?;
             } else {
-                self.read_deletes(run, from, &mut read)?;
+                self.read_deletes(run, kept, from, &mut read)?;
             }
             from += length;
         }
         Ok(read)
     }
 
+    /// Which records are not left out; `None` when all are kept.
+    fn kept(&self, records: &[ConsumerRecord]) -> Option<Vec<bool>> {
+        let pass = |record: &ConsumerRecord| {
+            self.transforms.pass(record.value.is_some(), &mut record.headers.clone())
+        };
+        self.transforms.has_steps().then(|| records.iter().map(pass).collect())
+    }
+
     fn read_values(
         &self,
         records: &[ConsumerRecord],
+        kept: Option<&[bool]>,
         from: usize,
         read: &mut Read,
     ) -> Result<(), FormatError> {
@@ -86,17 +125,22 @@ impl RecordReader {
         let Some(schema) = &self.schema else {
             let rows = Rows::Raw(values.cloned().collect());
             let indexes = (from..from + records.len()).collect();
-            read.runs.push(Run { batch: SinkBatch { operation: Operation::Write, rows }, records: indexes });
+            let mut run = Run { batch: SinkBatch { operation: Operation::Write, rows }, records: indexes };
+            run.keep(kept, from)?;
+            read.push(run);
             return Ok(());
         };
         let payloads: Vec<&[u8]> = values.map(Bytes::as_ref).collect();
         let runs_before = read.runs.len();
         decode(&*self.format, &payloads, schema, Operation::Write, from, read)?;
-        if let Some(run) = read.runs.get_mut(runs_before).filter(|_| !self.transforms.is_empty()) {
-            self.transform(run, &mut read.bad);
-            if run.records.is_empty() {
-                read.runs.pop();
+        if read.runs.len() > runs_before
+            && let Some(mut run) = read.runs.pop()
+        {
+            run.keep(kept, from)?;
+            if !self.transforms.is_empty() {
+                self.transform(&mut run, &mut read.bad);
             }
+            read.push(run);
         }
         Ok(())
     }
@@ -118,18 +162,29 @@ impl RecordReader {
     fn read_deletes(
         &self,
         records: &[ConsumerRecord],
+        kept: Option<&[bool]>,
         from: usize,
         read: &mut Read,
     ) -> Result<(), FormatError> {
         let Some(schema) = &self.key_schema else {
             let reason = "the record has no value, and this sink has no primary key to delete by";
-            read.bad.extend((from..from + records.len()).map(|index| (index, reason.to_owned())));
+            let is_kept = |index: &usize| kept.is_none_or(|kept| kept.get(index - from) == Some(&true));
+            let indexes = (from..from + records.len()).filter(is_kept);
+            read.bad.extend(indexes.map(|index| (index, reason.to_owned())));
             return Ok(());
         };
         let payloads: Vec<Vec<u8>> =
             records.iter().map(|record| key_object(record.key.as_deref(), schema)).collect();
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
-        decode(&JsonFormat, &payloads, schema, Operation::Delete, from, read)
+        let runs_before = read.runs.len();
+        decode(&JsonFormat, &payloads, schema, Operation::Delete, from, read)?;
+        if read.runs.len() > runs_before
+            && let Some(mut run) = read.runs.pop()
+        {
+            run.keep(kept, from)?;
+            read.push(run);
+        }
+        Ok(())
     }
 }
 
@@ -244,6 +299,50 @@ mod tests {
         ] {
             let schema = schema_of([("c", word)]).unwrap();
             assert_eq!(String::from_utf8(key_object(Some(key.as_bytes()), &schema)).unwrap(), object);
+        }
+    }
+
+    #[test]
+    fn records_that_a_transform_leaves_out_are_in_no_run_and_not_bad() {
+        let class = "org.apache.kafka.connect.transforms.";
+        let properties = [
+            ("transforms", "filter".to_owned()),
+            ("transforms.filter.type", format!("{class}Filter")),
+            ("transforms.filter.predicate", "skipped".to_owned()),
+            ("predicates", "skipped".to_owned()),
+            ("predicates.skipped.type", format!("{class}predicates.HasHeaderKey")),
+            ("predicates.skipped.name", "skip".to_owned()),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value)).into();
+        let (routes, errors) = crate::transforms::read(&properties, "t");
+        assert_eq!(errors, []);
+        let schema = schema_of([("k", "string"), ("n", "int?")]).unwrap();
+        let keys = ["k".to_owned()];
+        let mut records = [
+            record(None, Some(r#"{"k":"a"}"#)),
+            record(None, Some(r#"{"k":"b"}"#)),
+            record(Some("c"), None),
+            record(Some("d"), None),
+            record(None, Some(r#"{"k":"e"}"#)),
+        ];
+        for skipped in [0, 3, 4] {
+            records[skipped].headers.push(ottla_client::Header { key: "skip".into(), value: None });
+        }
+        for (schema, expected) in [
+            (Some(schema), vec![(Operation::Write, vec![1]), (Operation::Delete, vec![2])]),
+            (None, vec![(Operation::Write, vec![1])]),
+        ] {
+            let keys = if schema.is_some() { &keys[..] } else { &[] };
+            let transforms = routes.transforms.clone();
+            let reader = RecordReader::new(Arc::new(JsonFormat), schema, transforms, keys).unwrap();
+            let read = reader.read(&records).unwrap();
+            let runs: Vec<_> =
+                read.runs.iter().map(|run| (run.batch.operation, run.records.clone())).collect();
+            assert_eq!(runs, expected);
+            assert!(read.runs.iter().all(|run| run.batch.rows.len() == 1));
+            let bad: Vec<usize> = read.bad.iter().map(|(index, _)| *index).collect();
+            // Without a key nothing can be deleted, and what is left out needs not be.
+            assert_eq!(bad, if keys.is_empty() { vec![2] } else { Vec::new() });
         }
     }
 

@@ -71,7 +71,11 @@ impl RecordMaker {
             }
             let key = keys.as_ref().and_then(|keys| keys.get(row).cloned().flatten());
             let partition = partition_of(key.as_deref(), *position, self.partitions);
-            let headers = vec![self.origin.header(*position)];
+            let mut headers = Vec::new();
+            if !self.transforms.pass(true, &mut headers) {
+                continue;
+            }
+            headers.push(self.origin.header(*position));
             let record = Record { key, value: Some(value), headers, timestamp_ms: None };
             prepared.writes.entry((self.topic.clone(), partition)).or_default().push(record);
             prepared.good += 1;
