@@ -217,10 +217,12 @@ impl Recovery<'_> {
             self.next = next;
             return Ok(false);
         }
-        // A closed segment that was whole once: what it lacks is refused, and later segments stay.
-        if let Some(next) = next_base.filter(|next| self.next != *next && *next == whole_to) {
+        // A closed segment that was whole once: what it lacks is refused, and later segments stay. A last batch whose damaged
+        // header says that it is shorter than it is leaves bytes behind it.
+        let is_damaged = next_base != Some(self.next) || (rest > 0 && !preallocated);
+        if let Some(next) = next_base.filter(|next| is_damaged && *next == whole_to) {
             tracing::error!(
-                path = %segment.path().display(), from = %self.next, to = %next,
+                path = %segment.path().display(), from = %self.next, to = %next, bytes_left = rest,
                 "records at the end of a segment are damaged on disk and are refused"
             );
             self.next = next;
