@@ -1,12 +1,13 @@
 //! Groups with members that go over to the other protocol (KIP-848, `group.consumer.migration.policy`): a classic one when a
 //! member of the consumer protocol joins, one of the consumer protocol when only classic members are left in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_protocol::Message;
+use ottla_protocol::messages::consumer_protocol::TopicPartition;
 use ottla_protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
+use ottla_protocol::{Message, Str};
 use uuid::Uuid;
 
 use super::classic::{Draft, Group, GroupChange, GroupMetadata, StoredMember};
@@ -19,6 +20,9 @@ use super::decision::{Change, Decision, Record};
 use super::error::GroupError;
 use super::names::{GenerationId, GroupId, Now, TopicName, WallMs};
 use super::topics::{TopicCatalog, Topics};
+
+/// The oldest version, which every client reads.
+const ASSIGNMENT_VERSION: i16 = 0;
 
 /// The protocol type of consumers.
 const CONSUMER: &str = "consumer";
@@ -76,26 +80,37 @@ pub(super) fn upgrade<'a>(
 
 /// `None` when a member does not speak as consumers do.
 fn converted(group: &Group, topics: &dyn TopicCatalog) -> Option<Vec<Member>> {
+    let mut subscriptions = Vec::with_capacity(group.members.len());
+    let mut held = Vec::with_capacity(group.members.len());
+    // Clients may have assigned a partition twice; here it has one owner.
     let mut taken: BTreeSet<(Uuid, i32)> = BTreeSet::new();
-    let mut members = Vec::with_capacity(group.members.len());
+    let mut take = |partitions: &[TopicPartition]| -> PartitionSet {
+        let known = partitions.iter().filter_map(|topic| Some((topics.topic(&topic.topic)?.id, topic)));
+        let all = known.flat_map(|(id, topic)| topic.partitions.iter().map(move |index| (id, *index)));
+        all.filter(|each| taken.insert(*each)).collect()
+    };
     for member in group.members.values() {
         let said = match &group.protocol_name {
             Some(name) => member.metadata(Some(name)),
             None => member.protocols.first()?.metadata.clone(),
         };
-        let subscription = ConsumerProtocolSubscription::decode_versioned_or_newer(said).ok()?;
-        let mut assigned = PartitionSet::default();
-        if !member.assignment.is_empty() {
-            let assignment =
-                ConsumerProtocolAssignment::decode_versioned_or_newer(member.assignment.clone()).ok()?;
-            for topic in &assignment.assigned_partitions {
-                let Some(info) = topics.topic(&topic.topic) else { continue };
-                // Clients may have assigned a partition twice; here it has one owner.
-                assigned.extend(
-                    topic.partitions.iter().map(|index| (info.id, *index)).filter(|each| taken.insert(*each)),
-                );
+        subscriptions.push(ConsumerProtocolSubscription::decode_versioned_or_newer(said).ok()?);
+        held.push(match member.assignment.is_empty() {
+            true => PartitionSet::default(),
+            false => {
+                let bytes = member.assignment.clone();
+                let assignment = ConsumerProtocolAssignment::decode_versioned_or_newer(bytes).ok()?;
+                take(&assignment.assigned_partitions)
             }
-        }
+        });
+    }
+    // Amid a rebalance nothing is assigned, or something else than before, but a cooperative member goes on with what it owned
+    // when it joined until it is told what it may keep.
+    for (subscription, held) in subscriptions.iter().zip(&mut held) {
+        held.extend(take(&subscription.owned_partitions).iter());
+    }
+    let mut members = Vec::with_capacity(group.members.len());
+    for ((member, subscription), assigned) in group.members.values().zip(subscriptions).zip(held) {
         let metadata = MemberMetadata {
             instance_id: member.instance_id.clone(),
             rack_id: subscription.rack_id.as_deref().map(Arc::from),
@@ -123,9 +138,11 @@ fn converted(group: &Group, topics: &dyn TopicCatalog) -> Option<Vec<Member>> {
     Some(members)
 }
 
-/// Whether the group, one member fewer, is to become a classic one.
+/// Whether the group, one member fewer, is to become a classic one. Not before the names of its topics are known, which is
+/// with the first member that joins or asks after the coordinator's start: a classic group has them in its assignments.
 pub(super) fn is_to_be_downgraded(group: &ConsumerGroup, config: &GroupConfig) -> bool {
     config.consumer.migration_policy.allows_downgrade()
+        && group.topics_version.is_some()
         && !group.members.is_empty()
         && group.members.len() <= config.size_max
         && group.members.values().all(|member| member.metadata.classic.is_some())
@@ -155,6 +172,20 @@ pub(super) fn downgrade(
     decision
 }
 
+/// What the member may still be reading. It joins anew at once, but if the group goes back to the consumer protocol before it
+/// has, nobody else may be given this.
+fn held(group: &ConsumerGroup, member: &Member) -> ConsumerProtocolAssignment {
+    let mut topics: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in member.current.assigned.iter().chain(member.current.pending_revocation.iter()) {
+        topics.entry(topic).or_default().push(partition);
+    }
+    let named = topics.into_iter().filter_map(|(topic, partitions)| {
+        let topic = Str::from(group.topic_names.get(&topic)?.as_str());
+        Some(TopicPartition { topic, partitions })
+    });
+    ConsumerProtocolAssignment { assigned_partitions: named.collect(), user_data: None }
+}
+
 fn to_classic(group: &ConsumerGroup, epoch: Epoch, since: WallMs) -> GroupMetadata {
     let protocol_of = |member: &Member| {
         let classic = member.metadata.classic.as_ref()?;
@@ -179,8 +210,7 @@ fn to_classic(group: &ConsumerGroup, epoch: Epoch, since: WallMs) -> GroupMetada
             rebalance_timeout: member.metadata.rebalance_timeout.unwrap_or(Duration::from_secs(300)),
             session_timeout: classic.map(|classic| classic.session_timeout).unwrap_or_default(),
             subscription: said.map(|(_, metadata)| metadata.clone()).unwrap_or_default(),
-            // They join anew at once, and say themselves what they own.
-            assignment: Default::default(),
+            assignment: held(group, member).encode_versioned(ASSIGNMENT_VERSION).unwrap_or_default(),
         }
     });
     GroupMetadata {

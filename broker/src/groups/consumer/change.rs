@@ -1,8 +1,12 @@
 //! What happens to a consumer group in memory only: its deadlines. Closed: a new behaviour is a new variant.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::groups::names::{MemberId, Monotonic};
+use uuid::Uuid;
+
+use crate::groups::names::{MemberId, Monotonic, TopicName};
 
 /// One step of a group beside its records.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +29,8 @@ pub enum ConsumerChange {
     TopicsSeen {
         /// [`crate::groups::TopicCatalog::version`].
         version: u64,
+        /// Those that it reads, by id.
+        names: Arc<BTreeMap<Uuid, TopicName>>,
     },
     /// The group was read from the log: its members have until then to show that they still live.
     Restored {

@@ -44,13 +44,19 @@ fn join(draft: &mut ConsumerDraft<'_>, request: &JoinGroup) -> Result<Joined, Jo
     let subscription = subscription.ok_or_else(|| refuse(GroupError::MemberIdRequired))?;
     let topics = request.topics.as_ref().ok_or_else(|| refuse(GroupError::CoordinatorNotAvailable))?;
     let known = draft.group.members.get(&member_id).cloned();
-    // What it says it owned in another epoch than its own says nothing.
+    // Who was removed and does not know it yet must not come back with what others own by now, as a classic group would not
+    // let it either. Who only got an id so far owns nothing.
+    if known.is_none()
+        && request.member_id.is_some()
+        && (subscription.generation_id >= 0 || !subscription.owned_partitions.is_empty())
+    {
+        return Err(refuse(GroupError::UnknownMemberId));
+    }
+    // What it owned in another epoch than its own says nothing of what it has given up since: it may have missed the answer that
+    // told it to, or this may be an old request that comes late.
     let epoch = known.as_ref().map_or(Epoch::JOIN, |member| member.current.epoch);
     let says_when = subscription.generation_id < 0 || Epoch(subscription.generation_id) == epoch;
-    let owned = match says_when {
-        true => owned(&subscription.owned_partitions, &*topics.0),
-        false => PartitionSet::default(),
-    };
+    let owned = says_when.then(|| owned(&subscription.owned_partitions, &*topics.0));
     let wishes = Wishes {
         member_id: member_id.clone(),
         metadata: MemberMetadata {
@@ -67,7 +73,7 @@ fn join(draft: &mut ConsumerDraft<'_>, request: &JoinGroup) -> Result<Joined, Jo
                 protocols: request.protocols.iter().map(|p| (p.name.clone(), p.metadata.clone())).collect(),
             }),
         },
-        owned: Some(&owned),
+        owned: owned.as_ref(),
         topics: topics.clone(),
         session_timeout: request.session_timeout,
         is_new: known.is_none(),

@@ -11,7 +11,7 @@ use super::member::{CurrentAssignment, Member, MemberState};
 use super::partitions::PartitionSet;
 use super::record::{ConsumerRecord, GroupEpoch, ResolvedRegex};
 use crate::groups::classic::Sessions;
-use crate::groups::names::{InstanceId, MemberId, Monotonic};
+use crate::groups::names::{InstanceId, MemberId, Monotonic, TopicName};
 
 /// A group of the consumer protocol.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,8 @@ pub struct ConsumerGroup {
     pub revocations: Sessions,
     /// The cluster's topics that the group was last compared with.
     pub topics_version: Option<u64>,
+    /// The topics that the group read then, by id.
+    pub topic_names: Arc<BTreeMap<Uuid, TopicName>>,
 }
 
 /// The states of a consumer group.
@@ -168,7 +170,10 @@ impl ConsumerGroup {
             ConsumerChange::RevocationDue { member_id, deadline } => {
                 self.revocations.set(member_id, *deadline);
             }
-            ConsumerChange::TopicsSeen { version } => self.topics_version = Some(*version),
+            ConsumerChange::TopicsSeen { version, names } => {
+                self.topics_version = Some(*version);
+                self.topic_names = names.clone();
+            }
             ConsumerChange::Restored { now, session_timeout } => {
                 for member in self.members.values() {
                     let timeout = member.metadata.classic.as_ref().map(|classic| classic.session_timeout);

@@ -1,8 +1,11 @@
 //! ConsumerGroupHeartbeat: a member says what it wants and owns; the group's epoch, its target assignment and the member
 //! each go one step on if there is one to go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::assignor;
 use super::change::ConsumerChange;
@@ -19,7 +22,7 @@ use super::static_member::find_static_member;
 use super::subscription::{compile, metadata_hash, resolve_regexes, subscribed_topics};
 use crate::groups::decision::{Change, Decision};
 use crate::groups::error::GroupError;
-use crate::groups::names::{MemberId, Now, ReplyId};
+use crate::groups::names::{MemberId, Now, ReplyId, TopicName};
 use crate::groups::request::Reply;
 use crate::groups::topics::Topics;
 
@@ -257,14 +260,16 @@ fn follow_topics(draft: &mut ConsumerDraft<'_>, topics: &Topics, subscription_ch
         return;
     }
     resolve_regexes(draft, topics);
-    let metadata_hash = metadata_hash(&subscribed_topics(&draft.group, &*topics.0));
+    let subscribed = subscribed_topics(&draft.group, &*topics.0);
+    let metadata_hash = metadata_hash(&subscribed);
     let stored = draft.group.stored.unwrap_or_default();
     if subscription_changed || metadata_hash != stored.metadata_hash {
         let epoch = stored.epoch.next();
         draft.record(ConsumerRecord::Group(Some(GroupEpoch { epoch, metadata_hash })));
     }
-    if draft.group.topics_version != Some(version) {
-        draft.live(ConsumerChange::TopicsSeen { version });
+    let names: BTreeMap<Uuid, TopicName> = subscribed.into_iter().map(|(name, (id, _))| (id, name)).collect();
+    if draft.group.topics_version != Some(version) || *draft.group.topic_names != names {
+        draft.live(ConsumerChange::TopicsSeen { version, names: Arc::new(names) });
     }
 }
 

@@ -1,5 +1,6 @@
 //! A simulated member of the consumer protocol: one heartbeat under way at a time, repeated in full when it is not
-//! answered, and partitions that it gives up only after a while.
+//! answered, and partitions that it gives up only after a while. At each start it may speak the classic protocol instead
+//! (`classic_member.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::classic_member::{Classic, Rebalancing};
 use super::random::Random;
 use crate::groups::consumer::{ConsumerHeartbeat, Epoch, PartitionSet};
 use crate::groups::offsets::{CommitOffset, CommitOffsets, FetchOffsets, OffsetSelection};
@@ -14,7 +16,7 @@ use crate::groups::*;
 
 pub(super) const SESSION_MS: u64 = 10_000;
 const REBALANCE_MS: u64 = 6_000;
-const INTERVAL_MS: u64 = 1_000;
+pub(super) const INTERVAL_MS: u64 = 1_000;
 const TIMEOUT_MS: u64 = 3_000;
 
 pub(super) fn group() -> GroupId {
@@ -27,6 +29,18 @@ pub(super) enum Purpose {
     Heartbeat,
     Commit,
     Fetch,
+    Join,
+    Sync,
+    Beat,
+    Leave,
+}
+
+/// How the members of a world may speak.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speech {
+    /// Of 100 starts, those that speak the classic protocol.
+    pub classic_percent: u64,
+    pub rebalancing: Rebalancing,
 }
 
 /// A request on its way.
@@ -48,22 +62,26 @@ pub(super) struct Member {
     /// What it reads. In it until it is given up.
     pub owned: PartitionSet,
     /// What the coordinator last said that it may own.
-    assigned: PartitionSet,
+    pub assigned: PartitionSet,
     /// How far it has read what it owns; no entry before the committed offset is known.
-    positions: BTreeMap<(Uuid, i32), i64>,
+    pub positions: BTreeMap<(Uuid, i32), i64>,
     pub wakes_at: u64,
-    gives_up_at: Option<u64>,
-    /// The heartbeat that it waits for, and until when.
-    waits_for: Option<(u64, u64)>,
+    pub gives_up_at: Option<u64>,
+    /// The call of the group's protocol that it waits for, and until when.
+    pub waits_for: Option<(u64, u64)>,
+    pub starts: u64,
+    pub ids_used: u64,
+    /// Set while it speaks the classic protocol.
+    pub classic: Option<Classic>,
+    speech: Speech,
     fetches: Option<u64>,
     says_all: bool,
     wants_regex: bool,
-    starts: u64,
     calls: u64,
 }
 
 impl Member {
-    pub fn new(index: usize, random: &mut Random) -> Member {
+    pub fn new(index: usize, speech: Speech, random: &mut Random) -> Member {
         Member {
             name: format!("member-{index}"),
             // Two of the static ones share a name, as a careless operator would have it.
@@ -77,10 +95,13 @@ impl Member {
             wakes_at: u64::MAX,
             gives_up_at: None,
             waits_for: None,
+            starts: 0,
+            ids_used: 0,
+            classic: None,
+            speech,
             fetches: None,
             says_all: true,
             wants_regex: random.chance(30),
-            starts: 0,
             calls: 0,
         }
     }
@@ -93,15 +114,20 @@ impl Member {
     }
 
     /// The process starts.
-    pub fn start(&mut self, now: u64) {
+    pub fn start(&mut self, now: u64, random: &mut Random) {
         self.starts += 1;
         self.member_id = MemberId::from(format!("{}-{}", self.name, self.starts));
+        self.classic = None;
+        if random.chance(self.speech.classic_percent) {
+            self.member_id = MemberId::from("");
+            self.classic = Some(Classic::new(self.speech.rebalancing));
+        }
         self.is_up = true;
         self.forget_all();
         self.wakes_at = now;
     }
 
-    fn forget_all(&mut self) {
+    pub(super) fn forget_all(&mut self) {
         self.epoch = Epoch::JOIN;
         self.owned = PartitionSet::default();
         self.assigned = PartitionSet::default();
@@ -117,6 +143,9 @@ impl Member {
         if !self.is_up || self.epoch == Epoch::JOIN {
             return None;
         }
+        if self.classic.is_some() {
+            return self.leave_classic();
+        }
         let epoch = if self.instance_id.is_some() { Epoch::LEAVE_STATIC } else { Epoch::LEAVE };
         let heartbeat = ConsumerHeartbeat { epoch, ..self.heartbeat(topics, true) };
         let call = self.call(Purpose::Heartbeat, Request::ConsumerHeartbeat(Box::new(heartbeat)));
@@ -126,7 +155,10 @@ impl Member {
 
     /// Whether it has nothing left to do for what it was told.
     pub fn is_at_work(&self) -> bool {
-        self.is_up && self.epoch > Epoch::JOIN && self.owned == self.assigned
+        self.is_up
+            && self.epoch > Epoch::JOIN
+            && self.owned == self.assigned
+            && self.classic.as_ref().is_none_or(Classic::is_working)
     }
 
     /// Does what it does unasked.
@@ -136,14 +168,11 @@ impl Member {
             self.wakes_at = u64::MAX;
             return calls;
         }
+        if self.classic.is_some() {
+            return self.wake_classic(now, random, &topics);
+        }
         if self.gives_up_at.is_some_and(|at| at <= now) {
-            self.gives_up_at = None;
-            // As every client does: what was read is committed before others may read on.
-            calls.extend(self.commit(random));
-            self.owned = self.owned.intersection(&self.assigned);
-            let owned = &self.owned;
-            self.positions.retain(|(topic, partition), _| owned.contains(*topic, *partition));
-            self.own_the_rest();
+            calls.extend(self.give_up(random));
         }
         if self.waits_for.is_some_and(|(_, until)| until <= now) {
             self.waits_for = None;
@@ -166,7 +195,29 @@ impl Member {
         calls
     }
 
-    pub fn on_reply(&mut self, now: u64, random: &mut Random, number: u64, reply: &Reply) {
+    /// Gives up what it may not own any more, and has the rest.
+    pub(super) fn give_up(&mut self, random: &mut Random) -> Option<Call> {
+        self.gives_up_at = None;
+        // As every client does: what was read is committed before others may read on.
+        let commit = self.commit(random);
+        self.owned = self.owned.intersection(&self.assigned);
+        let owned = &self.owned;
+        self.positions.retain(|(topic, partition), _| owned.contains(*topic, *partition));
+        self.own_the_rest();
+        commit
+    }
+
+    pub fn on_reply(
+        &mut self,
+        now: u64,
+        random: &mut Random,
+        number: u64,
+        reply: &Reply,
+        topics: &Topics,
+    ) -> Vec<Call> {
+        if self.classic.is_some() && self.waits_for.is_some_and(|(of, _)| of == number) {
+            return self.on_classic_reply(now, random, reply, topics);
+        }
         match reply {
             Reply::ConsumerHeartbeat(answer) if self.waits_for.is_some_and(|(of, _)| of == number) => {
                 self.waits_for = None;
@@ -182,7 +233,7 @@ impl Member {
             }
             Reply::FetchOffsets(answer) if self.fetches == Some(number) => {
                 self.fetches = None;
-                let Ok(offsets) = answer else { return };
+                let Ok(offsets) = answer else { return Vec::new() };
                 for (topic, partition) in self.owned.iter() {
                     let name = TopicName::from(topic_name(topic));
                     let found = offsets.iter().find(|o| o.topic == name && o.partition == partition);
@@ -194,9 +245,10 @@ impl Member {
             }
             _ => {}
         }
+        Vec::new()
     }
 
-    fn on_assigned(&mut self, now: u64, random: &mut Random, assigned: &PartitionSet) {
+    pub(super) fn on_assigned(&mut self, now: u64, random: &mut Random, assigned: &PartitionSet) {
         self.assigned = assigned.clone();
         if self.owned.is_subset(assigned) {
             self.gives_up_at = None;
@@ -248,18 +300,18 @@ impl Member {
         }
     }
 
-    fn fetch_missing(&mut self) -> Option<Call> {
+    pub(super) fn fetch_missing(&mut self) -> Option<Call> {
         if self.owned.iter().all(|partition| self.positions.contains_key(&partition)) {
             return None;
         }
-        let member = Some((self.member_id.clone(), self.epoch));
+        let member = self.classic.is_none().then(|| (self.member_id.clone(), self.epoch));
         let fetch = FetchOffsets { group: group(), selection: OffsetSelection::All, member };
         let call = self.call(Purpose::Fetch, Request::FetchOffsets(fetch));
         self.fetches = Some(call.number);
         Some(call)
     }
 
-    fn commit(&mut self, random: &mut Random) -> Option<Call> {
+    pub(super) fn commit(&mut self, random: &mut Random) -> Option<Call> {
         let mut offsets = Vec::new();
         for ((topic, partition), position) in &mut self.positions {
             if !self.owned.contains(*topic, *partition) {
@@ -290,7 +342,7 @@ impl Member {
         Some(self.call(Purpose::Commit, Request::CommitOffsets(commit)))
     }
 
-    fn call(&mut self, purpose: Purpose, request: Request) -> Call {
+    pub(super) fn call(&mut self, purpose: Purpose, request: Request) -> Call {
         self.calls += 1;
         // Unlike in every other start of this process.
         Call { number: self.starts * 1_000_000 + self.calls, purpose, request }
@@ -300,4 +352,9 @@ impl Member {
 /// Topics are named after their ids.
 pub(super) fn topic_name(id: Uuid) -> String {
     format!("t{}", id.as_u128())
+}
+
+/// The reverse of [`topic_name`].
+pub(super) fn topic_id(name: &str) -> Uuid {
+    Uuid::from_u128(name.trim_start_matches('t').parse().expect("a topic of this world"))
 }

@@ -1,17 +1,20 @@
-//! The world of a group of the consumer protocol: as `world.rs`, with topics that grow. The requests of one member
+//! The world of a group of the consumer protocol, of members that speak the classic one in it, and of its migrations from one
+//! to the other: as `world.rs`, with topics that grow. The requests of one member
 //! arrive in the order in which they were made, as on a connection; those of different members, and all replies, overtake
 //! each other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::consumer_member::{Call, Member, Purpose, group, topic_name};
+use super::classic_member::Rebalancing;
+use super::consumer_member::{Call, Member, Purpose, Speech, group, topic_name};
 use super::failure::{Faults, History};
 use super::random::Random;
+use crate::groups::classic::{GroupChange, GroupState};
 use crate::groups::consumer::{ConsumerGroupState, Epoch};
 use crate::groups::*;
 
@@ -71,6 +74,9 @@ pub(super) struct ConsumerWorld {
     flush_at: u64,
     waiting: BTreeMap<ReplyId, Waiting>,
     replies: u64,
+    /// Static members that stayed in a classic group although a generation started without them, and which. They are fenced by
+    /// their generation but do not know it yet, so what they read is read by others too. Kafka's protocol has it so.
+    overslept: BTreeMap<usize, i32>,
     /// The greatest offset ever decided for a partition.
     committed: BTreeMap<(TopicName, i32), i64>,
     trace: DefaultHasher,
@@ -81,15 +87,19 @@ impl ConsumerWorld {
         let mut random = Random::new(seed);
         let wanted = 2 + random.below(6) as usize;
         let member_count = wanted.min(faults.members_max);
+        let share = [0, 30, 60, 100][random.below(4) as usize];
+        let rebalancing = if random.chance(50) { Rebalancing::Eager } else { Rebalancing::Cooperative };
+        let speech = Speech { classic_percent: if faults.classic_members { share } else { 0 }, rebalancing };
         let mut members: Vec<Member> =
-            (0..member_count).map(|index| Member::new(index, &mut random)).collect();
+            (0..member_count).map(|index| Member::new(index, speech, &mut random)).collect();
         let mut catalog = Catalog { version: 0, topics: BTreeMap::new() };
         for id in 1..=2 {
             let info = TopicInfo { id: Uuid::from_u128(id), partition_count: 1 + random.below(6) as i32 };
             catalog.topics.insert(topic_name(info.id), info);
         }
         for member in &mut members {
-            member.start(1_000 + random.below(3_000));
+            let at = 1_000 + random.below(3_000);
+            member.start(at, &mut random);
         }
         ConsumerWorld {
             random,
@@ -110,6 +120,7 @@ impl ConsumerWorld {
             flush_at: u64::MAX,
             waiting: BTreeMap::new(),
             replies: 0,
+            overslept: BTreeMap::new(),
             committed: BTreeMap::new(),
             trace: DefaultHasher::new(),
         }
@@ -151,15 +162,27 @@ impl ConsumerWorld {
     }
 
     /// No two members that the coordinator has not given up read the same partition.
-    fn check_owners(&self) {
-        let Some(group) = self.groups.consumer_groups().get(&group()) else { return };
+    fn check_owners(&mut self) {
+        let members = &self.members;
+        self.overslept.retain(|index, generation| {
+            members[*index].epoch.0 < *generation || !members[*index].is_at_work()
+        });
         let mut owners: BTreeMap<(Uuid, i32), &str> = BTreeMap::new();
-        for member in self.members.iter().filter(|member| group.members.contains_key(&member.member_id)) {
+        let heard =
+            |(index, member): &(usize, &Member)| !self.overslept.contains_key(index) && self.is_known(member);
+        for (_, member) in self.members.iter().enumerate().filter(heard) {
             for partition in member.owned.iter() {
                 let other = owners.insert(partition, &member.name);
                 assert_eq!(other, None, "{partition:?} is read by {} too", member.name);
             }
         }
+    }
+
+    fn is_known(&self, member: &Member) -> bool {
+        let classic = self.groups.group(&group());
+        let consumer = self.groups.consumer_groups().get(&group());
+        classic.is_some_and(|group| group.members.contains_key(&member.member_id))
+            || consumer.is_some_and(|group| group.members.contains_key(&member.member_id))
     }
 
     /// Ends the chaos and checks that the group gets to work within [`HEAL_MS`].
@@ -170,7 +193,7 @@ impl ConsumerWorld {
             assert!(self.now_ms < end, "the group does not recover: {trouble}");
             for index in 0..self.members.len() {
                 if !self.members[index].is_up && !self.has_twin(index) {
-                    self.members[index].start(self.now_ms);
+                    self.members[index].start(self.now_ms, &mut self.random);
                 }
             }
             for _ in 0..50 {
@@ -181,23 +204,37 @@ impl ConsumerWorld {
 
     /// Everyone who could be up is at work, every partition has one owner, and the loads are even.
     fn check_at_work(&self) -> Result<(), String> {
-        let group = self.groups.consumer_groups().get(&group()).ok_or("there is no group")?;
         let up: Vec<&Member> = self.members.iter().filter(|member| member.is_up).collect();
         if let Some(index) =
             (0..self.members.len()).find(|index| !self.members[*index].is_up && !self.has_twin(*index))
         {
             return Err(format!("{} is down", self.members[index].name));
         }
-        if group.state() != ConsumerGroupState::Stable || group.members.len() != up.len() {
-            return Err(format!("{:?} with {} members", group.state(), group.members.len()));
-        }
-        for member in &up {
-            let known = group.members.get(&member.member_id).ok_or("a member is not known")?;
-            if !member.is_at_work()
-                || known.current.assigned != member.owned
-                || known.current.epoch != member.epoch
-            {
-                return Err(format!("{member:?} is not where it should be: {known:?}"));
+        if let Some(group) = self.groups.consumer_groups().get(&group()) {
+            if group.state() != ConsumerGroupState::Stable || group.members.len() != up.len() {
+                return Err(format!("{:?} with {} members", group.state(), group.members.len()));
+            }
+            for member in &up {
+                let known = group.members.get(&member.member_id).ok_or("a member is not known")?;
+                if !member.is_at_work()
+                    || known.current.assigned != member.owned
+                    || known.current.epoch != member.epoch
+                {
+                    return Err(format!("{member:?} is not where it should be: {known:?}"));
+                }
+            }
+        } else {
+            let group = self.groups.group(&group()).ok_or("there is no group")?;
+            if group.state() != GroupState::Stable || group.members.len() != up.len() {
+                return Err(format!("{:?} with {} members", group.state(), group.members.len()));
+            }
+            for member in &up {
+                if !member.is_at_work()
+                    || !group.members.contains_key(&member.member_id)
+                    || group.generation.0 != member.epoch.0
+                {
+                    return Err(format!("{member:?} is not where it should be: {group:?}"));
+                }
             }
         }
         let owned: usize = up.iter().map(|member| member.owned.len()).sum();
@@ -232,7 +269,7 @@ impl ConsumerWorld {
                 let call = self.members[index].leave(topics);
                 self.send_calls(index, call.into_iter().collect());
             }
-            12..40 if !self.members[index].is_up => self.members[index].start(self.now_ms),
+            12..40 if !self.members[index].is_up => self.members[index].start(self.now_ms, &mut self.random),
             // A member hangs for longer than its session.
             40..42 if self.faults.hangs && self.members[index].is_up => {
                 self.members[index].wakes_at = self.now_ms + 13_000;
@@ -249,7 +286,7 @@ impl ConsumerWorld {
             _ => {}
         }
         if self.members.iter().all(|member| !member.is_up) {
-            self.members[index].start(self.now_ms);
+            self.members[index].start(self.now_ms, &mut self.random);
         }
     }
 
@@ -294,7 +331,10 @@ impl ConsumerWorld {
             }
             Message::Reply { member, number, reply } => {
                 let epoch = self.members[member].epoch;
-                self.members[member].on_reply(self.now_ms, &mut self.random, number, &reply);
+                let topics = self.topics();
+                let calls =
+                    self.members[member].on_reply(self.now_ms, &mut self.random, number, &reply, &topics);
+                self.send_calls(member, calls);
                 assert!(self.members[member].epoch >= Epoch::JOIN, "{epoch} became less than nothing");
             }
         }
@@ -303,6 +343,7 @@ impl ConsumerWorld {
     /// The coordinator's runtime in small: apply, write, park.
     fn take(&mut self, decision: Decision) {
         format!("{decision:?}").hash(&mut self.trace);
+        self.note_who_oversleeps(&decision);
         self.groups.apply_all(&decision);
         for record in decision.records() {
             if let Record::Offset { topic, partition, value: Some(value), .. } = record {
@@ -321,6 +362,25 @@ impl ConsumerWorld {
         self.release();
     }
 
+    fn note_who_oversleeps(&mut self, decision: &Decision) {
+        for change in &decision.changes {
+            let Change::Live { change: GroupChange::GenerationStarted { generation, .. }, .. } = change
+            else {
+                continue;
+            };
+            let joined = decision.replies.iter().filter_map(|(_, reply)| match reply {
+                Reply::JoinGroup(Ok(joined)) => Some(&joined.member_id),
+                _ => None,
+            });
+            let joined: BTreeSet<&MemberId> = joined.collect();
+            for (index, member) in self.members.iter().enumerate() {
+                if member.instance_id.is_some() && !joined.contains(&member.member_id) {
+                    self.overslept.insert(index, generation.0);
+                }
+            }
+        }
+    }
+
     fn flush(&mut self) {
         self.log.append(&mut self.pending);
         self.decision_ends = vec![0];
@@ -335,6 +395,10 @@ impl ConsumerWorld {
             let fits = match reply {
                 Reply::ConsumerHeartbeat(_) => Purpose::Heartbeat,
                 Reply::CommitOffsets(_) => Purpose::Commit,
+                Reply::JoinGroup(_) => Purpose::Join,
+                Reply::SyncGroup(_) => Purpose::Sync,
+                Reply::Heartbeat(_) => Purpose::Beat,
+                Reply::LeaveGroup(_) => Purpose::Leave,
                 _ => Purpose::Fetch,
             };
             assert_eq!(fits, waiting.purpose, "a request is answered by its own reply");

@@ -17,6 +17,8 @@ pub(super) struct Faults {
     pub leaves: bool,
     pub hangs: bool,
     pub topics_grow: bool,
+    /// Not a fault but a complication: members that speak the classic protocol.
+    pub classic_members: bool,
 }
 
 impl Faults {
@@ -30,6 +32,7 @@ impl Faults {
         leaves: true,
         hangs: true,
         topics_grow: true,
+        classic_members: true,
     };
 
     /// The same with one thing less.
@@ -44,6 +47,7 @@ impl Faults {
             Faults { leaves: false, ..all.clone() },
             Faults { hangs: false, ..all.clone() },
             Faults { topics_grow: false, ..all.clone() },
+            Faults { classic_members: false, ..all.clone() },
         ];
         less.extend((1..8.min(self.members_max)).map(|members_max| Faults { members_max, ..all.clone() }));
         less

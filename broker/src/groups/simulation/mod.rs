@@ -6,6 +6,7 @@
 //! `OTTLA_SEEDS=<count>` runs more of them.
 
 mod checker;
+mod classic_member;
 mod client;
 mod consumer_member;
 mod consumer_world;
