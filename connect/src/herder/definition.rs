@@ -102,6 +102,8 @@ pub(super) const COMMON: &[Common] = &[
         None,
         "the topic of bad records; with errors.tolerance all, <name>-dead-letters unless set",
     ),
+    optional("transforms", None, "what is done to records, in order: names of transforms, joined by commas"),
+    optional("predicates", None, "names of predicates that transforms ask"),
     common(
         RETRY_TIMEOUT,
         None,

@@ -5,25 +5,81 @@ use serde_json::{Value, json};
 use super::definition::{CLASS, Common, Definition, Properties, class_name, class_named, common_of};
 use crate::registry::{ConnectorType, connector_types, is_secret};
 use crate::secret::HIDDEN;
+use crate::transforms::{PACKAGE, PLUGINS, Plugin, Property, plugin};
 
 const OF_WORKER: &str = "Common";
 const OF_CONNECTOR: &str = "Connector";
 
-/// `GET /connector-plugins`.
-pub(super) fn plugins() -> Value {
-    let plugin = |class: &ConnectorType| {
-        json!({
-            "class": class_name(class),
-            "type": class.kind().word(),
-            "version": env!("CARGO_PKG_VERSION"),
-        })
-    };
-    connector_types().iter().map(plugin).collect()
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Converters by Kafka Connect's class names.
+const CONVERTERS: [&str; 2] =
+    ["io.confluent.connect.avro.AvroConverter", "org.apache.kafka.connect.json.JsonConverter"];
+
+/// `GET /connector-plugins`; without `connectors_only` also transforms, predicates and converters.
+pub(super) fn plugins(connectors_only: bool) -> Value {
+    let told = |class: &str, word: &str| json!({ "class": class, "type": word, "version": VERSION });
+    let connectors = connector_types().iter().map(|class| told(&class_name(class), class.kind().word()));
+    if connectors_only {
+        return connectors.collect();
+    }
+    let converters = CONVERTERS.iter().map(|class| told(class, "converter"));
+    let others = PLUGINS.iter().map(|plugin| told(&format!("{PACKAGE}{}", plugin.class), plugin.kind.word()));
+    connectors.chain(converters).chain(others).collect()
 }
 
 /// `GET /connector-plugins/CLASS/config`; `None` when there is no such class.
 pub(super) fn config_keys(class: &str) -> Option<Value> {
-    Some(keys(class_named(class)?).into_iter().map(|key| key.definition).collect())
+    let keys = match class_named(class) {
+        Some(class) => keys(class),
+        None => plugin_keys(plugin(class)?, "", plugin_group(class)),
+    };
+    Some(keys.into_iter().map(|key| key.definition).collect())
+}
+
+fn plugin_group(class: &str) -> &str {
+    class.strip_prefix(PACKAGE).unwrap_or(class)
+}
+
+/// The properties of a transform or predicate, with what stands before their names.
+fn plugin_keys(plugin: &Plugin, before: &str, group: &str) -> Vec<Key> {
+    let key = |property: &Property| {
+        let default = property.default.map(str::to_owned);
+        let name = format!("{before}{}", property.name);
+        Key::new(name, property.of_type, default, property.is_required, property.about, group)
+    };
+    plugin.properties.iter().map(key).collect()
+}
+
+/// The properties of the transforms and predicates that properties name, and their groups.
+fn transform_keys(properties: &Properties) -> (Vec<Key>, Vec<String>) {
+    let (mut keys, mut groups) = (Vec::new(), Vec::new());
+    for (list, word) in [("transforms", "Transforms"), ("predicates", "Predicates")] {
+        let names = properties.get(list).map(String::as_str).unwrap_or_default().split(',').map(str::trim);
+        for name in names.filter(|name| !name.is_empty()) {
+            let (before, group) = (format!("{list}.{name}."), format!("{word}: {name}"));
+            let mut add = |name: &str, of_type, default: Option<&str>, required, about| {
+                let default = default.map(str::to_owned);
+                keys.push(Key::new(format!("{before}{name}"), of_type, default, required, about, &group));
+            };
+            add("type", "CLASS", None, true, "the class");
+            if list == "transforms" {
+                add("predicate", "STRING", None, false, "the predicate for which this is done");
+                add(
+                    "negate",
+                    "BOOLEAN",
+                    Some("false"),
+                    false,
+                    "whether it is done where the predicate does not hold",
+                );
+            }
+            let class = properties.get(&format!("{before}type"));
+            if let Some(plugin) = class.and_then(|class| plugin(class)) {
+                keys.extend(plugin_keys(plugin, &before, &group));
+            }
+            groups.push(group);
+        }
+    }
+    (keys, groups)
 }
 
 /// `PUT /connector-plugins/CLASS/config/validate`: every property with its definition, value and errors. `Err` tells what is
@@ -44,8 +100,9 @@ pub(super) fn validate(class: &str, properties: &Properties) -> Result<Value, St
         of.map(|error| error.message.as_str()).collect()
     };
     let mut known = keys(found);
+    let (of_transforms, groups) = transform_keys(&whole);
+    known.extend(of_transforms);
     // What nobody knows is told too: it is why the properties are refused.
-    // Transforms' properties too, which have names of their own.
     let unknown: Vec<String> =
         whole.keys().filter(|name| known.iter().all(|key| key.name != **name)).cloned().collect();
     known.extend(unknown.into_iter().map(|name| Key::new(name, "STRING", None, false, "", OF_CONNECTOR)));
@@ -69,10 +126,12 @@ pub(super) fn validate(class: &str, properties: &Properties) -> Result<Value, St
             })
         })
         .collect();
+    let own_groups = [OF_WORKER, OF_CONNECTOR].map(str::to_owned);
+    let all_groups: Vec<String> = own_groups.into_iter().chain(groups).collect();
     Ok(json!({
         "name": class,
         "error_count": configs.iter().filter(|config| config["value"]["errors"] != json!([])).count(),
-        "groups": [OF_WORKER, OF_CONNECTOR],
+        "groups": all_groups,
         "configs": configs,
     }))
 }
@@ -129,7 +188,15 @@ fn type_word(found: &Value) -> &'static str {
 fn keys(class: &ConnectorType) -> Vec<Key> {
     let of_worker = common_of(class.kind()).map(|common: &Common| {
         let default = common.default.map(str::to_owned);
-        Key::new(common.name.to_owned(), "STRING", default, common.required, common.about, OF_WORKER)
+        let of_type = match common.name {
+            "topics" | "transforms" | "predicates" => "LIST",
+            "tasks.max" => "INT",
+            "errors.retry.timeout" | "errors.retry.delay.max.ms" => "LONG",
+            "value.converter" => "CLASS",
+            "value.converter.schemas.enable" => "BOOLEAN",
+            _ => "STRING",
+        };
+        Key::new(common.name.to_owned(), of_type, default, common.required, common.about, OF_WORKER)
     });
     let schema = class.config_schema();
     let required: Vec<&str> = match &schema["required"] {
@@ -179,5 +246,43 @@ mod tests {
         assert_eq!(of("header")["value"]["value"], "true");
         assert_eq!(found["error_count"], 4, "{found:#}");
         assert!(validate("NoSource", &properties).is_err());
+    }
+
+    #[test]
+    fn transforms_and_predicates_are_told_with_their_properties() {
+        let all = plugins(false);
+        let word = |class: &str| {
+            let plugins = all.as_array().unwrap();
+            plugins.iter().find(|plugin| plugin["class"] == class).map(|plugin| plugin["type"].clone())
+        };
+        assert_eq!(word("PostgresSink"), Some(json!("sink")));
+        assert_eq!(word("org.apache.kafka.connect.transforms.Filter"), Some(json!("transformation")));
+        let class = "org.apache.kafka.connect.transforms.predicates.HasHeaderKey";
+        assert_eq!(word(class), Some(json!("predicate")));
+        assert_eq!(word("org.apache.kafka.connect.json.JsonConverter"), Some(json!("converter")));
+        assert!(plugins(true).as_array().unwrap().len() < all.as_array().unwrap().len());
+        assert_eq!(config_keys(class).unwrap()[0]["name"], "name");
+
+        let properties: Properties = [
+            ("name", "a"),
+            ("topic", "t"),
+            ("path", "/x"),
+            ("format", "csv"),
+            ("transforms", "cast"),
+            ("transforms.cast.type", "org.apache.kafka.connect.transforms.Cast$Value"),
+            ("transforms.cast.spec", "a:text"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
+        let found = validate("FileSource", &properties).unwrap();
+        assert_eq!(found["groups"], json!(["Common", "Connector", "Transforms: cast"]));
+        let configs = found["configs"].as_array().unwrap();
+        let spec = configs.iter().find(|config| config["value"]["name"] == "transforms.cast.spec").unwrap();
+        assert_eq!(
+            (&spec["definition"]["type"], &spec["definition"]["group"]),
+            (&json!("LIST"), &json!("Transforms: cast"))
+        );
+        assert!(spec["value"]["errors"][0].as_str().unwrap().starts_with("text is no type"), "{spec}");
+        assert_eq!(found["error_count"], 1, "{found:#}");
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::connector::{Connector, ConnectorStatus};
 use super::definition::{Definition, Properties, hidden, revealed};
 use super::records::{ConfigRecord, TargetState};
+use super::status;
 use super::store::Store;
 use crate::connector::OffsetStore;
 use crate::registry::ConnectorKind;
@@ -25,6 +26,10 @@ use crate::worker::cluster::{Cluster, KafkaCluster};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long the end of the process waits for tasks.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How soon a state that has changed is in `connect-status`.
+const STATUS_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
+/// How long the end of the process waits for that.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to read what shall run.
 const LOAD_PAUSE: Duration = Duration::from_secs(1);
 /// Longer names fit in no file or header.
@@ -86,6 +91,9 @@ struct Inner {
     worker_id: String,
     connectors: Mutex<BTreeMap<String, Arc<Connector>>>,
     is_loaded: watch::Sender<bool>,
+    is_leaving: watch::Sender<bool>,
+    /// What `connect-status` holds; held by whoever changes it.
+    status: tokio::sync::Mutex<status::Records>,
 }
 
 impl Herder {
@@ -101,6 +109,8 @@ impl Herder {
             worker_id,
             connectors: Mutex::default(),
             is_loaded: watch::Sender::new(false),
+            is_leaving: watch::Sender::new(false),
+            status: tokio::sync::Mutex::default(),
         };
         let herder = Herder { inner: Arc::new(inner) };
         tokio::spawn(herder.clone().load());
@@ -125,6 +135,47 @@ impl Herder {
             tracing::info!(connector = name, ?target, "connector is back");
         }
         self.inner.is_loaded.send_replace(true);
+        self.keep_status().await;
+    }
+
+    /// Keeps `connect-status` in line with what is, until the worker leaves.
+    async fn keep_status(self) {
+        let mut is_leaving = self.inner.is_leaving.subscribe();
+        let mut is_known = false;
+        while !*is_leaving.borrow() {
+            let kept = match is_known {
+                true => self.write_status().await,
+                false => self.read_status().await,
+            };
+            match kept {
+                Ok(()) => is_known = true,
+                Err(error) => {
+                    tracing::warn!(%error, "the state of connectors cannot be kept in {}", status::TOPIC)
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(STATUS_PAUSE) => {}
+                _ = is_leaving.wait_for(|leaving| *leaving) => {}
+            }
+        }
+    }
+
+    async fn read_status(&self) -> Result<(), ClientError> {
+        *self.inner.status.lock().await = self.inner.store.load_status().await?;
+        Ok(())
+    }
+
+    async fn write_status(&self) -> Result<(), ClientError> {
+        let mut known = self.inner.status.lock().await;
+        let statuses: Vec<ConnectorStatus> =
+            self.names().iter().filter_map(|name| self.status(name).ok()).collect();
+        let wanted = status::records(&statuses, *self.inner.is_leaving.borrow());
+        let changes = status::changes(&known, &wanted);
+        if !changes.is_empty() {
+            self.inner.store.append_status(changes).await?;
+            *known = wanted;
+        }
+        Ok(())
     }
 
     /// Waits until it is known which connectors there are.
@@ -156,6 +207,10 @@ impl Herder {
         }));
         if tokio::time::timeout(STOP_PATIENCE, stopping).await.is_err() {
             tracing::warn!("a connector does not stop and is left");
+        }
+        self.inner.is_leaving.send_replace(true);
+        if self.is_loaded() && tokio::time::timeout(STATUS_PATIENCE, self.write_status()).await.is_err() {
+            tracing::warn!("that the connectors are left cannot be written to {}", status::TOPIC);
         }
     }
 

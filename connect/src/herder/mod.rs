@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `definition.rs` | what properties mean | yes |
 //! | `records.rs` | the records of `connect-configs` | yes |
+//! | `status.rs` | the records of `connect-status` | yes |
 //! | `describe.rs` | plugins, and properties with what is wrong about them | yes |
 //! | `store.rs` | reading and writing the topics | |
 //! | `connector.rs` | one connector: its tasks, in line with what it shall do | |
@@ -19,6 +20,7 @@ mod describe;
 mod herder;
 mod records;
 mod rest;
+mod status;
 mod store;
 
 #[cfg(test)]
@@ -29,3 +31,4 @@ pub use definition::Properties;
 pub use herder::{Herder, HerderError};
 pub(crate) use records::TOPIC as CONFIGS_TOPIC;
 pub use records::TargetState;
+pub(crate) use status::TOPIC as STATUS_TOPIC;

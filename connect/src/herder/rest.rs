@@ -311,8 +311,8 @@ async fn reset_offsets(State(Worker { herder, .. }): State<Worker>, Path(name): 
     Ok(Json(json!({ "message": message })).into_response())
 }
 
-async fn plugins() -> Json<Value> {
-    Json(describe::plugins())
+async fn plugins(uri: Uri) -> Json<Value> {
+    Json(describe::plugins(!has(&uri, "connectorsOnly=false")))
 }
 
 async fn plugin_config(Path(class): Path<String>) -> Answer {

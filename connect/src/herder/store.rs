@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::definition::{Definition, Properties};
 use super::records::{ConfigRecord, TOPIC, TargetState};
+use super::status;
 use crate::connector::SourceOffset;
 use crate::worker::cluster::{Bounds, Cluster, Topic, read_spans};
 use crate::worker::offsets::{self, SourceCommit, TopicEnds};
@@ -51,6 +52,17 @@ impl Store {
             }
         }
         Ok(known)
+    }
+
+    /// What `connect-status` holds.
+    pub async fn load_status(&self) -> Result<status::Records, ClientError> {
+        let last = self.last_values(status::TOPIC).await?;
+        Ok(last.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
+    }
+
+    /// Writes changes to `connect-status`.
+    pub async fn append_status(&self, changes: Vec<(Bytes, Option<Bytes>)>) -> Result<(), ClientError> {
+        self.write(status::TOPIC, changes).await
     }
 
     /// Stores a change; when this returns it is safe.

@@ -119,6 +119,36 @@ async fn a_connector_is_made_runs_is_back_after_a_restart_and_goes() {
 }
 
 #[tokio::test]
+async fn the_state_of_connectors_and_tasks_is_kept_in_the_status_topic() {
+    let (storage, dir) = (Storage::default(), tempfile::tempdir().unwrap());
+    let last = |key: &str| {
+        let records = storage.records("connect-status").into_iter();
+        let last = records.filter(|record| record.key.as_deref() == Some(key.as_bytes())).last();
+        let value = last.and_then(|record| record.value);
+        value.map(|value| serde_json::from_slice::<Value>(&value).unwrap()["state"].clone())
+    };
+    let worker = Worker::start(&storage);
+    let missing = dir.path().join("none.csv");
+    assert_eq!(worker.put("/connectors/read/config", source(&missing)).await.0, 201);
+    until("the task has failed", || last("status-task-read-0") == Some(json!("FAILED"))).await;
+    assert_eq!(last("status-connector-read"), Some(json!("RUNNING")));
+    assert_eq!(worker.put("/connectors/read/pause", Value::Null).await.0, 202);
+    until("it is paused", || last("status-connector-read") == Some(json!("PAUSED"))).await;
+    assert_eq!(worker.put("/connectors/read/resume", Value::Null).await.0, 202);
+    until("it runs", || last("status-connector-read") == Some(json!("RUNNING"))).await;
+    worker.herder.stop().await;
+    assert_eq!(last("status-connector-read"), Some(json!("UNASSIGNED")));
+
+    // What a worker before has left is put right.
+    let worker = Worker::start(&storage);
+    until("it runs again", || last("status-connector-read") == Some(json!("RUNNING"))).await;
+    assert_eq!(worker.call(Method::DELETE, "/connectors/read", Value::Null).await.0, 204);
+    until("it is gone", || last("status-connector-read").is_none() && last("status-task-read-0").is_none())
+        .await;
+    worker.herder.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_told_and_changes_nothing() {
     let storage = Storage::default();
     let worker = Worker::start(&storage);

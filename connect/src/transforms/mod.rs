@@ -11,10 +11,12 @@
 //! | `TimestampConverter$Value` | `times.rs` |
 //! | `Flatten$Value`, `HoistField$Value`, `ExtractField$Value` | `nested.rs` |
 //! | `Filter`, `InsertHeader`, `DropHeaders`, `predicates.RecordIsTombstone`, `predicates.HasHeaderKey` | `records.rs` |
+//! | which there are, with their properties | `plugins.rs` |
 //! | `RegexRouter`, `ValueToKey`, `ExtractField$Key`, `predicates.TopicNameMatches` | `properties.rs` |
 
 mod columns;
 mod nested;
+mod plugins;
 mod properties;
 mod records;
 mod times;
@@ -27,7 +29,11 @@ use columns::Change;
 use ottla_client::Header;
 use records::Step;
 
+pub(crate) use plugins::{PLUGINS, Plugin, Property, plugin};
 pub(crate) use properties::{is_transform_property, read};
+
+/// Where Kafka Connect has its transforms.
+pub(crate) const PACKAGE: &str = "org.apache.kafka.connect.transforms.";
 
 /// What is done to the records of a task, in order.
 #[derive(Debug, Clone, Default)]

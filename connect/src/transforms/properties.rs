@@ -6,30 +6,14 @@ use arrow::datatypes::DataType;
 use regex::Regex;
 
 use super::columns::Change;
+use super::plugins::{PluginKind, known};
 use super::records::{Action, Step, When, header};
 use super::times::{Pattern, Precision, Target};
-use super::{Named, Routes, Transforms};
+use super::{Named, PACKAGE, Routes, Transforms};
 use crate::error::FieldError;
 
-const PACKAGE: &str = "org.apache.kafka.connect.transforms.";
 const TRANSFORMS: &str = "transforms";
 const PREDICATES: &str = "predicates";
-const CLASSES: [&str; 14] = [
-    "Cast$Value",
-    "DropHeaders",
-    "ExtractField$Key",
-    "ExtractField$Value",
-    "Filter",
-    "Flatten$Value",
-    "HoistField$Value",
-    "InsertField$Value",
-    "InsertHeader",
-    "MaskField$Value",
-    "RegexRouter",
-    "ReplaceField$Value",
-    "TimestampConverter$Value",
-    "ValueToKey",
-];
 
 /// Whether a property is one of these.
 pub(crate) fn is_transform_property(name: &str) -> bool {
@@ -103,8 +87,8 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
                 None
             }
             _ => {
-                let why =
-                    format!("{class} is not known here; there are, in {PACKAGE}*: {}", CLASSES.join(", "));
+                let known = known(PluginKind::Transformation);
+                let why = format!("{class} is not known here; there are, in {PACKAGE}*: {known}");
                 reading.wrong(&format!("{place}.type"), &why);
                 None
             }
@@ -180,9 +164,8 @@ impl Reading<'_> {
                 header.map_or(never, |name| When::HasHeader { name, negate })
             }
             _ => {
-                let why = format!(
-                    "{class} is not known here; there are, in {PACKAGE}predicates.*: HasHeaderKey, RecordIsTombstone, TopicNameMatches"
-                );
+                let known = known(PluginKind::Predicate);
+                let why = format!("{class} is not known here; there are, in {PACKAGE}*: {known}");
                 self.wrong(&class_of, &why);
                 never
             }

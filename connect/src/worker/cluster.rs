@@ -14,7 +14,7 @@ use ottla_client::{
     OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
 };
 
-use crate::herder::CONFIGS_TOPIC;
+use crate::herder::{CONFIGS_TOPIC, STATUS_TOPIC};
 
 /// Bytes of one fetch: what a sink holds in memory, and takes in one transaction.
 const FETCH_BYTES_MAX: i32 = 8 << 20;
@@ -166,8 +166,8 @@ impl Cluster for KafkaCluster {
         let described = match admin.describe_topic(name).await {
             Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
                 let mut topic = NewTopic::new(name, partitions);
-                if [super::offsets::TOPIC, CONFIGS_TOPIC].contains(&name) {
-                    // The last position of every source partition, and what every connector is, must stay, however old.
+                if [super::offsets::TOPIC, CONFIGS_TOPIC, STATUS_TOPIC].contains(&name) {
+                    // The last position of every source partition, and what every connector is and does, must stay, however old.
                     topic = topic.with_config("cleanup.policy", "compact");
                 }
                 let created = admin.create_topics(&[topic]).await;

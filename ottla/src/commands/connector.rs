@@ -77,7 +77,7 @@ pub enum ConnectorCommand {
     Delete(Named),
     /// Let a stopped source read from the beginning.
     ResetOffsets(Named),
-    /// List the types of connectors there are, or the properties of one.
+    /// List the types of connectors, transforms and predicates there are, or the properties of one.
     Plugins {
         /// The type.
         class: Option<String>,
@@ -263,7 +263,7 @@ async fn validate(worker: &Worker, properties: &BTreeMap<String, String>) -> Res
 
 async fn plugins(worker: &Worker, class: Option<&str>, output: Output) -> Result<(), Failure> {
     let path = class.map_or_else(
-        || "connector-plugins".to_owned(),
+        || "connector-plugins?connectorsOnly=false".to_owned(),
         |class| format!("connector-plugins/{}/config", encoded(class)),
     );
     let found = worker.get(&path).await?;
