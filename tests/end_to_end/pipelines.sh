@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The example pipelines with the release binary, as a user runs them; then the whole year of flights, timed, and killed
-# at random moments, each against a batch query over the same CSV. Usage: pipelines.sh [OTTLA_BINARY]
+# at random moments, each against a batch query over the same CSV; and connectors by HTTP across kills. Usage: pipelines.sh [OTTLA_BINARY]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -59,5 +59,7 @@ else
     code=0; compare "$year" "$OUT_DB" || code=$?
     verdict "the killed year equals a batch query" "$code"
 fi
+code=0; python3 "$here/http_connectors.py" "$ottla" || code=$?
+verdict "webhook to topic to HTTP endpoint across kill -9" "$code"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
