@@ -1,9 +1,11 @@
 //! The configs of the PostgreSQL source and the PostgreSQL sink.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio_postgres::config::SslMode;
 
 use super::sink::PostgresSink;
 use super::source::PostgresSource;
@@ -34,6 +36,7 @@ pub(super) struct Place {
     pub(super) password: Option<Secret>,
     pub(super) table: String,
     pub(super) table_schema: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) timeout_ms: u32,
 }
 
@@ -54,11 +57,14 @@ impl Place {
         if config.get_hosts().is_empty() {
             return Err("must name a host: postgres://HOST:PORT/DATABASE".to_owned());
         }
-        if config.get_ssl_mode() == tokio_postgres::config::SslMode::Require {
-            return Err("asks for TLS, which this connector does not speak; use a tunnel or a local socket"
-                .to_owned());
+        if config.get_ssl_mode() != SslMode::Require {
+            if self.ca_file.is_some() {
+                return Err(
+                    "has no sslmode=require, without which there is nobody to trust by `ca_file`".to_owned()
+                );
+            }
+            config.ssl_mode(SslMode::Disable);
         }
-        config.ssl_mode(tokio_postgres::config::SslMode::Disable);
         if let Some(username) = &self.username {
             config.user(username);
         }
@@ -108,7 +114,8 @@ fn default_timeout_ms() -> u32 {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostgresSourceConfig {
-    /// The database: postgres://HOST:PORT/NAME, or a connection string of libpq, without a password.
+    /// The database: postgres://HOST:PORT/NAME, or a connection string of libpq, without a password. With `sslmode=require` the
+    /// connection speaks TLS and the server's certificate must be for HOST, of someone who is trusted.
     pub(crate) url: String,
     /// The user.
     #[serde(default)]
@@ -138,6 +145,9 @@ pub(crate) struct PostgresSourceConfig {
     /// Rows in one batch.
     #[serde(default = "default_batch_size")]
     pub(crate) batch_size: usize,
+    /// A file of certificates (PEM) of whom to trust besides those whom the system trusts.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
     /// How long to wait for a connection and for each answer, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     pub(crate) timeout_ms: u32,
@@ -163,6 +173,7 @@ impl PostgresSourceConfig {
             password: self.password.clone(),
             table: self.table.clone(),
             table_schema: self.table_schema.clone(),
+            ca_file: self.ca_file.clone(),
             timeout_ms: self.timeout_ms,
         }
     }
@@ -206,7 +217,8 @@ impl SourceConfig for PostgresSourceConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostgresSinkConfig {
-    /// The database: postgres://HOST:PORT/NAME, or a connection string of libpq, without a password.
+    /// The database: postgres://HOST:PORT/NAME, or a connection string of libpq, without a password. With `sslmode=require` the
+    /// connection speaks TLS and the server's certificate must be for HOST, of someone who is trusted.
     pub(crate) url: String,
     /// The user.
     #[serde(default)]
@@ -225,6 +237,9 @@ pub(crate) struct PostgresSinkConfig {
     /// The columns that identify a row; needed for upsert.
     #[serde(default)]
     pub(crate) primary_key: Vec<String>,
+    /// A file of certificates (PEM) of whom to trust besides those whom the system trusts.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
     /// How long to wait for a connection and for each answer, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     pub(crate) timeout_ms: u32,
@@ -238,6 +253,7 @@ impl PostgresSinkConfig {
             password: self.password.clone(),
             table: self.table.clone(),
             table_schema: self.table_schema.clone(),
+            ca_file: self.ca_file.clone(),
             timeout_ms: self.timeout_ms,
         }
     }

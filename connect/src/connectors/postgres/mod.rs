@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `config.rs` | the configs of both | yes |
 //! | `session.rs` | connections, their time limit, and which errors may pass | |
+//! | `tls.rs` | TLS of connections | |
 //! | `statements.rs` | the SQL of both | yes |
 //! | `settled.rs` | up to which row nobody can still write | yes |
 //! | `source.rs` | reading a table in the order of a column | |
@@ -22,3 +23,4 @@ mod statements;
 mod test_server;
 #[cfg(test)]
 mod tests;
+mod tls;

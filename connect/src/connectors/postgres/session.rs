@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, NoTls};
 
 use super::config::Place;
+use super::tls::Tls;
 use crate::error::ConnectorError;
 
 /// A connection; what it has begun and not committed is rolled back when it is dropped.
@@ -28,13 +30,21 @@ impl Session {
         config.application_name(format!("ottla connector {name}"));
         let timeout = Duration::from_millis(place.timeout_ms.into());
         let what = what.to_owned();
-        let connected = tokio::time::timeout(timeout, config.connect(NoTls)).await;
         let too_long = |_| ConnectorError::retriable(&what, "connecting takes too long");
-        let (client, connection) = connected.map_err(too_long)?.map_err(|error| told(&what, &error))?;
-        tokio::spawn(async move {
-            // Whoever uses it hears of it.
-            let _ = connection.await;
-        });
+        let client = if config.get_ssl_mode() == SslMode::Require {
+            let tls = Tls::new(place.ca_file.as_deref());
+            let tls = tls.map_err(|reason| ConnectorError::fatal("reading `ca_file`", reason))?;
+            let connected = tokio::time::timeout(timeout, config.connect(tls)).await.map_err(too_long)?;
+            let (client, connection) = connected.map_err(|error| told(&what, &error))?;
+            // Whoever uses it hears of its errors.
+            tokio::spawn(async move { drop(connection.await) });
+            client
+        } else {
+            let connected = tokio::time::timeout(timeout, config.connect(NoTls)).await.map_err(too_long)?;
+            let (client, connection) = connected.map_err(|error| told(&what, &error))?;
+            tokio::spawn(async move { drop(connection.await) });
+            client
+        };
         let session = Session { client, timeout, what };
         session.call(session.client.batch_execute(SETTINGS)).await?;
         Ok(session)

@@ -1,6 +1,7 @@
 //! A real PostgreSQL of its own, shared by the tests that run at the same time, which ends with the last of them.
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ const NOBODY: u32 = 65_534;
 pub(super) struct TestServer {
     dir: tempfile::TempDir,
     process: Child,
+    port: u16,
 }
 
 /// A database of a test.
@@ -88,17 +90,44 @@ impl TestServer {
         initdb.args(["--auth=trust", "--username=postgres", "--no-sync", "--no-instructions"]);
         let output = initdb.args(["--encoding=UTF8", "--locale=C", "-D"]).arg(&data).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files =
+            [("server.crt", certificate.cert.pem()), ("server.key", certificate.signing_key.serialize_pem())];
+        for (name, text) in files {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if own == 0 {
+                chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
         let mut sockets = OsString::from("unix_socket_directories=");
         sockets.push(dir.path());
-        let mut postgres = command("postgres");
-        postgres.arg("-D").arg(&data).arg("-c").arg(sockets);
-        postgres.args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
-        let process = postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        TestServer { dir, process }
+        // Whoever takes the port in between makes the server end at once: then another.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut postgres = command("postgres");
+            postgres.arg("-D").arg(&data).arg("-c").arg(&sockets).args(["-p", &port.to_string()]);
+            postgres.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]);
+            postgres.args(["-c", "fsync=off", "-c", "max_connections=200"]);
+            let mut process = postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let ready = data.join("postmaster.pid");
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while process.try_wait().unwrap().is_none() {
+                assert!(Instant::now() < deadline, "PostgreSQL does not start");
+                if std::fs::read_to_string(&ready)
+                    .is_ok_and(|text| text.lines().any(|line| line.trim() == "ready"))
+                {
+                    return TestServer { dir, process, port };
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        panic!("PostgreSQL does not start");
     }
 
     fn url(&self, database: &str) -> String {
-        format!("host={} user=postgres dbname={database}", self.dir.path().display())
+        format!("host={} port={} user=postgres dbname={database}", self.dir.path().display(), self.port)
     }
 
     async fn client(&self, database: &str) -> Client {
@@ -132,6 +161,16 @@ impl TestDatabase {
 
     pub(super) async fn client(&self) -> Client {
         self.server.client(&self.name).await
+    }
+
+    /// By TCP and TLS.
+    pub(super) fn tls_url(&self, host: &str) -> String {
+        format!("postgres://postgres@{host}:{}/{}?sslmode=require", self.server.port, self.name)
+    }
+
+    /// The certificate that the server has, which is its own authority.
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.server.dir.path().join("data/server.crt")
     }
 
     /// The rows of a query, each as one text.

@@ -186,7 +186,7 @@ fn what_is_wrong_with_a_config_is_told_by_field_and_secrets_are_not_shown() {
         (json!({"url": "mysql://a/b", "table": "t"}), "url: is no PostgreSQL URL"),
         (json!({"url": "postgres://u:secret@a/b", "table": "t"}), "url: must hold no password"),
         (json!({"url": "dbname=b", "table": "t"}), "url: must name a host"),
-        (json!({"url": "postgres://a/b?sslmode=require", "table": "t"}), "url: asks for TLS"),
+        (json!({"url": "postgres://a/b", "table": "t", "ca_file": "/x"}), "url: has no sslmode=require"),
         (json!({"url": "postgres://a/b", "table": ""}), "table: must be a name"),
         (json!({"url": "postgres://a/b", "table": "_ottla_offsets"}), "table: names that start"),
         (json!({"url": "postgres://a/b", "table": "t", "mode": "upsert"}), "primary_key: upsert needs"),
@@ -353,6 +353,27 @@ async fn a_table_that_does_not_fit_is_told_with_a_way_out() {
     let context = SinkContext { name: "other".to_owned(), schema: Some(schema_of(COLUMNS).unwrap()) };
     let error = config.open(context).unwrap().committed().await.unwrap_err().to_string();
     assert!(error.contains("permission denied") && error.contains("grant the user"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_its_certificate_and_no_other() {
+    let Some(database) = database().await else { return };
+    database.run("CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await;
+    let read = async |host: &str, ca_file: Option<std::path::PathBuf>| {
+        let more = json!({"url": database.tls_url(host), "ca_file": ca_file});
+        let config: PostgresSourceConfig = serde_json::from_value(config(&database, more)).unwrap();
+        assert_eq!(config.check(), []);
+        let context = SourceContext { name: "db".to_owned(), schema: None, offset: None, written: 0 };
+        config.open(context).unwrap().poll().await
+    };
+    let batch = read("localhost", Some(database.certificate())).await.unwrap().unwrap();
+    assert_eq!(lines(&batch), [r#"{"id":1}"#]);
+    let error = read("localhost", None).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let error = read("127.0.0.1", Some(database.certificate())).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let error = read("localhost", Some("/nowhere".into())).await.unwrap_err();
+    assert!(!error.retriable && error.to_string().starts_with("reading `ca_file`: /nowhere"), "{error}");
 }
 
 /// Runs a task in a process of its own (a runtime) until it ends, or its cluster dies after so many calls: what it has open
