@@ -11,6 +11,8 @@
 //!  topic ─► SinkTask ─► Sink::write, then Sink::commit(consumed offsets) in one transaction of the target
 //!               └─► dead letters
 //! ```
+//! A sink whose target cannot keep offsets (HTTP) has them in its consumer group, committed when all is delivered: at least
+//! once.
 //!
 //! | module | owns |
 //! |---|---|

@@ -11,6 +11,7 @@
 //! | `store.rs` | reading and writing the topics | |
 //! | `connector.rs` | one connector: its tasks, in line with what it shall do | |
 //! | `herder.rs` | all of them, one change of a connector after the other | |
+//! | `offsets.rs` | reading and setting the offsets of connectors | |
 //! | `rest.rs` | Kafka Connect's REST API | |
 
 mod connector;
@@ -18,6 +19,7 @@ mod definition;
 mod describe;
 #[allow(clippy::module_inception)]
 mod herder;
+mod offsets;
 mod records;
 mod rest;
 mod status;

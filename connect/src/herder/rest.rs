@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::definition::Properties;
 use super::describe;
-use super::herder::{Herder, HerderError, WantedOffset};
+use super::herder::{Herder, HerderError};
+use super::offsets::WantedOffset;
 use super::records::TargetState;
 
 type Answer = Result<Response, HerderError>;

@@ -7,6 +7,7 @@
 //! | `source_ledger.rs` | which records to skip, and how far the source is safely written | yes |
 //! | `source_records.rs` | rows of a source as records: key, partition, headers | yes |
 //! | `sink_task.rs` | topic to sink | |
+//! | `sink_letters.rs` | the dead letters of a sink | |
 //! | `sink_batches.rs` | records as batches, deletes and bad records | yes |
 //! | `offsets.rs` | the `connect-offsets` topic's keys and values | yes |
 //! | `origin.rs` | the `ottla.source` header | yes |
@@ -18,6 +19,7 @@ mod dead_letter;
 pub(crate) mod offsets;
 mod origin;
 mod sink_batches;
+mod sink_letters;
 mod sink_task;
 mod source_ledger;
 mod source_records;

@@ -10,20 +10,20 @@
 //! A sink whose target has no place for offsets keeps them in a consumer group, committed after the sink says that all is
 //! delivered. Letters written just before a crash may come twice then, as the records do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
-use ottla_client::{Client, ConsumerRecord, Record, partition_of_key};
+use ottla_client::{Client, ConsumerRecord};
 use ottla_formats::Format;
 use serde_json::Value;
 
 use super::OnError;
-use super::cluster::{Bounds, Cluster, Fetched, KafkaCluster, Reader, Topic, Writer, read_spans};
-use super::dead_letter::{Letter, Stage};
-use super::origin::Origin;
+use super::cluster::{Cluster, Fetched, KafkaCluster, Reader, Topic};
+use super::dead_letter::Stage;
 use super::sink_batches::{Read, RecordReader, written_schema};
+use super::sink_letters::{Bad, From, Letters, stored_offsets};
 use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, TaskState, spawn};
 use crate::connector::{ConsumedOffset, OffsetStore, Sink, SinkContext};
 use crate::error::ConnectError;
@@ -143,23 +143,6 @@ struct Attempt {
     last_commit: Instant,
 }
 
-/// The dead letters of one attempt.
-struct Letters {
-    topic: Topic,
-    writer: Box<dyn Writer>,
-    /// By partition of the dead-letter topic, the offset after the last letter of ours.
-    ends: BTreeMap<i32, i64>,
-    /// Partition and offset of records whose letters are written though their offsets were not committed.
-    written: BTreeSet<(i32, u64)>,
-}
-
-/// A record that is to become a dead letter: its index in the fetch, the stage and the reason.
-struct Bad {
-    index: usize,
-    stage: Stage,
-    reason: String,
-}
-
 impl Task {
     async fn run(self: Arc<Self>, shared: Arc<Shared>, orders: Orders) -> Result<End, ConnectError> {
         let mut attempt = self.open(Arc::clone(&shared)).await?;
@@ -204,10 +187,13 @@ impl Task {
         let ends = bounds.iter().map(|(partition, bounds)| (*partition, bounds.end)).collect();
         let letters = match &self.config.on_error {
             OnError::DeadLetter { topic: name } => {
+                let connector = &self.config.name;
                 let letter_topic = self.cluster.topic(name, 1).await.map_err(&lookup)?;
                 // A group has no place for the ends of the letters.
                 let from_end = is_new || store == OffsetStore::Group;
-                Some(self.open_letters(letter_topic, &topic, &committed, from_end).await?)
+                let opened =
+                    Letters::open(&*self.cluster, connector, letter_topic, &topic, &committed, from_end);
+                Some(opened.await?)
             }
             OnError::Stop => None,
         };
@@ -252,58 +238,12 @@ impl Task {
             .map_err(|lost| ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })?
             .map_err(ConnectError::connector(&name))
     }
-
-    /// Finds the letters behind the stored ends of the dead-letter topic.
-    async fn open_letters(
-        &self,
-        letter_topic: Topic,
-        topic: &Topic,
-        committed: &[ConsumedOffset],
-        from_end: bool,
-    ) -> Result<Letters, ConnectError> {
-        let name = &self.config.name;
-        let failed = ConnectError::client(name, "reading its dead letters");
-        let bounds = self.cluster.bounds(&letter_topic).await.map_err(&failed)?;
-        let stored = stored_offsets(committed, &letter_topic);
-        let mut ends = BTreeMap::new();
-        let mut spans = BTreeMap::new();
-        for (partition, found) in &bounds {
-            let start =
-                if from_end { found.end } else { stored.get(partition).copied().unwrap_or(found.start) };
-            ends.insert(*partition, start);
-            spans.insert(*partition, Bounds { start: start.max(found.start), end: found.end });
-        }
-        let origins: Vec<(i32, Origin)> = (0..topic.partitions)
-            .map(|partition| (partition, letter_origin(name, &topic.name, partition)))
-            .collect();
-        let mut written = BTreeSet::new();
-        read_spans(&*self.cluster, &letter_topic, &spans, |_, record| {
-            let place = origins.iter().find_map(|(partition, origin)| {
-                origin.position(&record.headers).map(|offset| (*partition, offset))
-            });
-            written.extend(place);
-        })
-        .await
-        .map_err(&failed)?;
-        let writer = self.cluster.writer().await.map_err(&failed)?;
-        Ok(Letters { topic: letter_topic, writer, ends, written })
-    }
 }
 
 /// Resolves some time after the order to stop.
 async fn stopped_for(patience: Duration, mut orders: Orders) {
     orders.beyond(Order::Finish).await;
     tokio::time::sleep(patience).await;
-}
-
-/// What the sink has stored for this very topic, by partition.
-fn stored_offsets(committed: &[ConsumedOffset], topic: &Topic) -> BTreeMap<i32, i64> {
-    let of_topic = committed.iter().filter(|offset| offset.topic_id == topic.id);
-    of_topic.map(|offset| (offset.partition, offset.next_offset)).collect()
-}
-
-fn letter_origin(connector: &str, topic: &str, partition: i32) -> Origin {
-    Origin::new(connector, &format!("{topic}-{partition}"))
 }
 
 impl Attempt {
@@ -407,54 +347,21 @@ impl Attempt {
         Ok((records, bad))
     }
 
-    /// Writes dead letters and waits until they are safe.
+    /// Writes dead letters and waits until they are safe; without a topic for them the first bad record is an error.
     async fn write_letters(
         &mut self,
         partition: i32,
         records: &[ConsumerRecord],
         bad: Vec<Bad>,
     ) -> Result<(), ConnectError> {
-        let config = &self.task.config;
-        let origin = letter_origin(&config.name, &self.topic.name, partition);
-        let mut letters: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
-        for Bad { index, stage, reason } in bad {
-            let Some(record) = records.get(index) else { continue };
-            let Some(dead) = &mut self.letters else {
-                let place = format!("{}-{partition}@{}", self.topic.name, record.offset);
-                return Err(ConnectError::BadRecord { name: config.name.clone(), place, reason });
-            };
-            let position = u64::try_from(record.offset).unwrap_or(0);
-            if dead.written.remove(&(partition, position)) {
-                continue;
-            }
-            let letter = Letter {
-                connector: &config.name,
-                class: self.task.class,
-                stage,
-                topic: &self.topic.name,
-                place: Some((partition, record.offset)),
-                line: None,
-                reason: &reason,
-            };
-            let original = Record {
-                key: record.key.clone(),
-                value: record.value.clone(),
-                headers: record.headers.clone(),
-                timestamp_ms: Some(record.timestamp_ms),
-            };
-            let target = partition_of_key(&position.to_be_bytes(), dead.topic.partitions);
-            letters.entry(target).or_default().push(letter.record(original, &origin, position));
-        }
-        let Some(dead) = &mut self.letters else { return Ok(()) };
-        let failed = ConnectError::client(&config.name, "writing dead letters");
-        for (target, letters) in letters {
-            let count = i64::try_from(letters.len()).unwrap_or(0);
-            let sent = dead.writer.send(&dead.topic.name, target, letters).await.map_err(&failed)?;
-            if let Some(first) = sent.await.map_err(&failed)? {
-                dead.ends.insert(target, first + count);
-            }
-        }
-        Ok(())
+        let (connector, class, topic) = (&self.task.config.name, self.task.class, &self.topic.name);
+        let Some(letters) = &mut self.letters else {
+            let Some(Bad { index, reason, .. }) = bad.into_iter().next() else { return Ok(()) };
+            let offset = records.get(index).map_or(-1, |record| record.offset);
+            let place = format!("{topic}-{partition}@{offset}");
+            return Err(ConnectError::BadRecord { name: connector.clone(), place, reason });
+        };
+        letters.write(From { connector, class, topic, partition }, records, bad).await
     }
 
     async fn commit(&mut self) -> Result<(), ConnectError> {

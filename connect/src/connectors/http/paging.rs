@@ -227,34 +227,35 @@ fn next_link(header: &str) -> Option<String> {
     let mut rest = header;
     loop {
         let start = rest.find('<')?;
-        let after = rest.get(start + 1..)?;
-        let (target, parameters) = after.split_once('>')?;
-        let end = end_of_link(parameters);
-        let (own, others) = parameters.split_at(end);
-        let is_next = own.split(';').any(|parameter| {
-            let Some((name, value)) = parameter.split_once('=') else { return false };
-            let words = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("rel")
-                && words.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("next"))
-        });
-        if is_next {
-            return Some(target.trim().to_owned());
+        let (target, parameters) = rest.get(start + 1..)?.split_once('>')?;
+        let (mut own, others) = split_unquoted(parameters, ',');
+        while !own.is_empty() {
+            let (parameter, after) = split_unquoted(own, ';');
+            own = after;
+            let Some((name, value)) = parameter.split_once('=') else { continue };
+            let mut words = value.trim().trim_matches('"').split_ascii_whitespace();
+            if name.trim().eq_ignore_ascii_case("rel") && words.any(|word| word.eq_ignore_ascii_case("next"))
+            {
+                return Some(target.trim().to_owned());
+            }
         }
         rest = others;
     }
 }
 
-/// Where the parameters of a link end: at a comma that is in no quoted text.
-fn end_of_link(parameters: &str) -> usize {
+/// What is before and after the first of a letter that is in no quoted text.
+fn split_unquoted(text: &str, at: char) -> (&str, &str) {
     let mut is_quoted = false;
-    for (place, letter) in parameters.char_indices() {
+    for (place, letter) in text.char_indices() {
         match letter {
             '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => return place,
+            letter if letter == at && !is_quoted => {
+                return (text.get(..place).unwrap_or(text), text.get(place + 1..).unwrap_or(""));
+            }
             _ => {}
         }
     }
-    parameters.len()
+    (text, "")
 }
 
 /// The ids seen last, oldest first, no more than a number of them.
@@ -291,5 +292,58 @@ impl Seen {
     fn written(&self) -> String {
         let bytes: Vec<u8> = self.order.iter().flat_map(|id| id.to_le_bytes()).collect();
         STANDARD.encode(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        for (header, next) in [
+            ("<https://a/2>; rel=\"next\"", Some("https://a/2")),
+            ("<a,b>; rel=prev; title=\"x, <y>; rel=next\", < /3 >; REL = \"last next\"", Some("/3")),
+            ("<x>; rel=nextish, <y", None),
+            ("rel=next", None),
+        ] {
+            assert_eq!(next_link(header).as_deref(), next, "{header}");
+        }
+    }
+
+    #[test]
+    fn only_the_ids_seen_last_are_remembered() {
+        let mut seen = Seen::read(None, 2);
+        assert!(seen.add("1") && seen.add("2") && !seen.add("1") && seen.add("3"));
+        let mut again = Seen::read(Some(&seen.written()), 2);
+        assert!(!again.add("2") && !again.add("3") && again.add("1"));
+        assert!(Seen::read(Some("no base64"), 2).add("1"));
+    }
+
+    proptest! {
+        #[test]
+        fn random_headers_never_panic(header in ".{0,60}", links in "[<>;,=\" relnxt]{0,60}") {
+            let _ = (next_link(&header), next_link(&links));
+        }
+
+        #[test]
+        fn a_place_round_trips(
+            cursor in proptest::option::of(".{0,8}"),
+            number in proptest::option::of(any::<u64>()),
+            taken: u64,
+            etag in proptest::option::of(".{0,8}"),
+            ids in proptest::collection::vec("[a-z]{1,4}", 0..20),
+        ) {
+            let mut seen = Seen::read(None, 10);
+            for id in &ids {
+                seen.add(id);
+            }
+            let place = Place { cursor, number, taken, etag, seen: Some(seen.written()), ..Place::default() };
+            let stored = serde_json::to_string(&place).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Place>(&stored).unwrap(), &place);
+            let read = Seen::read(place.seen.as_deref(), 10);
+            prop_assert_eq!(read.order, seen.order);
+        }
     }
 }
