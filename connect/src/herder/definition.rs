@@ -225,6 +225,10 @@ impl Definition {
             // They are the same for every topic, but for what its name decides.
             errors.extend(wrong.into_iter().filter(|_| transforms.is_empty()));
             if kind == ConnectorKind::Source {
+                if routes.transforms.needs_places() {
+                    let why = "offset.field, partition.field and timestamp.field are of sinks: a source's records have none yet";
+                    errors.push(FieldError::new("transforms", why));
+                }
                 *topic = routes.topic.unwrap_or_else(|| topic.clone());
                 key = routes.key.or(key);
             } else if routes.topic.is_some() || routes.key.is_some() {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array,
+};
 use arrow::compute::{cast, filter, kernels::zip::zip};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimestampMillisecondType};
 use arrow::util::display::array_value_to_string;
 
-use super::nested;
 use super::times::{self, Pattern, Precision, Target};
+use super::{Places, nested};
 
 /// One transform's change.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) enum Change {
     Mask { fields: Vec<String>, replacement: Option<String> },
     /// `InsertField$Value`: columns with the same text in every row.
     Insert(Vec<(String, String)>),
+    /// `InsertField$Value`: columns of where the records were read.
+    InsertPlace(Vec<(String, PlaceColumn)>),
     /// `Flatten$Value`: structs become columns, with this between the names.
     Flatten(String),
     /// `HoistField$Value`: the whole becomes one column.
@@ -32,11 +36,20 @@ pub(super) enum Change {
     Time { field: String, target: Target, pattern: Option<Pattern>, precision: Precision },
 }
 
+/// What is known of where a record was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlaceColumn {
+    Offset,
+    Partition,
+    Timestamp,
+}
+
 pub(super) type Changed = Result<(RecordBatch, Vec<(usize, String)>), String>;
 
 impl Change {
-    /// The changed rows that are still good, and the numbers of those that are not, growing, with the reason.
-    pub fn apply(&self, batch: &RecordBatch) -> Changed {
+    /// The changed rows that are still good, and the numbers of those that are not, growing, with the reason. `rows` are the
+    /// rows of the batch as `places` counts them.
+    pub fn apply(&self, batch: &RecordBatch, places: &Places, rows: &[usize]) -> Changed {
         match self {
             Change::Cast(spec) => cast_columns(batch, spec),
             Change::Fields { include, exclude, renames } => {
@@ -69,6 +82,7 @@ impl Change {
                 }
                 build(batch, columns)
             }
+            Change::InsertPlace(columns) => insert_places(batch, columns, places, rows),
             Change::Flatten(delimiter) => nested::flatten(batch, delimiter),
             Change::Hoist(name) => nested::hoist(batch, name),
             Change::Extract(name) => nested::extract(batch, name),
@@ -131,6 +145,35 @@ fn cast_columns(batch: &RecordBatch, spec: &[(String, DataType)]) -> Changed {
         columns[place] = (Arc::new(Field::clone(field).with_data_type(wanted.clone())), done);
     }
     without(batch, columns, bad)
+}
+
+fn insert_places(
+    batch: &RecordBatch,
+    wanted: &[(String, PlaceColumn)],
+    places: &Places,
+    rows: &[usize],
+) -> Changed {
+    let mut columns: Vec<(FieldRef, ArrayRef)> = columns_of(batch).collect();
+    for (name, column) in wanted {
+        if batch.schema().index_of(name).is_ok() {
+            return Err(format!("there is a column '{name}' already"));
+        }
+        let of_rows = |values: &[i64]| -> Int64Array {
+            (0..batch.num_rows()).map(|row| values.get(*rows.get(row)?).copied()).collect()
+        };
+        let values: ArrayRef = match column {
+            PlaceColumn::Offset => Arc::new(of_rows(&places.offsets)),
+            PlaceColumn::Partition => {
+                Arc::new(Int32Array::from_iter(std::iter::repeat_n(places.partition, batch.num_rows())))
+            }
+            PlaceColumn::Timestamp => {
+                let millis = of_rows(&places.timestamps_ms).reinterpret_cast::<TimestampMillisecondType>();
+                Arc::new(millis.with_timezone("UTC"))
+            }
+        };
+        columns.push((Arc::new(Field::new(name, values.data_type().clone(), true)), values));
+    }
+    build(batch, columns)
 }
 
 /// The columns without the rows that are bad.

@@ -59,6 +59,14 @@ pub(crate) struct Routes {
     pub key: Option<String>,
 }
 
+/// Where the records of a batch were read, by row; a partition alone for all of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    pub partition: Option<i32>,
+    pub offsets: Vec<i64>,
+    pub timestamps_ms: Vec<i64>,
+}
+
 /// A batch after the transforms.
 #[derive(Debug)]
 pub(crate) struct Transformed {
@@ -91,10 +99,21 @@ impl Transforms {
     /// # Errors
     /// When the columns are not such as the transforms need, whatever the rows are.
     pub(crate) fn apply(&self, batch: RecordBatch) -> Result<Transformed, String> {
+        self.apply_at(batch, &Places::default())
+    }
+
+    /// Whether columns are made of where records were read.
+    pub(crate) fn needs_places(&self) -> bool {
+        self.changes.iter().any(|named| matches!(named.change, Change::InsertPlace(_)))
+    }
+
+    /// As [`apply`](Transforms::apply), for rows of which it is known where they were read.
+    pub(crate) fn apply_at(&self, batch: RecordBatch, places: &Places) -> Result<Transformed, String> {
         let mut done = Transformed { rows: (0..batch.num_rows()).collect(), batch, bad: Vec::new() };
         for Named { name, change } in &*self.changes {
             let wrong = |why: String| format!("transforms.{name}: {why}");
-            let (batch, refused) = change.apply(&done.batch).map_err(wrong)?;
+            let changed = change.apply(&done.batch, places, &done.rows);
+            let (batch, refused) = changed.map_err(wrong)?;
             done.batch = batch;
             let place = |row: usize| done.rows.get(row).copied().unwrap_or(usize::MAX);
             let is_good = |row: usize| refused.binary_search_by_key(&row, |(bad, _)| *bad).is_err();

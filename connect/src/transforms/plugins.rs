@@ -86,6 +86,9 @@ pub(crate) const PLUGINS: &[Plugin] = &[
             optional("static.field", "STRING", None, "the column for static.value"),
             optional("static.value", "STRING", None, "the text of that column"),
             optional("topic.field", "STRING", None, "the column for the topic's name"),
+            optional("offset.field", "STRING", None, "of sinks: the column for the record's offset"),
+            optional("partition.field", "STRING", None, "of sinks: the column for the record's partition"),
+            optional("timestamp.field", "STRING", None, "of sinks: the column for the record's time"),
         ],
     ),
     transform(
@@ -178,6 +181,7 @@ mod tests {
             }
             pairs.extend(plugin.properties.iter().map(|property| {
                 let value = match property.name {
+                    "offset.field" | "partition.field" | "timestamp.field" => property.name,
                     "spec" => "c:string",
                     "renames" => "c:d",
                     "target.type" => "unix",

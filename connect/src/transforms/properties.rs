@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::DataType;
 use regex::Regex;
 
-use super::columns::Change;
+use super::columns::{Change, PlaceColumn};
 use super::plugins::{PluginKind, known};
 use super::records::{Action, Step, When, header};
 use super::times::{Pattern, Precision, Target};
@@ -57,7 +57,12 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
             "HoistField$Value" => reading.needed(&format!("{place}.field")).map(Change::Hoist),
             "ExtractField$Value" => reading.needed(&format!("{place}.field")).map(Change::Extract),
             "TimestampConverter$Value" => reading.time(&place),
-            "InsertField$Value" => Some(Change::Insert(reading.inserted(&place, &topic))),
+            "InsertField$Value" => {
+                let (texts, places) = reading.inserted(&place, &topic);
+                let place = (!places.is_empty()).then_some(Change::InsertPlace(places));
+                changes.extend(place.filter(|_| applies).map(|change| Named { name: name.clone(), change }));
+                (!texts.is_empty()).then_some(Change::Insert(texts))
+            }
             "RegexRouter" => {
                 if let Some(routed) = reading.routed(&place, &topic).filter(|_| applies) {
                     routes.topic = Some(routed.clone());
@@ -103,6 +108,9 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
     routes.transforms = Transforms { changes: changes.into(), steps: steps.into() };
     (routes, reading.errors)
 }
+
+/// Columns that `InsertField` adds: by name, what is in them.
+type Inserted<T> = Vec<(String, T)>;
 
 struct Reading<'a> {
     properties: &'a BTreeMap<String, String>,
@@ -293,7 +301,8 @@ impl Reading<'_> {
         Change::Fields { include, exclude: exclude.unwrap_or_default(), renames }
     }
 
-    fn inserted(&mut self, place: &str, topic: &str) -> Vec<(String, String)> {
+    /// Columns with a text, and columns of where records were read.
+    fn inserted(&mut self, place: &str, topic: &str) -> (Inserted<String>, Inserted<PlaceColumn>) {
         let mut inserted = Vec::new();
         if let Some(field) = self.value(&format!("{place}.static.field")) {
             let text = self.needed(&format!("{place}.static.value"));
@@ -301,10 +310,20 @@ impl Reading<'_> {
         }
         let of_topic = self.value(&format!("{place}.topic.field"));
         inserted.extend(of_topic.map(|field| (field, topic.to_owned())));
-        if inserted.is_empty() {
-            self.wrong(&format!("{place}.static.field"), "names no column, nor does topic.field");
+        let mut of_places = Vec::new();
+        for (property, column) in [
+            ("offset.field", PlaceColumn::Offset),
+            ("partition.field", PlaceColumn::Partition),
+            ("timestamp.field", PlaceColumn::Timestamp),
+        ] {
+            of_places.extend(self.value(&format!("{place}.{property}")).map(|field| (field, column)));
         }
-        inserted
+        if inserted.is_empty() && of_places.is_empty() {
+            let why =
+                "names no column, nor does topic.field, offset.field, partition.field or timestamp.field";
+            self.wrong(&format!("{place}.static.field"), why);
+        }
+        (inserted, of_places)
     }
 
     /// Properties that look like a transform's and are none's.

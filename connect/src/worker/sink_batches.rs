@@ -11,7 +11,7 @@ use ottla_formats::{Format, FormatError, JsonFormat};
 use serde_json::Value;
 
 use crate::connector::{Operation, Rows, SinkBatch};
-use crate::transforms::Transforms;
+use crate::transforms::{Places, Transforms};
 
 /// How a task's records are read.
 pub(crate) struct RecordReader {
@@ -86,7 +86,7 @@ impl RecordReader {
     }
 
     /// Reads records into runs: values as the schema's columns, records without a value as the key's.
-    pub(crate) fn read(&self, records: &[ConsumerRecord]) -> Result<Read, FormatError> {
+    pub(crate) fn read(&self, partition: i32, records: &[ConsumerRecord]) -> Result<Read, FormatError> {
         let mut read = Read { runs: Vec::new(), bad: Vec::new() };
         let kept = self.kept(records);
         let mut from = 0;
@@ -97,7 +97,7 @@ impl RecordReader {
             let run = rest.get(..length).unwrap_or(rest);
             let kept = kept.as_ref().and_then(|kept| kept.get(from..from + length));
             if has_value {
-                self.read_values(run, kept, from, &mut read)?;
+                self.read_values(partition, run, kept, from, &mut read)?;
             } else {
                 self.read_deletes(run, kept, from, &mut read)?;
             }
@@ -116,6 +116,7 @@ impl RecordReader {
 
     fn read_values(
         &self,
+        partition: i32,
         records: &[ConsumerRecord],
         kept: Option<&[bool]>,
         from: usize,
@@ -138,7 +139,7 @@ impl RecordReader {
         {
             run.keep(kept, from)?;
             if !self.transforms.is_empty() {
-                self.transform(&mut run, &mut read.bad);
+                self.transform(partition, records, from, &mut run, &mut read.bad);
             }
             read.push(run);
         }
@@ -146,9 +147,22 @@ impl RecordReader {
     }
 
     /// Changes the rows of a run; those that cannot be are bad records.
-    fn transform(&self, run: &mut Run, bad: &mut Vec<(usize, String)>) {
+    fn transform(
+        &self,
+        partition: i32,
+        records: &[ConsumerRecord],
+        from: usize,
+        run: &mut Run,
+        bad: &mut Vec<(usize, String)>,
+    ) {
         let Rows::Arrow(rows) = &run.batch.rows else { return };
-        match self.transforms.apply(rows.clone()) {
+        let mut places = Places { partition: Some(partition), ..Places::default() };
+        if self.transforms.needs_places() {
+            let of_run = run.records.iter().filter_map(|record| records.get(record - from));
+            (places.offsets, places.timestamps_ms) =
+                of_run.map(|record| (record.offset, record.timestamp_ms)).unzip();
+        }
+        match self.transforms.apply_at(rows.clone(), &places) {
             Ok(done) => {
                 let record = |row: &usize| run.records.get(*row).copied();
                 bad.extend(done.bad.into_iter().filter_map(|(row, reason)| Some((record(&row)?, reason))));
@@ -271,7 +285,7 @@ mod tests {
             record(Some(r#"{"x":1}"#), None),
             record(None, Some(r#"{"k":"a"}"#)),
         ];
-        let read = reader(&["k"]).read(&records).unwrap();
+        let read = reader(&["k"]).read(3, &records).unwrap();
         let runs: Vec<_> = read.runs.iter().map(|run| (run.batch.operation, run.records.clone())).collect();
         assert_eq!(
             runs,
@@ -283,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_delete_is_bad_where_nothing_can_be_deleted() {
-        let read = reader(&[]).read(&[record(Some("a"), None)]).unwrap();
+        let read = reader(&[]).read(3, &[record(Some("a"), None)]).unwrap();
         assert!(read.runs.is_empty());
         assert!(read.bad[0].1.contains("no primary key"));
     }
@@ -335,7 +349,7 @@ mod tests {
             let keys = if schema.is_some() { &keys[..] } else { &[] };
             let transforms = routes.transforms.clone();
             let reader = RecordReader::new(Arc::new(JsonFormat), schema, transforms, keys).unwrap();
-            let read = reader.read(&records).unwrap();
+            let read = reader.read(3, &records).unwrap();
             let runs: Vec<_> =
                 read.runs.iter().map(|run| (run.batch.operation, run.records.clone())).collect();
             assert_eq!(runs, expected);
@@ -347,9 +361,45 @@ mod tests {
     }
 
     #[test]
+    fn rows_can_tell_where_they_were_read() {
+        let class = "org.apache.kafka.connect.transforms.";
+        let properties = [
+            ("transforms", "cast, at".to_owned()),
+            ("transforms.cast.type", format!("{class}Cast$Value")),
+            ("transforms.cast.spec", "k:int64".to_owned()),
+            ("transforms.at.type", format!("{class}InsertField$Value")),
+            ("transforms.at.offset.field", "o".to_owned()),
+            ("transforms.at.partition.field", "p".to_owned()),
+            ("transforms.at.timestamp.field", "t".to_owned()),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value)).into();
+        let (routes, errors) = crate::transforms::read(&properties, "t");
+        assert_eq!(errors, []);
+        let schema = schema_of([("k", "string")]).unwrap();
+        let mut records = ["1", "x", "2", "{"]
+            .map(|k| record(None, Some(&*format!("{{\"k\":\"{k}\"}}").replace("\"{\"", ""))));
+        for (record, offset) in records.iter_mut().zip(40..) {
+            (record.offset, record.timestamp_ms) = (offset, offset * 1_000);
+        }
+        let reader = RecordReader::new(Arc::new(JsonFormat), Some(schema), routes.transforms, &[]).unwrap();
+        let read = reader.read(3, &records).unwrap();
+        let Rows::Arrow(rows) = &read.runs[0].batch.rows else { panic!("rows without columns") };
+        let lines: Vec<_> = JsonFormat.encode(rows).unwrap();
+        assert_eq!(
+            lines,
+            [
+                r#"{"k":1,"o":40,"p":3,"t":"1970-01-01T00:00:40Z"}"#,
+                r#"{"k":2,"o":42,"p":3,"t":"1970-01-01T00:00:42Z"}"#,
+            ]
+        );
+        let bad: Vec<usize> = read.bad.iter().map(|(index, _)| *index).collect();
+        assert_eq!(bad, [3, 1]);
+    }
+
+    #[test]
     fn values_without_a_schema_stay_as_they_are() {
         let reader = RecordReader::new(Arc::new(JsonFormat), None, Transforms::default(), &[]).unwrap();
-        let read = reader.read(&[record(None, Some("anything"))]).unwrap();
+        let read = reader.read(3, &[record(None, Some("anything"))]).unwrap();
         assert!(matches!(&read.runs[0].batch.rows, Rows::Raw(values) if values[0] == "anything"));
     }
 }

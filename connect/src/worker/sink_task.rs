@@ -300,7 +300,7 @@ impl Attempt {
             let next = self.next_offsets.get(&partition).copied().unwrap_or(0);
             records.retain(|record| record.offset >= next);
             let Some(last) = records.last().map(|record| record.offset) else { continue };
-            let (records, bad) = self.write(records).await?;
+            let (records, bad) = self.write(partition, records).await?;
             taken += records.len() as u64;
             letters += bad.len() as u64;
             self.write_letters(partition, &records, bad).await?;
@@ -320,13 +320,14 @@ impl Attempt {
     /// Gives records to the sink; gives them back with those that cannot be read or that it refuses.
     async fn write(
         &mut self,
+        partition: i32,
         records: Vec<ConsumerRecord>,
     ) -> Result<(Vec<ConsumerRecord>, Vec<Bad>), ConnectError> {
         let name = &self.task.config.name;
         let reader = Arc::clone(&self.records);
         // Some megabytes take some milliseconds: too long for a thread that serves connections.
         let (records, read) = tokio::task::spawn_blocking(move || {
-            let read = reader.read(&records);
+            let read = reader.read(partition, &records);
             (records, read)
         })
         .await
