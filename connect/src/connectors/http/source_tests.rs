@@ -19,7 +19,7 @@ use crate::worker::{OnError, SourceTask, SourceTaskConfig};
 
 fn config(url: &str, more: Value) -> Value {
     let mut config =
-        json!({"url": url, "retry_backoff_ms": 1, "retry_backoff_max_ms": 5, "retry_timeout_ms": 20_000});
+        json!({"url": url, "retry_backoff_ms": 1, "retry_backoff_max_ms": 5, "retry_timeout_ms": 300_000});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     config
 }
