@@ -260,7 +260,7 @@ async fn run(storage: &Storage, url: &str, calls: Option<usize>) {
 async fn a_source_that_dies_anywhere_writes_each_record_of_a_stable_endpoint_once() {
     let list = Arc::new(Mutex::new((1..=13).collect::<Vec<i64>>()));
     let server = Server::start(paged("cursor", Arc::clone(&list))).await;
-    for calls in (5..60).step_by(2) {
+    for calls in (5..60).step_by(5) {
         let storage = Storage::default();
         run(&storage, &server.url, Some(calls)).await;
         run(&storage, &server.url, Some(calls / 2 + 5)).await;
