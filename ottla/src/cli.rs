@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::bench::BenchCommand;
+use crate::commands::bench_sql::SqlBenchArguments;
 use crate::commands::connector::ConnectorCommand;
 use crate::config::ServerArguments;
 
@@ -59,7 +60,16 @@ pub enum Command {
     Sql(SqlArguments),
     /// Put load on any Kafka broker and measure it.
     #[command(subcommand)]
-    Bench(BenchCommand),
+    Bench(Bench),
+}
+
+/// `ottla bench …`
+#[derive(Subcommand)]
+pub enum Bench {
+    #[command(flatten)]
+    Load(BenchCommand),
+    /// Run Nexmark's queries over events that lie as JSON in topics, exactly once into result topics.
+    Sql(SqlBenchArguments),
 }
 
 /// How a result is printed.
@@ -520,14 +530,19 @@ pub struct AbortWhich {
 /// `ottla sql`
 #[derive(Args)]
 pub struct SqlArguments {
-    /// The statements: CREATE STREAM … to declare topics, SELECT to read their history; separated by semicolons.
-    #[arg(short, long, conflicts_with = "file", required_unless_present = "file")]
+    /// The statements, separated by semicolons. Without -e and -f they are asked for.
+    #[arg(short, long, conflicts_with = "file")]
     pub execute: Option<String>,
     /// A file with the statements.
     #[arg(short, long)]
     pub file: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+    /// The HTTP address of a server, which runs the statements.
+    #[arg(long, env = "OTTLA_HTTP", value_name = "URL", default_value = "http://localhost:8080")]
+    pub http: String,
+    /// With --bootstrap-server or --command-config this process itself reads what the topics of that cluster hold; there
+    /// are CREATE STREAM and CREATE TABLE, for this text, and one SELECT.
     #[command(flatten)]
     pub cluster: ClusterArguments,
 }

@@ -37,7 +37,7 @@ pub struct ServerArguments {
     /// Where Kafka Connect's REST API is served [default: 127.0.0.1:8083, unless another process has that]
     #[arg(long, env = "OTTLA_CONNECT_LISTEN", value_name = "HOST:PORT")]
     pub connect_listen: Option<String>,
-    /// Reserved for the PostgreSQL protocol (127.0.0.1:5433), which this release does not serve.
+    /// Where psql and PostgreSQL's drivers run statements [default: 127.0.0.1:5433, or nowhere if that is taken]
     #[arg(long, env = "OTTLA_PG_LISTEN", value_name = "HOST:PORT")]
     pub pg_listen: Option<String>,
     /// The voters of the metadata quorum, as 1@HOST:PORT,…; this release forms a quorum of one.
@@ -68,6 +68,8 @@ pub struct ServerConfig {
     pub connect: Option<OptionalListen>,
     /// Of the Schema Registry's REST API.
     pub registry: OptionalListen,
+    /// Of PostgreSQL's protocol; none where this node does not run queries.
+    pub pg: Option<OptionalListen>,
 }
 
 /// Where something is served that a server can do without.
@@ -119,14 +121,18 @@ impl ServerArguments {
             }
         }
         refuse_unprotected(&http_listen, "--http-listen")?;
-        let runs_connectors =
-            self.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| role == "connect"));
-        let connect = match runs_connectors {
+        let has_role =
+            |role: &str| self.roles.as_ref().is_none_or(|roles| roles.iter().any(|found| found == role));
+        let connect = match has_role("connect") {
             true => Some(optional("--connect-listen", self.connect_listen.as_deref(), "127.0.0.1:8083")?),
             false => None,
         };
         let registry = optional("--registry-listen", self.registry_listen.as_deref(), "127.0.0.1:8081")?;
-        Ok(ServerConfig { broker, http_listen, connect, registry })
+        let pg = match has_role("streams") {
+            true => Some(optional("--pg-listen", self.pg_listen.as_deref(), "127.0.0.1:5433")?),
+            false => None,
+        };
+        Ok(ServerConfig { broker, http_listen, connect, registry, pg })
     }
 
     /// Takes from the file what no flag and no variable said; gives the `[broker]` table, flattened.
@@ -160,9 +166,6 @@ impl ServerArguments {
     }
 
     fn refuse_what_is_not_served(&self) -> Result<(), Failure> {
-        if self.pg_listen.is_some() {
-            return Err(Failure::wrong_words("--pg-listen: this release does not serve it; leave it out"));
-        }
         if let Some(roles) = &self.roles {
             if let Some(role) = roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
                 return Err(unknown_key("--roles", role, ROLES));
@@ -315,7 +318,7 @@ mod tests {
             ("listen = \"nowhere\"", "expected HOST:PORT"),
             ("listen = \"0.0.0.0:9092\"", "only loopback"),
             ("roles = [\"broker\"]", "needs both"),
-            ("pg-listen = \"127.0.0.1:1\"", "does not serve"),
+            ("pg-listen = \"0.0.0.0:1\"", "only loopback"),
             ("= 3", "ottla.toml"),
         ] {
             let failure = resolve(toml, ServerArguments::default()).unwrap_err();

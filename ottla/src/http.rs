@@ -50,12 +50,18 @@ impl Http {
     }
 }
 
-async fn run_sql(State(sql): State<Arc<SqlApi>>, headers: HeaderMap, statements: String) -> Response {
+async fn run_sql(
+    State(sql): State<Arc<SqlApi>>,
+    uri: Uri,
+    headers: HeaderMap,
+    statements: String,
+) -> Response {
     if !is_of_own_origin(&headers) {
         let refusal = json!({ "error": "a page of another origin may not run statements here" });
         return (StatusCode::FORBIDDEN, Json(refusal)).into_response();
     }
-    sql.execute(&statements).await
+    let columns = uri.query().unwrap_or_default().split('&').any(|word| word == "columns=true");
+    sql.execute(&statements, columns).await
 }
 
 /// Whether a request is from no page in a browser, or from one that this server has served: any page can have a browser

@@ -8,6 +8,7 @@ mod config;
 mod failure;
 mod http;
 mod output;
+mod pg;
 mod sql_api;
 
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use cli::{Cli, Command};
+use cli::{Bench, Cli, Command};
 use failure::Failure;
 
 #[global_allocator]
@@ -63,7 +64,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Transaction(command) => commands::transaction::run(command).await,
         Command::Connector(command) => commands::connector::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
-        Command::Bench(command) => {
+        Command::Bench(Bench::Sql(arguments)) => commands::bench_sql::run(arguments).await,
+        Command::Bench(Bench::Load(command)) => {
             let config = command.client_config().map_err(Failure::wrong_words)?;
             let client = commands::connect_with(config).await?;
             commands::bench::run(&client, command).await.map_err(Failure::failed)

@@ -1,12 +1,15 @@
 //! `POST /sql`: statements in, one JSON object a line out.
 //!
-//! A row is an object of its columns; a statement without rows gives `{"done": "…"}`. What is wrong with the text is
-//! answered with 400 and `{"error", "line", "column"}`, whatever else fails with 500.
+//! A row is an object of its columns; a statement without rows gives `{"done": "…"}`. The changes of a query with EMIT come
+//! as `{"weight": 1, "row": {…}}` until the client goes away. What is wrong with the text is answered with 400 and
+//! `{"error", "line", "column"}`, whatever else fails with 500.
+
+mod lines;
 
 use std::sync::Arc;
 
-use arrow::json::{LineDelimitedWriter, WriterBuilder};
 use axum::Json;
+use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ottla_client::{Client, ClientConfig, Transport};
@@ -14,6 +17,8 @@ use ottla_streams::engine::{Engine, EngineError, Outcome};
 use ottla_streams::history::HistoryError;
 use serde_json::json;
 use tokio::sync::OnceCell;
+
+use lines::Shape;
 
 /// The SQL of a server. Queries that were made before go on when it starts.
 pub struct SqlApi {
@@ -38,7 +43,7 @@ impl SqlApi {
             ..ClientConfig::default()
         };
         let refusal = is_access_controlled.then_some(
-            "this server controls access, and HTTP does not tell who asks; use a pipeline or `ottla sql`",
+            "this server controls access, and HTTP does not tell who asks; use a pipeline or `ottla sql --command-config`",
         );
         SqlApi { config, transport, engine: OnceCell::new(), refusal }
     }
@@ -64,7 +69,11 @@ impl SqlApi {
         }
     }
 
-    async fn engine(&self) -> Result<&Engine, EngineError> {
+    /// The engine, opened by the first who asks.
+    ///
+    /// # Errors
+    /// When the cluster cannot be reached.
+    pub async fn engine(&self) -> Result<&Engine, EngineError> {
         let open = async || {
             let client = Client::connect_with(self.config.clone(), Arc::clone(&self.transport)).await?;
             Engine::open(client).await
@@ -72,8 +81,9 @@ impl SqlApi {
         self.engine.get_or_try_init(open).await
     }
 
-    /// Runs statements.
-    pub async fn execute(&self, text: &str) -> Response {
+    /// Runs statements. With `columns`, each result begins with a line that names its columns, and its rows are arrays.
+    pub async fn execute(&self, text: &str, columns: bool) -> Response {
+        let shape = if columns { Shape::Array } else { Shape::Object };
         if let Some(refusal) = self.refusal {
             return (StatusCode::FORBIDDEN, Json(json!({ "error": refusal }))).into_response();
         }
@@ -81,10 +91,38 @@ impl SqlApi {
             Ok(engine) => engine.execute(text).await,
             Err(error) => Err(error),
         };
-        let body = match outcomes.map(lines) {
-            Ok(Ok(body)) => body,
-            Ok(Err(error)) => return failed(&EngineError::History(HistoryError::Run(error.to_string()))),
+        let mut body = Vec::new();
+        let mut push = None;
+        for outcome in match outcomes {
+            Ok(outcomes) => outcomes,
             Err(error) => return failed(&error),
+        } {
+            let written = match outcome {
+                Outcome::Done(done) => {
+                    lines::done(&done, &mut body);
+                    Ok(())
+                }
+                Outcome::Rows { schema, batches } => {
+                    if columns {
+                        lines::columns(&schema, false, &mut body);
+                    }
+                    batches.iter().try_for_each(|batch| lines::rows(batch, shape, &mut body))
+                }
+                Outcome::Changes(query) => {
+                    if columns {
+                        lines::columns(query.schema(), true, &mut body);
+                    }
+                    push = Some(query);
+                    Ok(())
+                }
+            };
+            if let Err(error) = written {
+                return failed(&EngineError::History(HistoryError::Run(error.to_string())));
+            }
+        }
+        let body = match push {
+            Some(query) => Body::from_stream(lines::Changes::after(body, shape, query).stream()),
+            None => Body::from(body),
         };
         ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
     }
@@ -97,27 +135,11 @@ fn failed(error: &EngineError) -> Response {
             let body = json!({ "error": wrong.to_string(), "line": line, "column": column });
             (StatusCode::BAD_REQUEST, Json(body)).into_response()
         }
+        EngineError::TooManyListeners => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error.to_string() }))).into_response()
+        }
         other => {
             (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": other.to_string() }))).into_response()
         }
     }
-}
-
-fn lines(outcomes: Vec<Outcome>) -> Result<Vec<u8>, arrow::error::ArrowError> {
-    let mut body = Vec::new();
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Done(done) => {
-                body.extend_from_slice(json!({ "done": done }).to_string().as_bytes());
-                body.push(b'\n');
-            }
-            Outcome::Rows { batches, .. } => {
-                let builder = WriterBuilder::new().with_explicit_nulls(true);
-                let mut writer: LineDelimitedWriter<_> = builder.build(&mut body);
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()?;
-            }
-        }
-    }
-    Ok(body)
 }

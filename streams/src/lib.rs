@@ -28,9 +28,11 @@
 //! | [`runtime`] | the epoch machine (pure) and the driver that runs it over a Kafka cluster |
 //! | [`engine`] | statements that last, and their queries: SQL as a service |
 //! | [`history`] | batch queries over what topics hold now, for `ottla sql` |
+//! | [`nexmark`] | events and queries to measure by |
 
 pub mod engine;
 pub mod history;
+pub mod nexmark;
 pub mod operators;
 pub mod planner;
 pub mod runtime;

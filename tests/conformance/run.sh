@@ -13,7 +13,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 \
+"$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 --pg-listen 127.0.0.1:0 \
     >"$work/out" 2>"$work/log" &
 server=$!
 for _ in $(seq 200); do
@@ -23,6 +23,7 @@ for _ in $(seq 200); do
 done
 address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
 registry=$(sed -n 's/^ready .* registry=\([^ ]*\).*/\1/p' "$work/out")
+pg=$(sed -n 's/^ready .* pg=\([^ ]*\).*/\1/p' "$work/out")
 
 passed=0 failed=0
 check() {
@@ -45,6 +46,8 @@ check confluent-kafka "$cache/py/bin/python" "$here/confluent_kafka_client.py" "
 check schema-registry "$cache/py/bin/python" "$here/schema_registry_client.py" "$address" "http://$registry"
 check kafka-python "$cache/py/bin/python" "$here/kafka_python_client.py" "$address"
 check aiokafka "$cache/py/bin/python" "$here/aiokafka_client.py" "$address"
+check psql "$here/psql.sh" "$pg" "$address" "$ottla"
+check psycopg "$cache/py/bin/python" "$here/psycopg_client.py" "$pg" "$address" "$ottla"
 check kafkajs env NODE_PATH="$cache/node/node_modules" node "$here/kafkajs_client.js" "$address"
 for client in confluent aiokafka kafka_python; do
     check "transactions-$client" "$cache/py/bin/python" "$here/transactional_clients.py" "$client" "$address"

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod bench;
+pub mod bench_sql;
 pub mod cluster;
 pub mod config;
 pub mod connector;

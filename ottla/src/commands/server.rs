@@ -27,6 +27,10 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         None => None,
     };
     let registry = bind_optional(config.registry, "--registry-listen", is_access_controlled).await?;
+    let pg = match config.pg {
+        Some(listen) => bind_optional(listen, "--pg-listen", is_access_controlled).await?,
+        None => None,
+    };
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
     let transport = Arc::new(broker.in_process());
@@ -51,6 +55,10 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         let address = listener.local_addr()?;
         herder = Some(run_connectors(&broker, listener, address).await?);
         write!(out, " connect={address}")?;
+    }
+    if let Some(listener) = pg {
+        write!(out, " pg={}", listener.local_addr()?)?;
+        tokio::spawn(crate::pg::serve(listener, Arc::clone(&sql)));
     }
     writeln!(out)?;
     out.flush()?;

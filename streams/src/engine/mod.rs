@@ -16,17 +16,19 @@ mod objects;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use ottla_client::{Client, ClientError, ErrorCode, NewTopic};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use crate::history::{self, HistoryError};
-use crate::planner::plan_query;
-use crate::runtime::{Query, QueryConfig, QueryError, QueryHandle};
+use crate::history::{self, HistoryError, HistoryLimits};
+use crate::operators::Rows;
+use crate::planner::{Catalog, plan_changes, plan_query};
+use crate::runtime::{Changes, Query, QueryConfig, QueryError, QueryHandle, QueryPhase, QueryStatus};
 use crate::sql::{self, DropObject, ObjectKind, QueryStatement, SqlError, Statement};
-use objects::{Object, Objects};
+use objects::{Kept, Object, Objects};
 use store::Store;
 
 /// Why statements could not be run. Those before the one that failed have been.
@@ -44,6 +46,11 @@ pub enum EngineError {
     /// A query that runs on could not start.
     #[error("{0}")]
     Query(#[from] QueryError),
+    /// There are as many listeners as there may be.
+    #[error(
+        "{LISTENERS_MAX} queries with EMIT are listened to already; end one of them, or make a MATERIALIZED VIEW"
+    )]
+    TooManyListeners,
     /// The topic of statements holds something else.
     #[error("the topic {topic} holds a record that is no statement: {reason}")]
     Store {
@@ -55,7 +62,7 @@ pub enum EngineError {
 }
 
 /// What a statement gave.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Outcome {
     /// It has been done, in words.
     Done(String),
@@ -66,19 +73,49 @@ pub enum Outcome {
         /// The rows.
         batches: Vec<RecordBatch>,
     },
+    /// Changes of a result, for as long as somebody takes them; only the last statement of a text gives them.
+    Changes(Box<PushQuery>),
 }
+
+/// A `SELECT … EMIT` that runs for a listener.
+#[derive(Debug)]
+pub struct PushQuery {
+    changes: Changes,
+    _counted: OwnedSemaphorePermit,
+}
+
+impl PushQuery {
+    /// The columns of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        self.changes.schema()
+    }
+
+    /// The next changes: rows that go, with a negative weight, before rows that come.
+    ///
+    /// # Errors
+    /// Why the query failed.
+    pub async fn next(&mut self) -> Result<Option<Vec<Rows>>, QueryError> {
+        self.changes.next().await
+    }
+}
+
+/// Queries with a listener that may run at a time: each has its own input buffer and state.
+const LISTENERS_MAX: usize = 64;
 
 /// The streams, tables, views and queries of a cluster.
 pub struct Engine {
     client: Client,
-    /// One statement at a time.
+    /// One statement at a time, but for those that only read.
     state: Mutex<State>,
+    listeners: Arc<Semaphore>,
 }
 
 struct State {
     store: Store,
     objects: Objects,
     running: BTreeMap<String, QueryHandle>,
+    /// Queries that could not be started again, and why.
+    failed: BTreeMap<String, String>,
 }
 
 impl Engine {
@@ -88,17 +125,16 @@ impl Engine {
     /// When the cluster cannot be reached, or what was kept cannot be run any more.
     pub async fn open(client: Client) -> Result<Engine, EngineError> {
         let (store, kept) = Store::open(&client).await?;
-        let mut state = State { store, objects: Objects::default(), running: BTreeMap::new() };
+        let (running, failed) = (BTreeMap::new(), BTreeMap::new());
+        let mut state = State { store, objects: Objects::default(), running, failed };
         for kept in kept {
-            for statement in sql::parse(&kept.sql)? {
-                let mut object = state.objects.decide_create(&statement, &kept.sql)?;
-                // The name of an INSERT was chosen when it was made.
-                object.kept.name.clone_from(&kept.name);
-                state.start(&client, &object).await?;
-                state.objects.apply_create(object);
+            // One that cannot run any more, as one whose topic is gone, must not keep the others from running.
+            if let Err(error) = state.resume(&client, &kept).await {
+                tracing::error!(name = kept.name, %error, "what was made before could not be started");
+                state.failed.insert(kept.name, error.to_string());
             }
         }
-        Ok(Engine { client, state: Mutex::new(state) })
+        Ok(Engine { client, state: Mutex::new(state), listeners: Arc::new(Semaphore::new(LISTENERS_MAX)) })
     }
 
     /// Whether statements have been kept in this cluster, so that there is something to go on with.
@@ -114,13 +150,76 @@ impl Engine {
     /// # Errors
     /// The first that could not be run; those before it have been.
     pub async fn execute(&self, text: &str) -> Result<Vec<Outcome>, EngineError> {
-        let statements = sql::parse_with_text(text)?;
-        let mut outcomes = Vec::with_capacity(statements.len());
-        let mut state = self.state.lock().await;
-        for (statement, text) in statements {
-            outcomes.push(Box::pin(state.run(&self.client, statement, text)).await?);
+        match self.execute_each(text).await {
+            (outcomes, None) => Ok(outcomes),
+            (_, Some(error)) => Err(error),
         }
-        Ok(outcomes)
+    }
+
+    /// Runs statements one after the other up to the first that fails, and tells what those before it gave.
+    pub async fn execute_each(&self, text: &str) -> (Vec<Outcome>, Option<EngineError>) {
+        let mut outcomes = Vec::new();
+        let statements = match statements(text) {
+            Ok(statements) => statements,
+            Err(error) => return (outcomes, Some(error)),
+        };
+        for (statement, text) in statements {
+            match self.run(statement, text).await {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => return (outcomes, Some(error)),
+            }
+        }
+        (outcomes, None)
+    }
+
+    /// The columns of the rows that a text's one statement will give; nothing where it gives none. It changes nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::execute`].
+    pub async fn columns(&self, text: &str) -> Result<Option<SchemaRef>, EngineError> {
+        match sql::parse(text)?.pop() {
+            Some(Statement::Query(query)) => {
+                let catalog = self.state.lock().await.objects.catalog();
+                let limits = HistoryLimits::of_a_server();
+                Ok(Some(Box::pin(history::columns(&self.client, *query, &catalog, limits)).await?))
+            }
+            // These only tell, and little.
+            Some(Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_)) => {
+                match self.execute(text).await?.pop() {
+                    Some(Outcome::Rows { schema, .. }) => Ok(Some(schema)),
+                    _ => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn run(&self, statement: Statement, text: &str) -> Result<Outcome, EngineError> {
+        match statement {
+            // Reading may take long and keeps nobody waiting.
+            Statement::Query(query) => {
+                let catalog = self.state.lock().await.objects.catalog();
+                match query.emit {
+                    Some(_) => Box::pin(self.push(&query, &catalog)).await,
+                    None => Box::pin(self.pull(*query, &catalog)).await,
+                }
+            }
+            other => Box::pin(self.state.lock().await.run(&self.client, other, text)).await,
+        }
+    }
+
+    async fn pull(&self, query: QueryStatement, catalog: &Catalog) -> Result<Outcome, EngineError> {
+        let limits = HistoryLimits::of_a_server();
+        let result = history::query_statement(&self.client, query, catalog, limits).await?;
+        Ok(Outcome::Rows { schema: result.schema, batches: result.batches })
+    }
+
+    async fn push(&self, query: &QueryStatement, catalog: &Catalog) -> Result<Outcome, EngineError> {
+        let listener = Arc::clone(&self.listeners).try_acquire_owned();
+        let counted = listener.map_err(|_| EngineError::TooManyListeners)?;
+        let plan = plan_changes(query, catalog)?;
+        let changes = Changes::start(&self.client, "a listener's", plan).await?;
+        Ok(Outcome::Changes(Box::new(PushQuery { changes, _counted: counted })))
     }
 
     /// Stops all queries after the epoch in hand.
@@ -149,8 +248,23 @@ impl State {
             Statement::Show(kind) => Ok(answers::show(&self.objects, kind, |name| self.status_of(name))?),
             Statement::Describe(name) => Ok(answers::describe(&self.objects, &name)?),
             Statement::Explain(query) => Ok(answers::explain(&plan_query(&query, &self.objects.catalog())?)?),
-            Statement::Query(query) => self.pull(client, *query).await,
+            Statement::Query(query) => {
+                unreachable!("{query:?} is run without the state")
+            }
         }
+    }
+
+    /// Takes up what was kept.
+    async fn resume(&mut self, client: &Client, kept: &Kept) -> Result<(), EngineError> {
+        for statement in sql::parse(&kept.sql)? {
+            let mut object = self.objects.decide_create(&statement, &kept.sql)?;
+            // The name of an INSERT was chosen when it was made.
+            object.kept.name.clone_from(&kept.name);
+            let started = self.start(client, &object).await;
+            self.objects.apply_create(object);
+            started?;
+        }
+        Ok(())
     }
 
     async fn create(
@@ -162,7 +276,7 @@ impl State {
         let object = self.objects.decide_create(statement, text)?;
         let name = object.kept.name.clone();
         if let Some(relation) = object.relation.as_ref().filter(|_| object.query.is_none()) {
-            make_topic(client, &relation.topic).await?;
+            make_topic(client, &relation.topic, relation.primary_key.is_some()).await?;
         }
         self.start(client, &object).await?;
         // Kept only now: what cannot start is not there after a restart either.
@@ -208,23 +322,43 @@ impl State {
                 delete_topic(client, &topic).await?;
             }
         }
+        self.failed.remove(&name);
         self.objects.apply_drop(&name);
         Ok(Outcome::Done(format!("{} {name} dropped", object.kind.word())))
     }
 
-    async fn pull(&self, client: &Client, query: QueryStatement) -> Result<Outcome, EngineError> {
-        let catalog = self.objects.catalog();
-        let result = Box::pin(history::query_statement(client, query, &catalog)).await?;
-        Ok(Outcome::Rows { schema: result.schema, batches: result.batches })
-    }
-
-    fn status_of(&self, name: &str) -> Option<crate::QueryStatus> {
-        self.running.get(name).map(QueryHandle::status)
+    fn status_of(&self, name: &str) -> Option<QueryStatus> {
+        let failed = |reason: &String| QueryStatus {
+            phase: QueryPhase::Failed(reason.clone()),
+            ..QueryStatus::default()
+        };
+        self.running.get(name).map(QueryHandle::status).or_else(|| self.failed.get(name).map(failed))
     }
 }
 
-async fn make_topic(client: &Client, topic: &str) -> Result<(), ClientError> {
-    match client.admin().create_topics(&[NewTopic::new(topic, 1)]).await {
+/// The statements of a text; a query with EMIT is the last.
+fn statements(text: &str) -> Result<Vec<(Statement, &str)>, EngineError> {
+    let statements = sql::parse_with_text(text)?;
+    let before_last = statements.len().saturating_sub(1);
+    for (statement, _) in statements.iter().take(before_last) {
+        if let Statement::Query(query) = statement
+            && let Some((_, position)) = query.emit
+        {
+            let error =
+                SqlError::new(position, "a query with EMIT does not end, so nothing after it would be run");
+            return Err(error.with_help("put it last").into());
+        }
+    }
+    Ok(statements)
+}
+
+/// Makes a topic where it is missing; of a table only the newest record of each key is needed.
+async fn make_topic(client: &Client, topic: &str, is_table: bool) -> Result<(), ClientError> {
+    let mut topic = NewTopic::new(topic, 1);
+    if is_table {
+        topic.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    }
+    match client.admin().create_topics(&[topic]).await {
         Err(error) if error.code() != Some(ErrorCode::TopicAlreadyExists) => Err(error),
         _ => Ok(()),
     }

@@ -31,19 +31,29 @@ pub struct KeyedChanges {
 /// # Errors
 /// When a value cannot be written as bytes, which planning has excluded for keyed results.
 pub fn consolidate(rows: &[Rows], key: &[usize], schema: &SchemaRef) -> Result<KeyedChanges> {
-    // By key, by row: its weight and where it stands.
-    let mut changes: BTreeMap<Vec<u8>, RowChanges> = BTreeMap::new();
+    let mut keyed: Vec<(Vec<u8>, Place)> = Vec::with_capacity(rows.iter().map(Rows::len).sum());
     for (number, batch) in rows.iter().enumerate() {
         let columns: Vec<ArrayRef> = key.iter().map(|column| batch.batch.column(*column).clone()).collect();
         let keys = codec::encode_rows(&columns, batch.len()).map_err(external)?;
-        for (index, (key, row)) in keys.into_iter().zip(row_bytes(&batch.batch)?).enumerate() {
-            let of_key = changes.entry(key).or_default();
-            of_key.entry(row).or_insert((0, (number, index))).0 += batch.weight(index);
-        }
+        keyed.extend(keys.into_iter().enumerate().map(|(index, key)| (key, (number, index))));
     }
+    keyed.sort_unstable();
+    // The rows as bytes, of batches that have a key more than once.
+    let mut bytes: Vec<Option<Vec<Vec<u8>>>> = vec![None; rows.len()];
     let (mut deletes, mut upserts) = (Vec::new(), Vec::new());
-    for of_key in changes.into_values() {
-        let left: Vec<(i64, Place)> = of_key.into_values().filter(|(weight, _)| *weight != 0).collect();
+    for of_key in keyed.chunk_by(|(one, _), (other, _)| one == other) {
+        let mut left: Vec<(i64, Place)> = match of_key {
+            [(_, place)] => vec![(rows[place.0].weight(place.1), *place)],
+            _ => {
+                for (_, (number, _)) in of_key {
+                    if bytes[*number].is_none() {
+                        bytes[*number] = Some(row_bytes(&rows[*number].batch)?);
+                    }
+                }
+                sums(rows, of_key, &bytes)
+            }
+        };
+        left.retain(|(weight, _)| *weight != 0);
         let came = left.iter().rev().find(|(weight, _)| *weight > 0);
         match (came, left.first()) {
             (Some((_, place)), _) => upserts.push(*place),
@@ -55,6 +65,38 @@ pub fn consolidate(rows: &[Rows], key: &[usize], schema: &SchemaRef) -> Result<K
         deletes: gathered(rows, &deletes, schema)?.project(key)?,
         upserts: gathered(rows, &upserts, schema)?,
     })
+}
+
+/// The weights of equal rows of one key, summed, by their bytes.
+fn sums(rows: &[Rows], of_key: &[(Vec<u8>, Place)], bytes: &[Option<Vec<Vec<u8>>>]) -> Vec<(i64, Place)> {
+    let row_of = |place: &Place| bytes[place.0].as_ref().map_or(&[][..], |rows| rows[place.1].as_slice());
+    let mut places: Vec<Place> = of_key.iter().map(|(_, place)| *place).collect();
+    places.sort_by(|one, other| row_of(one).cmp(row_of(other)).then(one.cmp(other)));
+    let weight = |place: &Place| rows[place.0].weight(place.1);
+    places
+        .chunk_by(|one, other| row_of(one) == row_of(other))
+        .map(|same| (same.iter().map(weight).sum(), same[0]))
+        .collect()
+}
+
+/// Sums the weights of equal rows, whatever tells them apart: first what goes, then what comes, each by its bytes.
+///
+/// # Errors
+/// When a value cannot be written as bytes.
+pub fn net_changes(rows: &[Rows], schema: &SchemaRef) -> Result<Vec<Rows>> {
+    let mut changes: RowChanges = BTreeMap::new();
+    for (number, batch) in rows.iter().enumerate() {
+        for (index, row) in row_bytes(&batch.batch)?.into_iter().enumerate() {
+            changes.entry(row).or_insert((0, (number, index))).0 += batch.weight(index);
+        }
+    }
+    let (goes, comes): (Vec<_>, Vec<_>) =
+        changes.into_values().filter(|(weight, _)| *weight != 0).partition(|(weight, _)| *weight < 0);
+    let all = |changes: Vec<(i64, Place)>| -> Result<Option<Rows>> {
+        let (weights, places): (Vec<i64>, Vec<Place>) = changes.into_iter().unzip();
+        Ok((!places.is_empty()).then_some(Rows::changes(gathered(rows, &places, schema)?, weights)))
+    };
+    Ok([all(goes)?, all(comes)?].into_iter().flatten().collect())
 }
 
 fn gathered(rows: &[Rows], places: &[Place], schema: &SchemaRef) -> Result<RecordBatch> {

@@ -57,24 +57,24 @@ pub(super) fn join(
     let mut pairs = Pairs::new(node);
 
     // A ⋈ ΔB, with A as it was.
-    for (key, rows) in &right.changes {
-        let prefix = [&[LEFT], key.as_slice()].concat();
+    for of_key in right.by_key() {
+        let prefix = tagged(LEFT, &of_key[0].key);
         for (stored, row) in overlay.base().prefix(&prefix) {
             let (weight, _) = weight_of(row);
-            for (right_row, change) in rows {
-                pairs.add(key, &stored[prefix.len()..], right_row, weight, *change)?;
+            for change in of_key {
+                pairs.add(&change.key, &stored[prefix.len()..], &change.row, weight, change.weight)?;
             }
         }
     }
     right.store(RIGHT, overlay);
     // ΔA ⋈ B', with B as it is now.
-    for (key, rows) in &left.changes {
-        let prefix = [&[RIGHT], key.as_slice()].concat();
-        pairs.begin_changed_left();
+    pairs.begin_changed_left();
+    for of_key in left.by_key() {
+        let prefix = tagged(RIGHT, &of_key[0].key);
         for (stored, row) in overlay.prefix(&prefix) {
             let (weight, _) = weight_of(row);
-            for (left_row, change) in rows {
-                pairs.add(key, left_row, &stored[prefix.len()..], *change, weight)?;
+            for change in of_key {
+                pairs.add(&change.key, &change.row, &stored[prefix.len()..], change.weight, weight)?;
             }
         }
     }
@@ -91,14 +91,21 @@ pub(super) fn join(
     Ok(output)
 }
 
+/// A row of one side, and how often more it is there.
+struct Change {
+    key: Vec<u8>,
+    row: Vec<u8>,
+    weight: i64,
+    /// When it can be forgotten, if ever.
+    expiry: Option<i64>,
+}
+
 /// The changes of one side of an epoch, consolidated.
 struct Side {
-    /// By key, by row: how often more.
-    changes: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, i64>>,
+    /// By key and row, each pair once.
+    changes: Vec<Change>,
     /// Rows whose key has a null, which equals nothing.
     without_key: BTreeMap<Vec<u8>, i64>,
-    /// When rows expire, by row.
-    expiries: BTreeMap<Vec<u8>, i64>,
 }
 
 impl Side {
@@ -109,8 +116,7 @@ impl Side {
         closing: Option<Closing>,
         context: &mut Context<'_>,
     ) -> Result<Side> {
-        let mut side =
-            Side { changes: BTreeMap::new(), without_key: BTreeMap::new(), expiries: BTreeMap::new() };
+        let mut side = Side { changes: Vec::new(), without_key: BTreeMap::new() };
         let input = match late {
             Some(late) if context.before != Watermark::NONE => {
                 let reject = |rows: Rows| {
@@ -122,6 +128,7 @@ impl Side {
             _ => input,
         };
         let keyed = each(&input, context.rejected, |rows| Ok((rows.clone(), evaluate_all(on, rows)?)))?;
+        side.changes.reserve(keyed.iter().map(|(rows, _)| rows.len()).sum());
         for (rows, keys) in keyed {
             let encoded = row_bytes(&rows.batch)?;
             let key_bytes = codec::encode_rows(&keys, rows.len()).map_err(external)?;
@@ -132,41 +139,52 @@ impl Side {
                     *side.without_key.entry(row).or_default() += weight;
                     continue;
                 }
-                if let (Some(ends), Some(closing)) = (&ends, closing)
-                    && ends.is_valid(index)
-                {
-                    side.expiries.insert(row.clone(), ends.value(index).saturating_add(closing.after_ms));
-                }
-                *side.changes.entry(key).or_default().entry(row).or_default() += weight;
+                let end = ends.as_ref().filter(|ends| ends.is_valid(index)).map(|ends| ends.value(index));
+                let expiry = end.zip(closing).map(|(end, closing)| end.saturating_add(closing.after_ms));
+                side.changes.push(Change { key, row, weight, expiry });
             }
         }
         side.without_key.retain(|_, weight| *weight != 0);
-        side.changes.retain(|_, rows| {
-            rows.retain(|_, weight| *weight != 0);
-            !rows.is_empty()
+        side.changes.sort_unstable_by(|one, other| (&one.key, &one.row).cmp(&(&other.key, &other.row)));
+        side.changes.dedup_by(|next, kept| {
+            let is_same = next.key == kept.key && next.row == kept.row;
+            kept.weight += if is_same { next.weight } else { 0 };
+            is_same
         });
+        side.changes.retain(|change| change.weight != 0);
         Ok(side)
+    }
+
+    /// The changes of each key.
+    fn by_key(&self) -> impl Iterator<Item = &[Change]> {
+        self.changes.chunk_by(|one, other| one.key == other.key)
     }
 
     /// Adds the changes to the rows of a side that has weights only.
     fn store(&self, tag: u8, overlay: &mut Overlay<'_>) {
-        for (key, rows) in &self.changes {
-            for (row, change) in rows {
-                let stored = Bytes::from([&[tag], key.as_slice(), row].concat());
-                let before = overlay.get(&stored).map_or(0, |row| weight_of(row).0);
-                let after = before + change;
-                self.store_expiry(tag, key, row, after != 0, overlay);
-                overlay.put(stored, weight_row(after));
-            }
+        for change in &self.changes {
+            let stored = Bytes::from([&[tag], change.key.as_slice(), &change.row].concat());
+            let mut after = 0;
+            overlay.update(stored, |before| {
+                after = before.map_or(0, |row| weight_of(row).0) + change.weight;
+                weight_row(after)
+            });
+            change.store_expiry(tag, after != 0, overlay);
         }
     }
+}
 
-    fn store_expiry(&self, tag: u8, key: &[u8], row: &[u8], exists: bool, overlay: &mut Overlay<'_>) {
-        if let Some(expiry) = self.expiries.get(row) {
-            let entry = [&[EXPIRY], time_key(*expiry).as_slice(), &[tag], key, row].concat();
+impl Change {
+    fn store_expiry(&self, tag: u8, exists: bool, overlay: &mut Overlay<'_>) {
+        if let Some(expiry) = self.expiry {
+            let entry = [&[EXPIRY], time_key(expiry).as_slice(), &[tag], &self.key, &self.row].concat();
             overlay.put(Bytes::from(entry), exists.then(Bytes::new));
         }
     }
+}
+
+fn tagged(tag: u8, key: &[u8]) -> Vec<u8> {
+    [&[tag], key].concat()
 }
 
 /// How much the partners of a left row have changed, by key and row.
@@ -178,12 +196,41 @@ struct Partners {
     fresh: BTreeMap<(Vec<u8>, Vec<u8>), i64>,
 }
 
+/// Byte strings one after the other, so that adding one takes no memory of its own.
+#[derive(Default)]
+struct Strings {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Strings {
+    fn push(&mut self, string: &[u8]) {
+        self.bytes.extend_from_slice(string);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, place: usize) -> &[u8] {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        &self.bytes[start..self.ends[place]]
+    }
+
+    fn all(&self) -> Vec<&[u8]> {
+        (0..self.ends.len()).map(|place| self.get(place)).collect()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
 /// Pairs on their way to the condition and to the output.
 struct Pairs<'a> {
     node: &'a JoinNode,
-    keys: Vec<Vec<u8>>,
-    left: Vec<Vec<u8>>,
-    right: Vec<Vec<u8>>,
+    /// Of a LEFT join only.
+    keys: Strings,
+    left: Strings,
+    right: Strings,
     left_weights: Vec<i64>,
     right_weights: Vec<i64>,
     is_fresh: bool,
@@ -196,9 +243,9 @@ impl<'a> Pairs<'a> {
     fn new(node: &'a JoinNode) -> Self {
         Pairs {
             node,
-            keys: Vec::new(),
-            left: Vec::new(),
-            right: Vec::new(),
+            keys: Strings::default(),
+            left: Strings::default(),
+            right: Strings::default(),
             left_weights: Vec::new(),
             right_weights: Vec::new(),
             is_fresh: false,
@@ -210,10 +257,8 @@ impl<'a> Pairs<'a> {
 
     /// From now on the left rows are those of the epoch.
     fn begin_changed_left(&mut self) {
-        if !self.is_fresh {
-            self.is_fresh = true;
-            self.fresh_from = self.left.len();
-        }
+        self.is_fresh = true;
+        self.fresh_from = self.left_weights.len();
     }
 
     fn add(
@@ -225,24 +270,22 @@ impl<'a> Pairs<'a> {
         right_weight: i64,
     ) -> Result<()> {
         if self.node.is_left {
-            self.keys.push(key.to_vec());
+            self.keys.push(key);
         }
-        self.left.push(left.to_vec());
-        self.right.push(right.to_vec());
+        self.left.push(left);
+        self.right.push(right);
         self.left_weights.push(left_weight);
         self.right_weights.push(right_weight);
-        if self.left.len() >= PAIRS_MAX { self.flush() } else { Ok(()) }
+        if self.left_weights.len() >= PAIRS_MAX { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let count = self.left.len();
+        let count = self.left_weights.len();
         if count == 0 {
             return Ok(());
         }
-        let left: Vec<&[u8]> = self.left.iter().map(Vec::as_slice).collect();
-        let right: Vec<&[u8]> = self.right.iter().map(Vec::as_slice).collect();
-        let mut columns = columns_from_bytes(&left, &self.node.left_schema)?;
-        columns.extend(columns_from_bytes(&right, &self.node.right_schema)?);
+        let mut columns = columns_from_bytes(&self.left.all(), &self.node.left_schema)?;
+        columns.extend(columns_from_bytes(&self.right.all(), &self.node.right_schema)?);
         let batch = batch_of(&self.node.schema, columns, count)?;
         let weights = self.left_weights.iter().zip(&self.right_weights).map(|(left, right)| left * right);
         let rows = Rows::changes(batch, weights.collect());
@@ -257,7 +300,7 @@ impl<'a> Pairs<'a> {
                     true => &mut self.partners.fresh,
                     false => &mut self.partners.changed,
                 };
-                let row = (self.keys[pair].clone(), self.left[pair].clone());
+                let row = (self.keys.get(pair).to_vec(), self.left.get(pair).to_vec());
                 *of.entry(row).or_default() += self.right_weights[pair];
             }
         }
@@ -288,11 +331,11 @@ fn unmatched(
     partners: &Partners,
     overlay: &mut Overlay<'_>,
 ) -> Result<Option<Rows>> {
-    let mut changed: BTreeMap<(&[u8], &[u8]), i64> =
-        partners.changed.keys().map(|(key, row)| ((key.as_slice(), row.as_slice()), 0)).collect();
-    for (key, rows) in &left.changes {
-        changed.extend(rows.iter().map(|(row, change)| ((key.as_slice(), row.as_slice()), *change)));
-    }
+    let mut changed: BTreeMap<(&[u8], &[u8]), Option<&Change>> =
+        partners.changed.keys().map(|(key, row)| ((key.as_slice(), row.as_slice()), None)).collect();
+    let of_epoch =
+        left.changes.iter().map(|change| ((change.key.as_slice(), change.row.as_slice()), Some(change)));
+    changed.extend(of_epoch);
     let mut alone: Vec<(&[u8], i64)> = Vec::new();
     for ((key, row), change) in changed {
         let stored = Bytes::from([&[LEFT], key, row].concat());
@@ -306,14 +349,14 @@ fn unmatched(
             Some(_) => old_partners + partners.changed.get(&name).copied().unwrap_or_default(),
             None => partners.fresh.get(&name).copied().unwrap_or_default(),
         };
-        let new_weight = old_weight + change;
+        let new_weight = old_weight + change.map_or(0, |change| change.weight);
         let was_alone = if old_partners == 0 { old_weight } else { 0 };
         let is_alone = if new_partners == 0 { new_weight } else { 0 };
         if is_alone != was_alone {
             alone.push((row, is_alone - was_alone));
         }
-        if change != 0 {
-            left.store_expiry(LEFT, key, row, new_weight != 0, overlay);
+        if let Some(change) = change {
+            change.store_expiry(LEFT, new_weight != 0, overlay);
         }
         let value = [new_weight.to_be_bytes(), new_partners.to_be_bytes()].concat();
         overlay.put(stored, (new_weight != 0).then(|| Bytes::from(value)));

@@ -36,7 +36,7 @@ pub(crate) mod tumble;
 mod unnest;
 mod watermark;
 
-pub use consolidate::{KeyedChanges, consolidate};
+pub use consolidate::{KeyedChanges, consolidate, net_changes};
 pub use dataflow::{Dataflow, DataflowEpoch, EpochResult};
 pub use rows::{Rejected, Rows};
 pub use watermark::{EventClock, Watermark};

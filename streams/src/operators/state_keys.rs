@@ -47,7 +47,13 @@ pub(super) fn columns_from_bytes(rows: &[&[u8]], schema: &SchemaRef) -> Result<V
 
 /// A weight as a row of the store.
 pub(super) fn weight_row(weight: i64) -> Option<Bytes> {
-    (weight != 0).then(|| Bytes::copy_from_slice(&weight.to_be_bytes()))
+    /// What nearly all rows have, without memory of its own.
+    static ONCE: [u8; 8] = 1_i64.to_be_bytes();
+    match weight {
+        0 => None,
+        1 => Some(Bytes::from_static(&ONCE)),
+        _ => Some(Bytes::copy_from_slice(&weight.to_be_bytes())),
+    }
 }
 
 /// The weight in a row of the store, and what follows it.

@@ -106,19 +106,48 @@ impl Prepared {
         }
         columns.extend(self.partition.iter().cloned());
         let keys = codec::encode_rows(&columns, count).map_err(external)?;
-        for (index, (partition, row)) in keys.into_iter().zip(row_bytes(&self.rows.batch)?).enumerate() {
-            let mut key = partition.clone();
+        let mut entries = Vec::with_capacity(count);
+        for (index, (mut key, row)) in keys.into_iter().zip(row_bytes(&self.rows.batch)?).enumerate() {
+            let partition = key.len();
             for (column, sort) in self.order.iter().zip(&node.order) {
                 write_sort_value(column.as_ref(), index, sort.options, &mut key)?;
             }
             key.extend_from_slice(&row);
-            let before = overlay.get(&key).map_or(0, |row| weight_of(row).0);
-            let after = before + self.rows.weight(index);
-            let value = [&after.to_be_bytes(), row.as_slice()].concat();
-            overlay.put(Bytes::from(key), (after != 0).then(|| Bytes::from(value)));
-            partitions.insert(partition);
+            entries.push(Entry { key, partition, row, weight: self.rows.weight(index) });
+        }
+        entries.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        for of_partition in entries.chunk_by(|one, other| one.partition() == other.partition()) {
+            partitions.insert(of_partition[0].partition().to_vec());
+            let mut numbered: i64 = 0;
+            for entry in of_partition {
+                // Nothing before it will ever go, so it will never have a number within the limit.
+                if !node.keeps_all && u64::try_from(numbered).is_ok_and(|numbered| numbered >= node.limit) {
+                    break;
+                }
+                numbered += entry.weight;
+                overlay.update(Bytes::copy_from_slice(&entry.key), |before| {
+                    let after = before.map_or(0, |row| weight_of(row).0) + entry.weight;
+                    let value = || Bytes::from([&after.to_be_bytes(), entry.row.as_slice()].concat());
+                    (after != 0).then(value)
+                });
+            }
         }
         Ok(())
+    }
+}
+
+/// A row on its way into the state.
+struct Entry {
+    key: Vec<u8>,
+    /// How much of the key is the partition's.
+    partition: usize,
+    row: Vec<u8>,
+    weight: i64,
+}
+
+impl Entry {
+    fn partition(&self) -> &[u8] {
+        &self.key[..self.partition]
     }
 }
 

@@ -8,7 +8,7 @@ use super::catalog::{Catalog, Stream};
 use super::context::PlanningContext;
 use super::errors::from_datafusion;
 use super::logical::{optimized_for_streams, to_logical};
-use super::lower::lower;
+use super::lower::{GoesTo, lower};
 use super::plan::{ChangelogMode, QueryPlan};
 use super::refuse::refuse_unsupported;
 use crate::sql::{Name, QueryStatement, SqlError};
@@ -29,7 +29,7 @@ pub(crate) fn plan_insert(
     let logical = fitted(to_logical(query, &context)?, target, name, query)?;
     let optimized =
         optimized_for_streams(logical).map_err(|error| from_datafusion(&error, query.position))?;
-    let mut plan = lower(&optimized, catalog, query)?;
+    let mut plan = lower(&optimized, catalog, query, GoesTo::Topic)?;
     plan.sql = Arc::from(format!("INSERT INTO {} {}", name.text, query.query));
     let columns = |indices: &[usize]| {
         let names: Vec<&str> =

@@ -66,17 +66,29 @@ pub fn plan(sql: &str, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
     plan_query(&query, &catalog)
 }
 
-/// Plans a query that has been parsed.
+/// Plans a query whose result goes to a topic, so that its rows must be told apart.
 ///
 /// # Errors
 /// As [`plan`].
 pub fn plan_query(query: &QueryStatement, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
+    planned(query, catalog, lower::GoesTo::Topic)
+}
+
+/// Plans a query whose changes go to a listener, who is told which row goes.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_changes(query: &QueryStatement, catalog: &Catalog) -> Result<QueryPlan, SqlError> {
+    planned(query, catalog, lower::GoesTo::Listener)
+}
+
+fn planned(query: &QueryStatement, catalog: &Catalog, goes_to: lower::GoesTo) -> Result<QueryPlan, SqlError> {
     refuse::refuse_unsupported(query)?;
     let context = PlanningContext::for_streams(catalog);
     let logical = to_logical(query, &context)?;
     let optimized =
         logical::optimized_for_streams(logical).map_err(|error| from_datafusion(&error, query.position))?;
-    lower::lower(&optimized, catalog, query).map(|mut plan| {
+    lower::lower(&optimized, catalog, query, goes_to).map(|mut plan| {
         plan.sql = Arc::from(query.query.to_string());
         plan
     })

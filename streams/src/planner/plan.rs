@@ -25,7 +25,7 @@ pub struct QueryPlan {
     pub nodes: Vec<Node>,
     /// The columns of the result.
     pub output_schema: SchemaRef,
-    /// Whether a result row may be replaced later; never [`ChangelogMode::Retract`].
+    /// Whether a result row may be replaced later; [`ChangelogMode::Retract`] only where the changes go to a listener.
     pub mode: ChangelogMode,
     /// The result columns that tell rows apart, by index: the key of the output records. Empty in append mode when
     /// nothing does; empty in upsert mode when the result is a single row.

@@ -233,3 +233,14 @@ fn wrong_names_and_types_are_found_with_the_nearest_right_word() {
         assert_eq!(refusal(sql), expected, "{sql}");
     }
 }
+
+#[test]
+fn a_subquery_that_is_written_twice_is_run_once() {
+    let counts = "(SELECT k, COUNT(*) AS n FROM s GROUP BY k)";
+    let sql = format!(
+        "CREATE STREAM s (k STRING, v INT); SELECT a.k, a.n, b.n AS m FROM {counts} a JOIN {counts} b ON a.k = b.k"
+    );
+    let plan = plan(&sql, &Catalog::new()).unwrap();
+    let aggregates = plan.nodes.iter().filter(|node| matches!(node.operator, Operator::Aggregate(_)));
+    assert_eq!(aggregates.count(), 1, "{plan}");
+}

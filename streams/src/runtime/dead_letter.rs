@@ -7,7 +7,7 @@ use crate::operators::Rejected;
 
 /// Where a record failed, in Kafka Connect's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum RejectingStage {
     /// Its bytes are not what the stream declares.
     ValueConverter,
     /// An expression failed, or the row was late.
@@ -21,12 +21,12 @@ pub(super) fn dead_letter(
     partition: i32,
     record: &InputRecord,
     rejected: &Rejected,
-    stage: Stage,
+    stage: RejectingStage,
 ) -> Record {
     let (stage, class) = match (stage, rejected.is_late) {
-        (Stage::ValueConverter, _) => ("VALUE_CONVERTER", "ottla.streams.BadRecord"),
-        (Stage::Transformation, false) => ("TRANSFORMATION", "ottla.streams.BadRow"),
-        (Stage::Transformation, true) => ("TRANSFORMATION", "ottla.streams.LateRow"),
+        (RejectingStage::ValueConverter, _) => ("VALUE_CONVERTER", "ottla.streams.BadRecord"),
+        (RejectingStage::Transformation, false) => ("TRANSFORMATION", "ottla.streams.BadRow"),
+        (RejectingStage::Transformation, true) => ("TRANSFORMATION", "ottla.streams.LateRow"),
     };
     let mut headers = record.headers.clone();
     for (name, value) in [

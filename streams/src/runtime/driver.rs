@@ -14,6 +14,7 @@ use super::error::QueryError;
 use super::input::{EpochLimits, InputBuffer};
 use super::log::{QueryLog, Sink};
 use super::machine::Machine;
+use super::stages::{Stage, StageClock};
 use super::status::{QueryPhase, QueryStatus};
 use crate::state::changelog::{ChangelogRecord, Epoch, Header, InputOffsets, Intent, Offsets};
 
@@ -66,6 +67,7 @@ pub(super) struct Driver {
     /// Whether the pending epoch may have been begun by a process that is no more.
     is_recovered_epoch: bool,
     last_cut: Instant,
+    stages: StageClock,
 }
 
 impl Driver {
@@ -92,6 +94,7 @@ impl Driver {
             is_stopping: false,
             is_recovered_epoch: false,
             last_cut: Instant::now(),
+            stages: StageClock::start(),
         }
     }
 
@@ -200,13 +203,10 @@ impl Driver {
         Machine::intent_after(self.machine.committed(), ends, unread, self.log.now_ms(), is_last)
     }
 
+    /// Whether all that was there when the query was told to finish has been read; while nothing waits and nothing is
+    /// pending, what has been read is committed.
     fn is_drained(&self) -> bool {
-        let committed = &self.machine.committed().input_ends;
-        self.buffer.is_empty()
-            && self.finish_at.as_ref().is_some_and(|ends| {
-                ends.iter()
-                    .all(|(partition, end)| committed.get(partition).copied().unwrap_or_default() >= *end)
-            })
+        self.buffer.is_empty() && self.finish_at.as_ref().is_some_and(|ends| self.buffer.holds(ends))
     }
 
     /// The last epoch closes what is open; without a watermark, or once it is done, there is nothing to close.
@@ -256,13 +256,22 @@ impl Driver {
         }
         let input = self.buffer.take(&intent.input_ends);
         self.check_input(&intent, &input)?;
-        let (runner, machine) = (&self.runner, &self.machine);
-        let mut outputs = computing(|| runner.run(machine.committed(), machine.states(), &intent, &input))?;
+        let (runner, machine, stages) = (&self.runner, &self.machine, &mut self.stages);
+        let mut enter = |stage| stages.enter(stage);
+        let mut outputs = computing(|| {
+            runner.run_told(machine.committed(), machine.states(), &intent, &input, &mut enter)
+        })?;
+        self.stages.enter(Stage::Produce);
         let records = std::mem::take(&mut outputs.outputs);
         let letters = std::mem::take(&mut outputs.dead_letters);
+        let changes = std::mem::take(&mut outputs.changes);
+        if !changes.is_empty() {
+            self.log.tell_changes(changes).await?;
+        }
         let output_ends = self.write(Sink::Output, &intent, records).await?;
         let letter_ends = self.write(Sink::DeadLetters, &intent, letters).await?;
         self.is_recovered_epoch = false;
+        self.stages.enter(Stage::State);
         self.commit(&intent, &outputs, &output_ends, &letter_ends).await
     }
 
@@ -340,6 +349,7 @@ impl Driver {
             )));
         }
         self.append(records).await?;
+        self.stages.enter(Stage::Fetch);
         self.tell();
         Ok(())
     }
@@ -358,12 +368,13 @@ impl Driver {
     }
 
     fn tell(&self) {
-        let (machine, ends) = (&self.machine, self.buffer.log_ends());
+        let (machine, ends, stages) = (&self.machine, self.buffer.log_ends(), self.stages.times());
         self.status.send_modify(|status| {
             status.input_ends.extend(ends);
             status.committed(machine.committed());
             status.state_rows = machine.states().len();
             status.state_bytes = machine.states().size_bytes();
+            status.stages = stages;
         });
     }
 }

@@ -3,6 +3,7 @@
 //! Every output has a sequence number inside its epoch, and the same epoch run again gives the same records with the
 //! same numbers; that is what lets recovery skip those that are in the topic already.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -11,11 +12,12 @@ use bytes::Bytes;
 use ottla_client::{Header, Record};
 use ottla_formats::Format;
 
-use super::dead_letter::{Stage, dead_letter};
+use super::dead_letter::{RejectingStage, dead_letter};
 use super::error::QueryError;
 use super::input::{EpochInput, InputRecord};
+use super::stages::Stage;
 use super::table_keys::TableKeys;
-use crate::operators::{Dataflow, EpochResult, Rejected, Rows, consolidate};
+use crate::operators::{Dataflow, EpochResult, Rejected, Rows, consolidate, net_changes};
 use crate::planner::{ChangelogMode, QueryPlan, SourceNode};
 use crate::state::changelog::{Commit, Epoch, InputOffsets, InputPartition, Intent, Totals};
 use crate::state::{OperatorDelta, States};
@@ -33,7 +35,8 @@ pub struct EpochRunner {
     flow: Dataflow,
     /// By source.
     inputs: Vec<Input>,
-    output: Arc<dyn Format>,
+    /// The format of outputs; without one, a listener is given the changes themselves.
+    output: Option<Arc<dyn Format>>,
     /// Where a format that needs it registers the schema of what is written.
     output_topic: String,
 }
@@ -68,6 +71,8 @@ pub struct OutputRecord {
 pub struct EpochOutputs {
     /// For the output topic.
     pub outputs: Vec<OutputRecord>,
+    /// For the listener, of a query that has one: what goes before what comes, summed up over the epoch.
+    pub changes: Vec<Rows>,
     /// For the dead-letter topic.
     pub dead_letters: Vec<OutputRecord>,
     /// Changes of state.
@@ -83,7 +88,7 @@ pub struct EpochOutputs {
 /// A record that was rejected, with the stage that rejected it.
 struct Letter {
     rejected: Rejected,
-    stage: Stage,
+    stage: RejectingStage,
 }
 
 /// Records as rows.
@@ -99,6 +104,18 @@ impl EpochRunner {
     /// # Errors
     /// When a format's name stands for nothing.
     pub fn new(name: &str, plan: Arc<QueryPlan>, output_format: &str) -> Result<Self, QueryError> {
+        EpochRunner::build(name, plan, Some(output_format))
+    }
+
+    /// A runner whose results are changes of rows, which may be taken back without anything that tells them apart.
+    ///
+    /// # Errors
+    /// When a format's name stands for nothing.
+    pub fn of_changes(name: &str, plan: Arc<QueryPlan>) -> Result<Self, QueryError> {
+        EpochRunner::build(name, plan, None)
+    }
+
+    fn build(name: &str, plan: Arc<QueryPlan>, output_format: Option<&str>) -> Result<Self, QueryError> {
         let format = |format: &str| {
             ottla_formats::format_named(format).ok_or_else(|| QueryError::Config {
                 query: name.to_owned(),
@@ -115,7 +132,7 @@ impl EpochRunner {
             name: name.to_owned(),
             flow: Dataflow::new(Arc::clone(&plan)),
             inputs: plan.sources.iter().map(input).collect::<Result<Vec<_>, QueryError>>()?,
-            output: format(output_format)?,
+            output: output_format.map(format).transpose()?,
             output_topic: name.to_owned(),
             plan,
         })
@@ -144,12 +161,29 @@ impl EpochRunner {
         intent: &Intent,
         input: &EpochInput,
     ) -> Result<EpochOutputs, QueryError> {
+        self.run_told(commit, states, intent, input, &mut |_| {})
+    }
+
+    /// The same, telling `enter` which stage begins.
+    ///
+    /// # Errors
+    /// As [`EpochRunner::run`].
+    pub fn run_told(
+        &self,
+        commit: &Commit,
+        states: &States,
+        intent: &Intent,
+        input: &EpochInput,
+        enter: &mut dyn FnMut(Stage),
+    ) -> Result<EpochOutputs, QueryError> {
         let mut epoch = self.flow.begin(commit);
         let mut letters = Vec::new();
         let mut first = 0;
         for (partition, records) in input {
             for chunk in records.chunks(CHUNK_RECORDS) {
+                enter(Stage::Decode);
                 let decoded = self.decode(*partition, chunk, first, &mut letters)?;
+                enter(Stage::Operators);
                 epoch.push(*partition, decoded.rows).map_err(|source| self.operator_error(source))?;
                 if let Some(deletes) = decoded.deletes {
                     epoch.delete(*partition, deletes);
@@ -157,7 +191,9 @@ impl EpochRunner {
                 first += chunk.len() as u32;
             }
         }
+        enter(Stage::Operators);
         let result = epoch.finish(states, intent).map_err(|source| self.operator_error(source))?;
+        enter(Stage::Encode);
         self.write(intent, input, result, letters)
     }
 
@@ -188,7 +224,7 @@ impl EpochRunner {
         }
         let mut reject = |origin: u32, reason: String| {
             let rejected = Rejected { origin, reason, is_late: false };
-            letters.push(Letter { rejected, stage: Stage::ValueConverter });
+            letters.push(Letter { rejected, stage: RejectingStage::ValueConverter });
         };
         let failed = |source| QueryError::Format { query: self.name.clone(), source };
         let deletes = match &input.keys {
@@ -220,20 +256,29 @@ impl EpochRunner {
         mut letters: Vec<Letter>,
     ) -> Result<EpochOutputs, QueryError> {
         letters.extend(
-            result.rejected.into_iter().map(|rejected| Letter { rejected, stage: Stage::Transformation }),
+            result
+                .rejected
+                .into_iter()
+                .map(|rejected| Letter { rejected, stage: RejectingStage::Transformation }),
         );
         letters.sort_by_key(|letter| letter.rejected.origin);
         let late = letters.iter().filter(|letter| letter.rejected.is_late).count() as u64;
         let records = Records::new(input);
         let dead_letters = self.dead_letters(intent.epoch, &records, &letters);
         let mut outputs = Vec::new();
-        match self.plan.mode {
-            ChangelogMode::Append => {
+        let mut changes = Vec::new();
+        match (self.plan.mode, &self.output) {
+            (ChangelogMode::Append, None) => changes = result.rows,
+            (ChangelogMode::Upsert | ChangelogMode::Retract, None) => {
+                changes = net_changes(&result.rows, &self.plan.output_schema)
+                    .map_err(|source| self.operator_error(source))?;
+            }
+            (ChangelogMode::Append, Some(_)) => {
                 for rows in result.rows {
                     self.write_rows(intent, &records, &rows, &mut outputs)?;
                 }
             }
-            ChangelogMode::Upsert | ChangelogMode::Retract => {
+            (ChangelogMode::Upsert | ChangelogMode::Retract, Some(_)) => {
                 let changes = consolidate(&result.rows, &self.plan.upsert_key, &self.plan.output_schema)
                     .map_err(|source| self.operator_error(source))?;
                 self.write_deletes(intent, &changes.deletes, &mut outputs)?;
@@ -243,11 +288,12 @@ impl EpochRunner {
         Ok(EpochOutputs {
             counts: Totals {
                 rows_in: records.count() as u64,
-                rows_out: outputs.len() as u64,
+                rows_out: (outputs.len() + changes.iter().map(Rows::len).sum::<usize>()) as u64,
                 rows_bad: dead_letters.len() as u64 - late,
                 rows_late: late,
             },
             outputs,
+            changes,
             dead_letters,
             deltas: result.deltas,
             event_times: result.clock.newest().clone(),
@@ -342,14 +388,16 @@ impl EpochRunner {
     }
 
     fn epoch_header(&self, epoch: Epoch, sequence: usize) -> Header {
-        Header {
-            key: EPOCH_HEADER.into(),
-            value: Some(Bytes::from(format!("{}/{epoch}/{sequence}", self.name))),
-        }
+        let mut value = Vec::with_capacity(self.name.len() + 24);
+        value.extend_from_slice(self.name.as_bytes());
+        // Writing to memory has no way to fail.
+        let _always = write!(value, "/{epoch}/{sequence}");
+        Header { key: Bytes::from_static(EPOCH_HEADER.as_bytes()), value: Some(Bytes::from(value)) }
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Vec<Bytes>, QueryError> {
-        self.output
+        let Some(format) = &self.output else { return Ok(Vec::new()) };
+        format
             .encode_for(&self.output_topic, batch)
             .map_err(|source| QueryError::Format { query: self.name.clone(), source })
     }

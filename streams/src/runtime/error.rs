@@ -99,6 +99,12 @@ pub enum QueryError {
         /// What is wrong.
         reason: String,
     },
+    /// Nobody listens to the changes any more.
+    #[error("query {query}: its listener has gone")]
+    ListenerGone {
+        /// The query's name.
+        query: String,
+    },
     /// The task that ran the query is gone without a word, e.g. because the runtime shut down.
     #[error("query {query} was torn down")]
     TornDown {

@@ -42,7 +42,10 @@ pub struct FetchedInput {
     pub partition: InputPartition,
     /// The records; may be none, when only the end of the log is news.
     pub records: Vec<InputRecord>,
-    /// The offset after the last record of the partition, as the broker last said.
+    /// The offset up to which everything has been given: after the last record, or after what is no record, as the end of
+    /// a transaction.
+    pub position: i64,
+    /// The offset after the last record of the partition, as the broker last said; 0 where that is no news.
     pub log_end: i64,
 }
 
@@ -105,6 +108,7 @@ impl InputBuffer {
             self.size_bytes += record.size_bytes();
             partition.records.push_back(record);
         }
+        partition.fetched = partition.fetched.max(fetched.position);
         partition.log_end = partition.log_end.max(fetched.log_end).max(partition.fetched);
     }
 
@@ -137,6 +141,7 @@ impl InputBuffer {
             let records_share =
                 records.saturating_add(limits.records_max.div_ceil(count)).min(limits.records_max);
             let bytes_share = bytes.saturating_add(limits.bytes_max / count);
+            let mut taken = 0;
             let mut end = partition.records.front().map_or(partition.fetched, |record| record.offset);
             for record in &partition.records {
                 let is_first = records == 0;
@@ -146,8 +151,10 @@ impl InputBuffer {
                 records += 1;
                 bytes += record.size_bytes();
                 end = record.offset + 1;
+                taken += 1;
             }
-            ends.insert(*number, end);
+            // With the last record goes what follows it and is none.
+            ends.insert(*number, if taken == partition.records.len() { partition.fetched } else { end });
         }
         ends
     }
@@ -211,7 +218,8 @@ mod tests {
             value: Some(Bytes::from_static(b"1234567890")),
             headers: Vec::new(),
         };
-        FetchedInput { partition: at(partition), records: offsets.map(record).collect(), log_end }
+        let position = offsets.end;
+        FetchedInput { partition: at(partition), records: offsets.map(record).collect(), position, log_end }
     }
 
     fn limits(records_max: usize, bytes_max: usize) -> EpochLimits {
@@ -245,5 +253,20 @@ mod tests {
         assert!(!buffer.is_caught_up());
         assert!(buffer.holds(&ends([(0, 8), (1, 0)])));
         assert!(!buffer.holds(&ends([(0, 9)])));
+    }
+
+    #[test]
+    fn what_follows_the_last_record_and_is_none_goes_with_it() {
+        let mut buffer = InputBuffer::default();
+        buffer.add(fetched(0, 0..3, 4));
+        assert!(!buffer.is_caught_up());
+        buffer.add(FetchedInput { partition: at(0), records: Vec::new(), position: 4, log_end: 0 });
+        assert!(buffer.is_caught_up() && buffer.holds(&ends([(0, 4)])));
+        assert_eq!(buffer.cut(limits(2, 1 << 20)), ends([(0, 2)]));
+        let all = buffer.cut(limits(3, 1 << 20));
+        assert_eq!(
+            (all.clone(), buffer.take(&all).len(), buffer.unread_after(&all).len()),
+            (ends([(0, 4)]), 1, 0)
+        );
     }
 }

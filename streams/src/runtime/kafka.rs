@@ -1,35 +1,35 @@
 //! The topics of a query on a Kafka cluster, through the client.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use ottla_client::{
-    Client, ClientError, Consumer, Delivery, ErrorCode, NewTopic, OFFSET_EARLIEST, Producer, ProducerConfig,
+    Client, ClientError, Consumer, Delivery, ErrorCode, IsolationLevel, NewTopic, Producer, ProducerConfig,
     Record, TopicPartition, partition_of_key,
 };
 use tokio::sync::Mutex;
 
 use super::epoch::{OutputRecord, Target, epoch_of};
 use super::error::QueryError;
-use super::input::{FetchedInput, InputRecord};
+use super::input::FetchedInput;
+use super::kafka_input::{KafkaInput, now_ms};
 use super::log::{QueryLog, RawChangelogRecord, Sink};
 use super::query::QueryConfig;
 use super::topics;
-use crate::planner::SourceNode;
-use crate::state::changelog::{Epoch, InputOffsets, InputPartition, Offsets};
+use crate::planner::ChangelogMode;
+use crate::state::changelog::{Epoch, InputOffsets, Offsets};
 
 /// Input, output, dead letters and changelog of one query.
 pub(super) struct KafkaLog {
     query: String,
     client: Client,
     producer: Producer,
-    input: Consumer,
-    /// The sources that read each partition: one topic may be declared under several names.
-    input_partitions: Vec<(TopicPartition, Vec<InputPartition>)>,
-    /// The ends of the input partitions as of the last seek, told with the next poll.
-    news: Mutex<InputOffsets>,
+    input: KafkaInput,
+    /// Tells the ends of what the query itself writes.
+    own: Consumer,
     output: SinkTopic,
     dead_letters: SinkTopic,
     changelog: String,
@@ -58,20 +58,24 @@ impl KafkaLog {
     }
 
     async fn connect(client: &Client, config: &QueryConfig) -> Result<Self, ClientError> {
-        let input_partitions = input_partitions(client, &config.plan.sources).await?;
+        let input = KafkaInput::open(client, &config.plan.sources).await?;
         let replicas = config.replication_factor;
         let kept = BTreeMap::from([("cleanup.policy", "delete"), ("retention.ms", "-1")]);
         make_topic(client, &config.changelog_topic(), 1, replicas, kept).await?;
-        make_topic(client, &config.output_topic, config.output_partitions, replicas, BTreeMap::new()).await?;
+        // Of rows that replace others the newest of each key stays for good; rows that stand are kept as the cluster has it.
+        let output = match config.plan.mode {
+            ChangelogMode::Append => BTreeMap::new(),
+            ChangelogMode::Upsert | ChangelogMode::Retract => BTreeMap::from([("cleanup.policy", "compact")]),
+        };
+        make_topic(client, &config.output_topic, config.output_partitions, replicas, output).await?;
         make_topic(client, &config.dead_letter_topic, 1, replicas, BTreeMap::new()).await?;
         // The driver makes its own batches; waiting for more would only delay them.
         let producing = ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() };
         Ok(KafkaLog {
             query: config.name.clone(),
             producer: client.producer(producing).await?,
-            input: topics::reader(client).await?,
-            input_partitions,
-            news: Mutex::default(),
+            input,
+            own: topics::reader(client, IsolationLevel::ReadUncommitted).await?,
             output: SinkTopic::find(client, &config.output_topic).await?,
             dead_letters: SinkTopic::find(client, &config.dead_letter_topic).await?,
             changelog: config.changelog_topic(),
@@ -93,7 +97,7 @@ impl KafkaLog {
 
     async fn open_changelog(&self, from: i64) -> Result<ChangelogReader, ClientError> {
         let partition = TopicPartition::new(&self.changelog, 0);
-        let consumer = topics::reader(&self.client).await?;
+        let consumer = topics::reader(&self.client, IsolationLevel::ReadUncommitted).await?;
         let ends = topics::end_offsets(&consumer, std::slice::from_ref(&partition)).await?;
         consumer.assign(vec![(partition, from)]).await?;
         Ok(ChangelogReader { consumer, end: ends.get(&0).copied().unwrap_or_default() })
@@ -142,24 +146,6 @@ impl SinkTopic {
             (Target::Input(partition), _) => partition.rem_euclid(self.partitions.max(1)),
         }
     }
-}
-
-/// The partitions of all sources' topics, each once.
-async fn input_partitions(
-    client: &Client,
-    sources: &[SourceNode],
-) -> Result<Vec<(TopicPartition, Vec<InputPartition>)>, ClientError> {
-    let mut found: Vec<(TopicPartition, Vec<InputPartition>)> = Vec::new();
-    for (source, node) in (0..).zip(sources) {
-        for partition in topics::partitions(client, &node.topic).await? {
-            let input = InputPartition { source, partition: partition.partition };
-            match found.iter_mut().find(|(known, _)| *known == partition) {
-                Some((_, sources)) => sources.push(input),
-                None => found.push((partition, vec![input])),
-            }
-        }
-    }
-    Ok(found)
 }
 
 async fn make_topic(
@@ -218,57 +204,15 @@ impl QueryLog for KafkaLog {
     }
 
     async fn seek_input(&self, positions: &InputOffsets) -> Result<(), QueryError> {
-        let ends = self.input_ends().await?;
-        // All sources of a topic have read it up to the same offset, but for one that is new.
-        let position = |source: &InputPartition| positions.get(source).copied().unwrap_or(OFFSET_EARLIEST);
-        let place = |(partition, sources): &(TopicPartition, Vec<InputPartition>)| {
-            (partition.clone(), sources.iter().map(position).min().unwrap_or(OFFSET_EARLIEST))
-        };
-        let places = self.input_partitions.iter().map(place).collect();
-        self.input.assign(places).await.map_err(|source| self.failed(source))?;
-        *self.news.lock().await = ends;
-        Ok(())
+        self.input.seek(positions).await.map_err(|source| self.failed(source))
     }
 
     async fn poll_input(&self, timeout: Duration) -> Result<Vec<FetchedInput>, QueryError> {
-        let news = std::mem::take(&mut *self.news.lock().await);
-        let mut inputs: Vec<FetchedInput> = news
-            .into_iter()
-            .map(|(partition, log_end)| FetchedInput { partition, records: Vec::new(), log_end })
-            .collect();
-        let timeout = if inputs.is_empty() { timeout } else { Duration::ZERO };
-        for fetched in self.input.poll(timeout).await.map_err(|source| self.failed(source))? {
-            let records = fetched.records.into_iter().map(|record| InputRecord {
-                offset: record.offset,
-                timestamp_ms: record.timestamp_ms,
-                key: record.key,
-                value: record.value,
-                headers: record.headers,
-            });
-            let records: Vec<InputRecord> = records.collect();
-            let found =
-                self.input_partitions.iter().find(|(partition, _)| *partition == fetched.topic_partition);
-            for partition in found.map(|(_, sources)| sources.as_slice()).unwrap_or_default() {
-                let log_end = fetched.high_watermark;
-                inputs.push(FetchedInput { partition: *partition, records: records.clone(), log_end });
-            }
-        }
-        Ok(inputs)
+        self.input.poll(timeout).await.map_err(|source| self.failed(source))
     }
 
     async fn input_ends(&self) -> Result<InputOffsets, QueryError> {
-        let partitions: Vec<TopicPartition> =
-            self.input_partitions.iter().map(|(partition, _)| partition.clone()).collect();
-        let ends = self.input.end_offsets(&partitions).await.map_err(|source| self.failed(source))?;
-        let sources_of = |(partition, end): (TopicPartition, i64)| {
-            let found = self.input_partitions.iter().find(|(known, _)| *known == partition);
-            found
-                .into_iter()
-                .flat_map(|(_, sources)| sources)
-                .map(move |source| (*source, end))
-                .collect::<Vec<_>>()
-        };
-        Ok(ends.into_iter().flat_map(sources_of).collect())
+        self.input.ends().await.map_err(|source| self.failed(source))
     }
 
     async fn write(&self, sink: Sink, records: Vec<OutputRecord>) -> Result<Offsets, QueryError> {
@@ -279,24 +223,30 @@ impl QueryLog for KafkaLog {
         let sink = self.sink(sink);
         let partitions: Vec<TopicPartition> =
             (0..sink.partitions).map(|partition| TopicPartition::new(&sink.name, partition)).collect();
-        topics::end_offsets(&self.input, &partitions).await.map_err(|source| self.failed(source))
+        topics::end_offsets(&self.own, &partitions).await.map_err(|source| self.failed(source))
     }
 
     async fn written(&self, sink: Sink, from: &Offsets, epoch: Epoch) -> Result<BTreeSet<usize>, QueryError> {
         let ends = self.sink_ends(sink).await?;
         let mut found = BTreeSet::new();
         let topic = &self.sink(sink).name;
-        topics::read_range(&self.client, topic, from, &ends, |_, records| {
-            let tags = records.iter().filter_map(|record| epoch_of(&self.query, &record.headers));
-            found.extend(tags.filter(|(of, _)| *of == epoch).map(|(_, sequence)| sequence));
-        })
-        .await
-        .map_err(|source| self.failed(source))?;
+        let read = topics::read_range(
+            &self.client,
+            IsolationLevel::ReadUncommitted,
+            topic,
+            from,
+            &ends,
+            |_, records| {
+                let tags = records.iter().filter_map(|record| epoch_of(&self.query, &record.headers));
+                found.extend(tags.filter(|(of, _)| *of == epoch).map(|(_, sequence)| sequence));
+                ControlFlow::Continue(())
+            },
+        );
+        let _all_of_it = read.await.map_err(|source| self.failed(source))?;
         Ok(found)
     }
 
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        now_ms()
     }
 }

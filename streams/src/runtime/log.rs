@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::epoch::OutputRecord;
 use super::error::QueryError;
 use super::input::FetchedInput;
+use crate::operators::Rows;
 use crate::state::changelog::{Epoch, InputOffsets, Offsets};
 
 /// Where an epoch's records go.
@@ -56,6 +57,13 @@ pub trait QueryLog: Send + Sync {
     /// Writes records in their order within each partition; gives for every partition written to an offset after its
     /// last record.
     async fn write(&self, sink: Sink, records: Vec<OutputRecord>) -> Result<Offsets, QueryError>;
+
+    /// Gives the changes of an epoch to the listener of a query that has one instead of an output topic; waits while the
+    /// listener is behind.
+    async fn tell_changes(&self, changes: Vec<Rows>) -> Result<(), QueryError> {
+        debug_assert!(changes.is_empty(), "only a query with a listener gives changes");
+        Ok(())
+    }
 
     /// The offsets after the last record of every partition of a sink now.
     async fn sink_ends(&self, sink: Sink) -> Result<Offsets, QueryError>;

@@ -22,7 +22,9 @@
 //! | `table_keys.rs` | the keys by which a table's rows are deleted | yes |
 //! | `dead_letter.rs` | the headers of rejected records | yes |
 //! | `driver.rs` | the order of effects | no |
-//! | `log.rs`, `kafka.rs` | the topics of a query, and the same through the client | no |
+//! | `log.rs`, `kafka.rs`, `kafka_input.rs` | the topics of a query, and the same through the client | no |
+//! | `listener.rs` | a query whose changes go to a listener | no |
+//! | `stages.rs` | where a query's time goes | no |
 //! | `query.rs` | starting a query, and the handle to it | no |
 
 mod dead_letter;
@@ -31,9 +33,12 @@ mod epoch;
 mod error;
 mod input;
 mod kafka;
+mod kafka_input;
+mod listener;
 mod log;
 mod machine;
 mod query;
+mod stages;
 mod status;
 mod table_keys;
 pub(crate) mod topics;
@@ -42,9 +47,11 @@ pub use driver::EpochPace;
 pub use epoch::{EPOCH_HEADER, EpochOutputs, EpochRunner, OutputRecord, Target, epoch_of};
 pub use error::QueryError;
 pub use input::{EpochInput, EpochLimits, FetchedInput, InputBuffer, InputRecord};
+pub use listener::Changes;
 pub use log::{QueryLog, RawChangelogRecord, Sink};
 pub use machine::Machine;
 pub use query::{Query, QueryConfig, QueryHandle};
+pub use stages::{Stage, StageTimes};
 pub use status::{QueryPhase, QueryStatus};
 
 #[cfg(test)]

@@ -81,9 +81,19 @@ impl Query {
     pub fn start_on(log: Arc<dyn QueryLog>, config: QueryConfig) -> Result<QueryHandle, QueryError> {
         let runner = EpochRunner::new(&config.name, Arc::new(config.plan), &config.output_format)?
             .with_output_topic(&config.output_topic);
+        Ok(Query::spawn(&config.name, runner, log, config.pace))
+    }
+
+    /// Runs a query in a task of the current runtime.
+    pub(super) fn spawn(
+        name: &str,
+        runner: EpochRunner,
+        log: Arc<dyn QueryLog>,
+        pace: EpochPace,
+    ) -> QueryHandle {
         let (status_sender, status) = watch::channel(QueryStatus::default());
         let (commands, command_receiver) = mpsc::channel(4);
-        let driver = Driver::new(&config.name, runner, log, config.pace, status_sender, command_receiver);
+        let driver = Driver::new(name, runner, log, pace, status_sender, command_receiver);
         let task = tokio::spawn(async move {
             let name = driver.name().to_owned();
             let outcome = driver.run().await;
@@ -91,11 +101,12 @@ impl Query {
                 Ok(status) => {
                     tracing::info!(query = name, phase = ?status.phase, epoch = status.epoch.0, "query ended")
                 }
+                Err(QueryError::ListenerGone { .. }) => tracing::info!(query = name, "the listener has gone"),
                 Err(error) => tracing::error!(query = name, %error, "query failed"),
             }
             outcome
         });
-        Ok(QueryHandle { name: config.name, status, commands, task: Mutex::new(Some(task)) })
+        QueryHandle { name: name.to_owned(), status, commands, task: Mutex::new(Some(task)) }
     }
 }
 

@@ -93,7 +93,7 @@ impl QueryLog for MemoryLog {
                 let from = positions.insert(partition, records.len() as i64).unwrap_or_default();
                 let records: Vec<InputRecord> = records.iter().skip(from as usize).cloned().collect();
                 let log_end = from + records.len() as i64;
-                inputs.push(FetchedInput { partition, records, log_end });
+                inputs.push(FetchedInput { partition, records, position: log_end, log_end });
             }
         }
         Ok(inputs)

@@ -1,5 +1,6 @@
 //! What a query tells about itself while it runs.
 
+use super::stages::StageTimes;
 use crate::state::changelog::{Commit, Epoch, InputOffsets, InputPartition, Totals};
 
 /// How far a query is in its life.
@@ -37,6 +38,8 @@ pub struct QueryStatus {
     pub state_rows: usize,
     /// Bytes of keys and rows in the state.
     pub state_bytes: usize,
+    /// Where the time went since this start.
+    pub stages: StageTimes,
 }
 
 impl QueryStatus {

@@ -1,10 +1,11 @@
 //! Reading stretches of topics to their end, for recovery and for batch queries.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use ottla_client::{
-    Client, ClientError, Consumer, ConsumerConfig, ConsumerRecord, OFFSET_EARLIEST, OffsetReset,
-    TopicPartition,
+    Client, ClientError, Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OFFSET_EARLIEST,
+    OffsetReset, TopicPartition,
 };
 
 use crate::state::changelog::Offsets;
@@ -12,9 +13,15 @@ use crate::state::changelog::Offsets;
 /// How long one poll waits. A stretch has an end that exists, so this only bounds how late a dead broker is noticed.
 const POLL: Duration = Duration::from_millis(500);
 
-/// A consumer outside of any group that begins where it is told.
-pub(crate) async fn reader(client: &Client) -> Result<Consumer, ClientError> {
+/// A consumer outside of any group that begins where it is told. What others wrote is read committed: records of an
+/// aborted transaction are no rows. What a query wrote itself is read uncommitted, since its own records are of no
+/// transaction and nobody else's may hide them.
+pub(crate) async fn reader(
+    client: &Client,
+    isolation_level: IsolationLevel,
+) -> Result<Consumer, ClientError> {
     let config = ConsumerConfig {
+        isolation_level,
         auto_offset_reset: OffsetReset::Earliest,
         enable_auto_commit: false,
         max_partition_fetch_bytes: 8 << 20,
@@ -43,17 +50,18 @@ pub(crate) async fn end_offsets(
 }
 
 /// Gives every record of a topic from `from` (or its beginning) up to `to`, partition by partition in order, some at a
-/// time.
+/// time, until `each` breaks off.
 ///
 /// # Errors
 /// What fetching meets.
 pub(crate) async fn read_range(
     client: &Client,
+    isolation_level: IsolationLevel,
     topic: &str,
     from: &Offsets,
     to: &Offsets,
-    mut each: impl FnMut(i32, Vec<ConsumerRecord>),
-) -> Result<(), ClientError> {
+    mut each: impl FnMut(i32, Vec<ConsumerRecord>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, ClientError> {
     let begin = |partition: &i32| from.get(partition).copied().unwrap_or(OFFSET_EARLIEST);
     let mut open: Offsets = to
         .iter()
@@ -61,9 +69,9 @@ pub(crate) async fn read_range(
         .map(|(p, e)| (*p, *e))
         .collect();
     if open.is_empty() {
-        return Ok(());
+        return Ok(ControlFlow::Continue(()));
     }
-    let consumer = reader(client).await?;
+    let consumer = reader(client, isolation_level).await?;
     let assigned =
         open.keys().map(|partition| (TopicPartition::new(topic, *partition), begin(partition))).collect();
     consumer.assign(assigned).await?;
@@ -71,7 +79,11 @@ pub(crate) async fn read_range(
         for fetched in consumer.poll(POLL).await? {
             let partition = fetched.topic_partition.partition;
             let Some(end) = open.get(&partition) else { continue };
-            each(partition, fetched.records.into_iter().filter(|record| record.offset < *end).collect());
+            let records = fetched.records.into_iter().filter(|record| record.offset < *end).collect();
+            if each(partition, records).is_break() {
+                consumer.close().await?;
+                return Ok(ControlFlow::Break(()));
+            }
         }
         // A partition may end in records that are not given to anyone, so the position decides, not the last record.
         let mut done = Vec::new();
@@ -84,5 +96,6 @@ pub(crate) async fn read_range(
             open.remove(&partition);
         }
     }
-    consumer.close().await
+    consumer.close().await?;
+    Ok(ControlFlow::Continue(()))
 }

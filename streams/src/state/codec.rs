@@ -17,10 +17,11 @@
 
 mod native;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, GenericListArray, NullArray, OffsetSizeTrait,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, GenericListArray, NullArray, OffsetSizeTrait,
     PrimitiveArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
@@ -251,13 +252,19 @@ fn write_elements(elements: &dyn Array, out: &mut Vec<u8>) -> Result<(), CodecEr
 }
 
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        out.push(*byte);
-        if *byte == 0 {
-            out.push(0xFF);
-        }
+    let mut rest = bytes;
+    while let Some(zero) = position_of_zero(rest) {
+        out.extend_from_slice(&rest[..=zero]);
+        out.push(0xFF);
+        rest = &rest[zero + 1..];
     }
+    out.extend_from_slice(rest);
     out.extend_from_slice(&[0, 0]);
+}
+
+/// Zeros are rare, and whether there is one is told many bytes at a time.
+fn position_of_zero(bytes: &[u8]) -> Option<usize> {
+    if bytes.contains(&0) { bytes.iter().position(|byte| *byte == 0) } else { None }
 }
 
 /// The rows of these columns as bytes, one value after the other.
@@ -265,13 +272,75 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// As [`write_value`].
 pub fn encode_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u8>>, CodecError> {
-    let mut encoded = vec![Vec::new(); rows];
+    let guess: usize = columns.iter().map(|column| size_guess(column.as_ref())).sum();
+    let mut encoded: Vec<Vec<u8>> = (0..rows).map(|_| Vec::with_capacity(guess)).collect();
     for column in columns {
-        for (row, out) in encoded.iter_mut().enumerate() {
-            write_value(column.as_ref(), row, out)?;
-        }
+        write_column(column.as_ref(), &mut encoded)?;
     }
     Ok(encoded)
+}
+
+/// About the bytes of one value.
+fn size_guess(array: &dyn Array) -> usize {
+    let mean = |offsets: &[i32]| match offsets {
+        [first, .., last] => usize::try_from(last - first).unwrap_or_default() / (offsets.len() - 1),
+        _ => 0,
+    };
+    match array.data_type() {
+        DataType::Utf8 => 3 + mean(array.as_string::<i32>().value_offsets()),
+        DataType::Binary => 3 + mean(array.as_binary::<i32>().value_offsets()),
+        other => 1 + other.primitive_width().unwrap_or(16),
+    }
+}
+
+/// Appends the value of each row; what it is, is asked once for all of them.
+fn write_column(array: &dyn Array, encoded: &mut [Vec<u8>]) -> Result<(), CodecError> {
+    match array.data_type() {
+        DataType::Utf8 => {
+            let values = array.as_string::<i32>();
+            each_value(array, encoded, |row, out| write_bytes(values.value(row).as_bytes(), out));
+        }
+        DataType::Utf8View => {
+            let values = array.as_string_view();
+            each_value(array, encoded, |row, out| write_bytes(values.value(row).as_bytes(), out));
+        }
+        DataType::Boolean => {
+            let values = array.as_boolean();
+            each_value(array, encoded, |row, out| out.push(u8::from(values.value(row))));
+        }
+        other => with_primitive!(
+            other,
+            T => {
+                let values = array.as_primitive::<T>();
+                each_value(array, encoded, |row, out| values.value(row).write(out));
+            },
+            _ => for (row, out) in encoded.iter_mut().enumerate() {
+                write_value(array, row, out)?;
+            }
+        ),
+    }
+    Ok(())
+}
+
+fn each_value(array: &dyn Array, encoded: &mut [Vec<u8>], mut write: impl FnMut(usize, &mut Vec<u8>)) {
+    match array.logical_nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => {
+            for (row, out) in encoded.iter_mut().enumerate() {
+                out.push(VALUE);
+                write(row, out);
+            }
+        }
+        Some(nulls) => {
+            for (row, out) in encoded.iter_mut().enumerate() {
+                if nulls.is_null(row) {
+                    out.push(NULL);
+                } else {
+                    out.push(VALUE);
+                    write(row, out);
+                }
+            }
+        }
+    }
 }
 
 /// Columns of these types from rows of bytes; the inverse of [`encode_rows`].
@@ -310,19 +379,7 @@ fn read_column(cursors: &mut [&[u8]], data_type: &DataType) -> Result<ArrayRef, 
         DataType::List(field) => read_lists::<i32>(cursors, data_type, field),
         DataType::LargeList(field) => read_lists::<i64>(cursors, data_type, field),
         DataType::Struct(fields) => read_structs(cursors, data_type, fields),
-        bytes if is_bytes(bytes) => {
-            let values = read_each(cursors, data_type, |cursor| read_bytes(cursor, data_type))?;
-            let binary: ArrayRef = Arc::new(BinaryArray::from_iter(values));
-            let strict = CastOptions { safe: false, ..CastOptions::default() };
-            // Text goes through `Utf8`, where it is checked.
-            let checked = match bytes {
-                DataType::LargeUtf8 | DataType::Utf8View => {
-                    cast_with_options(&binary, &DataType::Utf8, &strict)?
-                }
-                _ => binary,
-            };
-            Ok(cast_with_options(&checked, bytes, &strict)?)
-        }
+        bytes if is_bytes(bytes) => read_bytes_column(cursors, bytes),
         other => with_primitive!(
             other,
             T => {
@@ -334,6 +391,29 @@ fn read_column(cursors: &mut [&[u8]], data_type: &DataType) -> Result<ArrayRef, 
         ),
     }
 }
+
+/// Text and bytes go into one buffer; text is checked as a whole.
+fn read_bytes_column(cursors: &mut [&[u8]], data_type: &DataType) -> Result<ArrayRef, CodecError> {
+    let guess = cursors.first().map_or(0, |cursor| cursor.len()) * cursors.len();
+    let mut builder = BinaryBuilder::with_capacity(cursors.len(), guess.min(READ_BUFFER_MAX));
+    for cursor in cursors.iter_mut() {
+        match is_value(cursor, data_type)? {
+            true => builder.append_value(read_bytes(cursor, data_type)?),
+            false => builder.append_null(),
+        }
+    }
+    let binary: ArrayRef = Arc::new(builder.finish());
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    // Text goes through `Utf8`, where it is checked.
+    let checked = match data_type {
+        DataType::LargeUtf8 | DataType::Utf8View => cast_with_options(&binary, &DataType::Utf8, &strict)?,
+        _ => binary,
+    };
+    Ok(cast_with_options(&checked, data_type, &strict)?)
+}
+
+/// Bytes that are reserved for a column before it is read.
+const READ_BUFFER_MAX: usize = 1 << 20;
 
 fn read_each<V>(
     cursors: &mut [&[u8]],
@@ -437,16 +517,30 @@ fn is_value(cursor: &mut &[u8], data_type: &DataType) -> Result<bool, CodecError
     }
 }
 
-fn read_bytes(cursor: &mut &[u8], data_type: &DataType) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::new();
+fn read_bytes<'a>(cursor: &mut &'a [u8], data_type: &DataType) -> Result<Cow<'a, [u8]>, CodecError> {
+    let bytes: &'a [u8] = cursor;
+    let truncated = || CodecError::Truncated(data_type.clone());
+    let mut owned: Vec<u8> = Vec::new();
+    let mut start = 0;
     loop {
-        match take(cursor, data_type)? {
-            0 => match take(cursor, data_type)? {
-                0 => return Ok(bytes),
-                0xFF => bytes.push(0),
-                byte => return Err(CodecError::Malformed { byte, data_type: data_type.clone() }),
-            },
-            byte => bytes.push(byte),
+        let zero = start + bytes[start..].iter().position(|byte| *byte == 0).ok_or_else(truncated)?;
+        match bytes.get(zero + 1).ok_or_else(truncated)? {
+            0 => {
+                *cursor = &bytes[zero + 2..];
+                // Without a zero in it a value is its own bytes.
+                return Ok(match start {
+                    0 => Cow::Borrowed(&bytes[..zero]),
+                    _ => {
+                        owned.extend_from_slice(&bytes[start..zero]);
+                        Cow::Owned(owned)
+                    }
+                });
+            }
+            0xFF => {
+                owned.extend_from_slice(&bytes[start..=zero]);
+                start = zero + 2;
+            }
+            byte => return Err(CodecError::Malformed { byte: *byte, data_type: data_type.clone() }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::iter::Peekable;
 use std::ops::Bound;
 
@@ -13,7 +14,14 @@ use super::store::{StateDelta, StateStore};
 #[derive(Debug)]
 pub struct Overlay<'a> {
     base: &'a StateStore,
-    changes: BTreeMap<Bytes, Option<Bytes>>,
+    changes: BTreeMap<Bytes, Change<'a>>,
+}
+
+/// What a key has had at the last commit, and has now.
+#[derive(Debug)]
+struct Change<'a> {
+    before: Option<&'a Bytes>,
+    now: Option<Bytes>,
 }
 
 impl<'a> Overlay<'a> {
@@ -30,14 +38,28 @@ impl<'a> Overlay<'a> {
     /// The row that a key has now.
     pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
         match self.changes.get(key) {
-            Some(change) => change.as_ref(),
+            Some(change) => change.now.as_ref(),
             None => self.base.get(key),
         }
     }
 
     /// Gives a key a row, or takes it away.
     pub fn put(&mut self, key: Bytes, row: Option<Bytes>) {
-        self.changes.insert(key, row);
+        self.update(key, |_| row);
+    }
+
+    /// Gives a key the row that `change` makes of the one it has.
+    pub fn update(&mut self, key: Bytes, change: impl FnOnce(Option<&Bytes>) -> Option<Bytes>) {
+        match self.changes.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let now = change(entry.get().now.as_ref());
+                entry.get_mut().now = now;
+            }
+            Entry::Vacant(entry) => {
+                let before = self.base.get(entry.key());
+                entry.insert(Change { before, now: change(before) });
+            }
+        }
     }
 
     /// The rows whose keys begin with `prefix`, by growing key.
@@ -76,9 +98,8 @@ impl<'a> Overlay<'a> {
 
     /// What is different from the last commit, by growing key.
     pub fn into_deltas(self) -> Vec<StateDelta> {
-        let base = self.base;
-        let changes = self.changes.into_iter().filter(|(key, row)| base.get(key) != row.as_ref());
-        changes.map(|(key, value)| StateDelta { key, value }).collect()
+        let changes = self.changes.into_iter().filter(|(_, change)| change.before != change.now.as_ref());
+        changes.map(|(key, change)| StateDelta { key, value: change.now }).collect()
     }
 }
 
@@ -101,7 +122,7 @@ fn as_slices(bounds: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> (Bound<&[u8]>, Bound<
 /// Old rows under changes, both in the order of `compare`.
 fn merge<'b>(
     old: impl Iterator<Item = (&'b Bytes, &'b Bytes)>,
-    changes: impl Iterator<Item = (&'b Bytes, &'b Option<Bytes>)>,
+    changes: impl Iterator<Item = (&'b Bytes, &'b Change<'b>)>,
     compare: fn(&Bytes, &Bytes) -> Ordering,
 ) -> impl Iterator<Item = (&'b Bytes, &'b Bytes)> {
     Merge { old: old.peekable(), changes: changes.peekable(), compare }
@@ -116,7 +137,7 @@ struct Merge<A: Iterator, B: Iterator> {
 impl<'b, A, B> Iterator for Merge<A, B>
 where
     A: Iterator<Item = (&'b Bytes, &'b Bytes)>,
-    B: Iterator<Item = (&'b Bytes, &'b Option<Bytes>)>,
+    B: Iterator<Item = (&'b Bytes, &'b Change<'b>)>,
 {
     type Item = (&'b Bytes, &'b Bytes);
 
@@ -134,7 +155,7 @@ where
             if order == Ordering::Equal {
                 self.old.next();
             }
-            if let Some((key, Some(row))) = self.changes.next() {
+            if let Some((key, Change { now: Some(row), .. })) = self.changes.next() {
                 return Some((key, row));
             }
         }

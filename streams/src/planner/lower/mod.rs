@@ -27,11 +27,21 @@ use super::session::{self, Session};
 use crate::sql::{Emit, Position, QueryStatement, SqlError};
 use crate::state::codec;
 
+/// Where a result goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GoesTo {
+    /// To a topic, where what tells its rows apart is their key.
+    Topic,
+    /// To a listener, who is given rows that go as they are.
+    Listener,
+}
+
 /// Lowers an optimised plan.
 pub(super) fn lower(
     plan: &LogicalPlan,
     catalog: &Catalog,
     query: &QueryStatement,
+    goes_to: GoesTo,
 ) -> Result<QueryPlan, SqlError> {
     let lateness_ms =
         query.lateness_nanos.div_euclid(1_000_000) + i64::from(query.lateness_nanos % 1_000_000 != 0);
@@ -47,7 +57,7 @@ pub(super) fn lower(
     };
     lowering.find_sources(plan)?;
     let relation = lowering.visit(plan)?;
-    lowering.finish(plan, &relation)
+    lowering.finish(plan, &relation, goes_to)
 }
 
 struct Lowering<'a> {
@@ -126,7 +136,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Adds a node; its mode follows from whether it takes rows back and from its keys.
+    /// Adds a node; its mode follows from whether it takes rows back and from its keys. One that does the same to the same
+    /// rows is there once, whatever takes its rows: a subquery that is written twice is run once.
     fn push(
         &mut self,
         operator: Operator,
@@ -143,7 +154,13 @@ impl Lowering<'_> {
             (true, Some(_)) => ChangelogMode::Upsert,
             (true, None) => ChangelogMode::Retract,
         };
-        self.nodes.push(Node { operator, inputs, schema, mode, key, state });
+        let node = Node { operator, inputs, schema, mode, key, state };
+        // Expressions cannot be compared but by what they show, which is all of them.
+        let shown = format!("{node:?}");
+        if let Some(same) = self.nodes.iter().position(|known| format!("{known:?}") == shown) {
+            return same;
+        }
+        self.nodes.push(node);
         self.nodes.len() - 1
     }
 
@@ -300,7 +317,12 @@ impl Lowering<'_> {
         Ok(Relation { node, columns, keys, lost: input.lost })
     }
 
-    fn finish(mut self, plan: &LogicalPlan, result: &Relation) -> Result<QueryPlan, SqlError> {
+    fn finish(
+        mut self,
+        plan: &LogicalPlan,
+        result: &Relation,
+        goes_to: GoesTo,
+    ) -> Result<QueryPlan, SqlError> {
         if let Some((Emit::Final, position)) = self.emit
             && !self.windows.any_closes
         {
@@ -318,7 +340,10 @@ impl Lowering<'_> {
             });
         }
         let mode = self.nodes[result.node].mode;
-        if mode == ChangelogMode::Retract {
+        if goes_to == GoesTo::Listener && mode != ChangelogMode::Append {
+            self.check_all_storable(&arrow_schema(plan.schema()), "a result that takes rows back")?;
+        }
+        if goes_to == GoesTo::Topic && mode == ChangelogMode::Retract {
             return Err(match &result.lost {
                 Some(column) => self
                     .error(format!(

@@ -1,4 +1,4 @@
-//! `ottla sql`: a query over what topics hold now.
+//! A query over what topics hold now, run by this process: for clusters that are not Ottla's, or that ask who somebody is.
 
 use std::io::{self, Write};
 
@@ -8,23 +8,15 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use ottla_streams::Catalog;
 use ottla_streams::history::{self, HistoryError, HistoryResult};
 
-use super::connect;
+use super::super::connect;
 use crate::cli::{Output, SqlArguments};
 use crate::failure::Failure;
 use crate::output::print_table;
 
-pub async fn run(arguments: SqlArguments) -> Result<(), Failure> {
-    let (place, text) = match (&arguments.execute, &arguments.file) {
-        (Some(text), _) => ("-e".to_owned(), text.clone()),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::wrong_words(format!("{}: {error}", path.display())))?;
-            (path.display().to_string(), text)
-        }
-        (None, None) => return Err(Failure::wrong_words("give the statements with -e or -f")),
-    };
+/// Runs the one SELECT of `text`, which came from `place`.
+pub(super) async fn run(arguments: &SqlArguments, place: &str, text: &str) -> Result<(), Failure> {
     let client = connect(&arguments.cluster).await?;
-    let result = history::query(&client, &text, &Catalog::new()).await.map_err(|error| match error {
+    let result = history::query(&client, text, &Catalog::new()).await.map_err(|error| match error {
         HistoryError::Sql(error) => {
             let position = error.position;
             Failure::wrong_words(format!("{place}:{}:{}: {error}", position.line, position.column))
