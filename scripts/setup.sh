@@ -16,7 +16,7 @@ fi
 if [ ! -x "$cache/py/bin/python" ]; then
     python3 -m venv "$cache/py"
 fi
-"$cache/py/bin/python" -c 'import confluent_kafka.schema_registry.avro, jsonschema, kafka, aiokafka, psycopg' 2>/dev/null ||
+"$cache/py/bin/python" -c 'import confluent_kafka.schema_registry.avro, jsonschema, kafka, aiokafka, psycopg, moto.server, pyarrow' 2>/dev/null ||
     "$cache/py/bin/pip" install -q -r "$(dirname "$0")/../tests/conformance/requirements.txt"
 
 if [ ! -d "$cache/node/node_modules/kafkajs" ]; then

@@ -226,12 +226,39 @@ pub trait Sink: Send {
     /// be gone then.
     async fn write(&mut self, batch: SinkBatch) -> Result<Vec<Rejected>, ConnectorError>;
 
+    /// The same with the partition that the records are of, for a target that keeps partitions apart.
+    ///
+    /// # Errors
+    /// As [`write`](Sink::write).
+    async fn write_partition(
+        &mut self,
+        partition: i32,
+        batch: SinkBatch,
+    ) -> Result<Vec<Rejected>, ConnectorError> {
+        let _ = partition;
+        self.write(batch).await
+    }
+
     /// Makes everything written since the last commit durable, together with these offsets. Offsets of partitions not
-    /// named stay as they are. Idempotent.
+    /// named stay as they are. Idempotent. A sink that keeps its own offsets may wait for more, if rows and offsets become
+    /// durable together later: what it had not made durable it is given again after a crash.
     ///
     /// # Errors
     /// When it is not certain that the commit happened; [`Sink::committed`] of the sink opened anew tells.
     async fn commit(&mut self, offsets: &[ConsumedOffset]) -> Result<(), ConnectorError>;
+
+    /// Whether what commits have put off has waited long enough: the worker commits again, also when no records come.
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    /// Makes durable what commits have put off; nothing comes after this.
+    ///
+    /// # Errors
+    /// As [`commit`](Sink::commit).
+    async fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }
 
 /// What a sink is opened with.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::connector::{OffsetStore, Sink, SinkContext, Source, SourceContext, SourcePartition};
-use crate::connectors::{blackhole, datagen, file, http, postgres, sqlite, webhook};
+use crate::connectors::{blackhole, datagen, file, http, postgres, s3, sqlite, webhook};
 use crate::error::{ConnectError, ConnectorError, FieldError};
 
 /// Whether a connector reads from outside or writes to it.
@@ -49,6 +49,12 @@ pub(crate) trait SinkConfig: Send + Sync {
 
     /// Opens the sink.
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError>;
+
+    /// Opens the sink for the records of one topic, where topics are kept apart in the target.
+    fn open_for(&self, context: SinkContext, topic: &str) -> Result<Box<dyn Sink>, ConnectorError> {
+        let _ = topic;
+        self.open(context)
+    }
 }
 
 /// What a config struct must do besides being read.
@@ -76,7 +82,7 @@ pub struct ConnectorType {
 }
 
 /// Every connector type, sources first.
-static CONNECTOR_TYPES: [ConnectorType; 11] = [
+static CONNECTOR_TYPES: [ConnectorType; 12] = [
     ConnectorType {
         name: "datagen",
         description: "makes rows that are the same for the same seed",
@@ -148,6 +154,12 @@ static CONNECTOR_TYPES: [ConnectorType; 11] = [
             Ok(Box::new(read_config::<postgres::config::PostgresSinkConfig>(config)?))
         }),
         schema: || schemars::schema_for!(postgres::config::PostgresSinkConfig),
+    },
+    ConnectorType {
+        name: "s3",
+        description: "writes records as Parquet or JSON lines to an object store or a folder",
+        build: Build::Sink(|config| Ok(Box::new(read_config::<s3::config::S3SinkConfig>(config)?))),
+        schema: || schemars::schema_for!(s3::config::S3SinkConfig),
     },
     ConnectorType {
         name: "sqlite",
@@ -321,7 +333,7 @@ mod tests {
         let error = connector_type(ConnectorKind::Sink, "sqllite").err().unwrap().to_string();
         assert_eq!(
             error,
-            "there is no sink of type 'sqllite'; there are: blackhole, file, http, postgres, sqlite (did you mean 'sqlite'?)"
+            "there is no sink of type 'sqllite'; there are: blackhole, file, http, postgres, s3, sqlite (did you mean 'sqlite'?)"
         );
         assert!(connector_type(ConnectorKind::Source, "blackhole").is_err());
     }

@@ -36,6 +36,12 @@ pub enum FormatError {
         /// Which column, and what is wrong.
         reason: String,
     },
+    /// A Parquet file cannot be written or read.
+    #[error("parquet: {reason}")]
+    Parquet {
+        /// What is wrong.
+        reason: String,
+    },
     /// The schema registry does not answer; it may do so later.
     #[error("schema registry {url}: {reason}")]
     Registry {

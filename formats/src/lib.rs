@@ -14,6 +14,7 @@
 //! | `json/`, `csv/`, `avro/` | the formats |
 //! | `rows.rs`, `csv/reader.rs`, `json/lines.rs` | files cut into batches, with the position after each row |
 //!
+//! | `parquet.rs` | Parquet files |
 //! | `registry/` | the schema registry, and the client that formats ask |
 //!
 //! The formats know neither topics nor files: bytes in, batches out, and back. Only `registry/` has sockets and a topic.
@@ -25,6 +26,7 @@ pub mod csv;
 mod decimal;
 mod error;
 pub mod json;
+pub mod parquet;
 pub mod registry;
 mod rows;
 pub mod timestamp;

@@ -43,7 +43,8 @@ pub fn write_parquet(
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_created_by(concat!("ottla version ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), SchemaRef::clone(schema), Some(properties)).map_err(told)?;
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), SchemaRef::clone(schema), Some(properties)).map_err(told)?;
     for batch in batches {
         writer.write(batch).map_err(told)?;
     }

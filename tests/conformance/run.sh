@@ -14,6 +14,7 @@ cleanup() {
 trap cleanup EXIT
 
 "$ottla" server --data-dir "$work/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --registry-listen 127.0.0.1:0 --pg-listen 127.0.0.1:0 \
+    --connect-listen 127.0.0.1:0 \
     >"$work/out" 2>"$work/log" &
 server=$!
 for _ in $(seq 200); do
@@ -22,6 +23,7 @@ for _ in $(seq 200); do
     sleep 0.05
 done
 address=$(sed -n 's/^ready kafka=\([^ ]*\).*/\1/p' "$work/out")
+connect=$(sed -n 's/^ready .* connect=\([^ ]*\).*/\1/p' "$work/out")
 registry=$(sed -n 's/^ready .* registry=\([^ ]*\).*/\1/p' "$work/out")
 pg=$(sed -n 's/^ready .* pg=\([^ ]*\).*/\1/p' "$work/out")
 
@@ -44,6 +46,7 @@ check() {
 check kcat "$here/kcat.sh" "$address" "$ottla"
 check confluent-kafka "$cache/py/bin/python" "$here/confluent_kafka_client.py" "$address"
 check schema-registry "$cache/py/bin/python" "$here/schema_registry_client.py" "$address" "http://$registry"
+check s3-sink "$cache/py/bin/python" "$here/s3_sink.py" "$address" "http://$registry" "http://$connect"
 check kafka-python "$cache/py/bin/python" "$here/kafka_python_client.py" "$address"
 check aiokafka "$cache/py/bin/python" "$here/aiokafka_client.py" "$address"
 check psql "$here/psql.sh" "$pg" "$address" "$ottla"

@@ -2,10 +2,10 @@
 //! that decide about them.
 
 use bytes::Bytes;
-use ottla_broker::security::sasl::{Jaas, PlainUsers, TokenRules, TokenValidator};
+use ottla_broker::security::sasl::{PlainUsers, TokenRules, TokenValidator};
 use ottla_broker::security::scram::{SaltedPassword, ScramCredential, ScramExchange, ScramMechanism};
 use ottla_broker::security::tls::{PrincipalMapping, subject};
-use ottla_client::security::{ScramClient, Secret};
+use ottla_client::security::{Jaas, ScramClient, Secret};
 use rustls::pki_types::CertificateDer;
 
 /// The first byte says what the others are; a zero byte parts the messages of an exchange.

@@ -18,5 +18,6 @@ mod numbering;
 pub(crate) mod postgres;
 mod reading_task;
 mod reading_thread;
+pub(crate) mod s3;
 pub(crate) mod sqlite;
 pub(crate) mod webhook;

@@ -233,7 +233,8 @@ impl Task {
         let context = SinkContext { name: name.clone(), schema };
         let config = Arc::clone(&self.sink);
         // Opening may read the disk or wait for a lock.
-        let opened = tokio::task::spawn_blocking(move || config.open(context)).await;
+        let topic = self.config.topic.clone();
+        let opened = tokio::task::spawn_blocking(move || config.open_for(context, &topic)).await;
         opened
             .map_err(|lost| ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })?
             .map_err(ConnectError::connector(&name))
@@ -266,6 +267,7 @@ impl Attempt {
                         self.next_offsets.get(partition).is_none_or(|next| next >= end)
                     };
                     if targets.iter().flatten().all(is_reached) {
+                        self.sink.flush().await.map_err(ConnectError::connector(&name))?;
                         return Ok(End::Drained);
                     }
                 }
@@ -338,7 +340,11 @@ impl Attempt {
             .map(|(index, reason)| Bad { index, stage: Stage::KeyOrValueConverter, reason })
             .collect();
         for run in runs {
-            let rejected = self.sink.write(run.batch).await.map_err(ConnectError::connector(name))?;
+            let rejected = self
+                .sink
+                .write_partition(partition, run.batch)
+                .await
+                .map_err(ConnectError::connector(name))?;
             bad.extend(rejected.into_iter().filter_map(|rejected| {
                 let index = *run.records.get(rejected.row)?;
                 Some(Bad { index, stage: Stage::TaskPut, reason: rejected.reason })
@@ -395,6 +401,9 @@ impl Attempt {
     /// The cluster forgets offsets of a group without members some days after they were committed: while nothing comes they
     /// are committed again.
     async fn keep_offsets(&mut self) -> Result<(), ConnectError> {
+        if self.sink.is_due() {
+            return self.commit().await;
+        }
         if self.store == OffsetStore::Group && self.last_commit.elapsed() >= OFFSETS_KEPT_FOR {
             self.commit().await?;
         }

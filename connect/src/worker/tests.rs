@@ -238,6 +238,39 @@ fn a_topic_becomes_a_table_with_deletes_and_dead_letters() {
 }
 
 #[test]
+fn a_topic_becomes_objects_with_each_record_once_although_the_sink_dies() {
+    let storage = Storage::default();
+    fill(&storage, 60);
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let config = || SinkTaskConfig {
+        schema: Some(schema_of([("k", "string"), ("n", "int")]).unwrap()),
+        on_error: OnError::DeadLetter { topic: "dlq".to_owned() },
+        ..SinkTaskConfig::new("lake", "s3", json!({"url": url, "format": "json_lines", "flush_rows": 7}), "t")
+    };
+    // It dies at a later call each time; what it has not written it reads again.
+    for calls in 1..12 {
+        run_sink(&storage, Some(calls), config());
+    }
+    run_sink(&storage, None, config()).unwrap().unwrap();
+    let mut found = Vec::new();
+    for partition in ["partition=0", "partition=1"] {
+        for object in std::fs::read_dir(folder.path().join("t").join(partition)).unwrap() {
+            let text = std::fs::read_to_string(object.unwrap().path()).unwrap();
+            let numbers =
+                text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["n"].as_i64().unwrap());
+            found.extend(numbers);
+        }
+    }
+    found.sort_unstable();
+    let is_good = |number: &i64| ![3, 4].contains(&(number % 5));
+    assert_eq!(found, (0..60).filter(is_good).collect::<Vec<_>>());
+    // Deletes too: there is no key that they could delete by.
+    let letters = storage.records("dlq").len();
+    assert_eq!(letters, 60 - found.len());
+}
+
+#[test]
 fn a_bad_record_stops_a_sink_whose_policy_is_to_stop_and_nothing_of_its_batch_stays() {
     let storage = Storage::default();
     fill(&storage, 4);
