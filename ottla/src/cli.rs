@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::bench::BenchCommand;
 use crate::commands::bench_sql::SqlBenchArguments;
 use crate::commands::connector::ConnectorCommand;
+use crate::commands::schema::SchemaCommand;
 use crate::config::ServerArguments;
 
 /// Apache Kafka's ecosystem in one binary: brokers, Connect, Streams and pipelines.
@@ -56,6 +57,9 @@ pub enum Command {
     /// Make connectors, and say what they shall do.
     #[command(subcommand)]
     Connector(ConnectorCommand),
+    /// Register schemas, and say which versions are compatible.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Query what topics hold.
     Sql(SqlArguments),
     /// Put load on any Kafka broker and measure it.

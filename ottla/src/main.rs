@@ -9,6 +9,7 @@ mod failure;
 mod http;
 mod output;
 mod pg;
+mod rest_client;
 mod sql_api;
 
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(command) => commands::user::run(command).await,
         Command::Transaction(command) => commands::transaction::run(command).await,
         Command::Connector(command) => commands::connector::run(command).await,
+        Command::Schema(command) => commands::schema::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
         Command::Bench(Bench::Sql(arguments)) => commands::bench_sql::run(arguments).await,
         Command::Bench(Bench::Load(command)) => {

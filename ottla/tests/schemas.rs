@@ -76,6 +76,41 @@ async fn a_schema_that_was_acknowledged_is_there_after_a_kill() {
 }
 
 #[test]
+fn schemas_are_registered_checked_and_deleted_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir.path().join("data"));
+    let schema = |arguments: &[&str]| {
+        let mut command = ottla();
+        let output =
+            command.arg("schema").args(arguments).args(["--registry", &server.registry]).output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let file = |name: &str, fields: &str| {
+        let path = dir.path().join(name);
+        let text = format!("{{\"type\": \"record\", \"name\": \"Order\", \"fields\": [{fields}]}}");
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let one = file("one.avsc", r#"{"name": "id", "type": "long"}"#);
+    let two = file("two.avsc", r#"{"name": "id", "type": "long"}, {"name": "note", "type": "string"}"#);
+    let (code, said) = schema(&["register", "orders-value", &one]);
+    assert!(code == Some(0) && said.contains("id 1"), "{said}");
+    let (code, said) = schema(&["check", "orders-value", &two]);
+    assert!(code == Some(1) && said.contains("'note'"), "{said}");
+    assert_eq!(schema(&["compatibility", "orders-value", "--set", "forward"]).1.trim(), "FORWARD");
+    assert_eq!(schema(&["check", "orders-value", &two]).0, Some(0));
+    assert_eq!(schema(&["register", "orders-value", &two]).0, Some(0));
+    let (_, listed) = schema(&["list"]);
+    assert!(listed.contains("orders-value") && listed.contains("AVRO"), "{listed}");
+    let (_, got) = schema(&["get", "orders-value", "1"]);
+    assert_eq!(serde_json::from_str::<Value>(&got).unwrap()["fields"][0]["name"], "id");
+    let (code, said) = schema(&["delete", "orders-value", "--only", "2"]);
+    assert!(code == Some(0) && said.contains("deleted orders-value: 2"), "{said}");
+    let (code, said) = schema(&["get", "orders-key"]);
+    assert!(code == Some(1) && said.contains("Subject 'orders-key' not found."), "{said}");
+}
+
+#[test]
 fn a_server_whose_port_for_schemas_is_taken_says_so_if_it_was_chosen() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

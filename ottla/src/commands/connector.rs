@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -11,9 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Output;
 use crate::failure::Failure;
 use crate::output::{print_json, print_table};
-
-/// A worker may wait for tasks to stop.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
+use crate::rest_client::{RestClient, encoded, text};
 
 /// Where a Connect worker is.
 #[derive(Args)]
@@ -100,19 +97,17 @@ pub struct Named {
 
 pub async fn run(command: ConnectorCommand) -> Result<(), Failure> {
     match command {
-        ConnectorCommand::List { output, worker } => list(&Worker::at(&worker)?, output).await,
-        ConnectorCommand::Describe { name, output, worker } => {
-            describe(&Worker::at(&worker)?, &name, output).await
-        }
+        ConnectorCommand::List { output, worker } => list(&at(&worker)?, output).await,
+        ConnectorCommand::Describe { name, output, worker } => describe(&at(&worker)?, &name, output).await,
         ConnectorCommand::Apply { name, file, properties, worker } => {
             let properties = read_properties(file.as_deref(), &properties)?;
             let path = format!("connectors/{}/config", encoded(&name));
-            Worker::at(&worker)?.call(Method::PUT, &path, Some(json!(properties))).await?;
+            at(&worker)?.call(Method::PUT, &path, Some(json!(properties))).await?;
             println!("applied connector {name}");
             Ok(())
         }
         ConnectorCommand::Validate { file, properties, worker } => {
-            validate(&Worker::at(&worker)?, &read_properties(file.as_deref(), &properties)?).await
+            validate(&at(&worker)?, &read_properties(file.as_deref(), &properties)?).await
         }
         ConnectorCommand::Pause(named) => each(named, Method::PUT, "/pause", "paused").await,
         ConnectorCommand::Resume(named) => each(named, Method::PUT, "/resume", "resumed").await,
@@ -125,65 +120,17 @@ pub async fn run(command: ConnectorCommand) -> Result<(), Failure> {
             each(named, Method::DELETE, "/offsets", "reset the offsets of").await
         }
         ConnectorCommand::Plugins { class, output, worker } => {
-            plugins(&Worker::at(&worker)?, class.as_deref(), output).await
+            plugins(&at(&worker)?, class.as_deref(), output).await
         }
     }
 }
 
-struct Worker {
-    client: reqwest::Client,
-    url: String,
-}
-
-impl Worker {
-    fn at(arguments: &WorkerArguments) -> Result<Worker, Failure> {
-        // An error says that the process has its TLS already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(ANSWER_TIME_MAX).build()?;
-        Ok(Worker { client, url: arguments.connect.trim_end_matches('/').to_owned() })
-    }
-
-    /// The answer's body; what the worker says is wrong becomes the failure.
-    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let mut request = self.client.request(method, format!("{}/{path}", self.url));
-        if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body.to_string());
-        }
-        let answer = request.send().await.map_err(|error| {
-            Failure::failed(format!(
-                "no Connect worker answers at {}: {error}; `ottla server` is one, or name another with --connect",
-                self.url
-            ))
-        })?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            return Ok(body);
-        }
-        let said = body["message"].as_str().map_or_else(|| format!("{status} {text}"), str::to_owned);
-        Err(Failure::failed(said))
-    }
-
-    async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.call(Method::GET, path, None).await
-    }
-}
-
-/// A name as part of a path.
-fn encoded(name: &str) -> String {
-    let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    name.bytes()
-        .map(|byte| if kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+fn at(worker: &WorkerArguments) -> Result<RestClient, Failure> {
+    RestClient::at(&worker.connect, "Connect worker", "--connect")
 }
 
 async fn each(named: Named, method: Method, after: &str, done: &str) -> Result<(), Failure> {
-    let worker = Worker::at(&named.worker)?;
+    let worker = at(&named.worker)?;
     for name in named.names {
         let path = format!("connectors/{}{after}", encoded(&name));
         worker.call(method.clone(), &path, None).await?;
@@ -192,7 +139,7 @@ async fn each(named: Named, method: Method, after: &str, done: &str) -> Result<(
     Ok(())
 }
 
-async fn list(worker: &Worker, output: Output) -> Result<(), Failure> {
+async fn list(worker: &RestClient, output: Output) -> Result<(), Failure> {
     let all = worker.get("connectors?expand=status").await?;
     let all = all.as_object().cloned().unwrap_or_default();
     if output == Output::Json {
@@ -212,7 +159,7 @@ async fn list(worker: &Worker, output: Output) -> Result<(), Failure> {
     )?)
 }
 
-async fn describe(worker: &Worker, name: &str, output: Output) -> Result<(), Failure> {
+async fn describe(worker: &RestClient, name: &str, output: Output) -> Result<(), Failure> {
     let path = format!("connectors/{}", encoded(name));
     let info = worker.get(&path).await?;
     let status = worker.get(&format!("{path}/status")).await?;
@@ -243,7 +190,7 @@ async fn describe(worker: &Worker, name: &str, output: Output) -> Result<(), Fai
     Ok(print_table(&["property", "value"], &rows)?)
 }
 
-async fn validate(worker: &Worker, properties: &BTreeMap<String, String>) -> Result<(), Failure> {
+async fn validate(worker: &RestClient, properties: &BTreeMap<String, String>) -> Result<(), Failure> {
     let class = properties.get("connector.class");
     let class = class.ok_or_else(|| Failure::wrong_words("connector.class is missing"))?;
     let path = format!("connector-plugins/{}/config/validate", encoded(class));
@@ -261,7 +208,7 @@ async fn validate(worker: &Worker, properties: &BTreeMap<String, String>) -> Res
     Err(Failure::wrong_words(wrong.join("\n")))
 }
 
-async fn plugins(worker: &Worker, class: Option<&str>, output: Output) -> Result<(), Failure> {
+async fn plugins(worker: &RestClient, class: Option<&str>, output: Output) -> Result<(), Failure> {
     let path = class.map_or_else(
         || "connector-plugins?connectorsOnly=false".to_owned(),
         |class| format!("connector-plugins/{}/config", encoded(class)),

@@ -11,6 +11,7 @@ pub mod group;
 pub mod pipeline;
 pub mod produce;
 pub mod run;
+pub mod schema;
 pub mod server;
 pub mod sql;
 pub mod topic;
