@@ -13,7 +13,10 @@ mod markers;
 pub mod metrics;
 mod monitor;
 pub mod partition;
+pub mod quorum;
 pub mod quotas;
+#[cfg(test)]
+mod random;
 pub mod replica;
 pub mod security;
 pub mod server;

@@ -13,12 +13,12 @@ use ottla_protocol::{Message, Str};
 use uuid::Uuid;
 
 use super::consumer_member::{Call, INTERVAL_MS, Member, Purpose, SESSION_MS, group, topic_id, topic_name};
-use super::random::Random;
 use crate::groups::classic::{
     Heartbeat, JoinGroup, JoinRefused, Joined, JoinedMember, LeaveGroup, LeavingMember, Protocol, SyncGroup,
 };
 use crate::groups::consumer::{Epoch, PartitionSet};
 use crate::groups::*;
+use crate::random::Random;
 
 const REBALANCE_MS: u64 = 8_000;
 /// Longer than a rebalance may take.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::random::Random;
 use crate::groups::classic::*;
 use crate::groups::offsets::{CommitOffset, CommitOffsets, FetchOffsets, OffsetSelection};
 use crate::groups::*;
+use crate::random::Random;
 
 pub(super) const PARTITIONS: i32 = 5;
 const SESSION: Duration = Duration::from_secs(6);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::classic_member::{Classic, Rebalancing};
-use super::random::Random;
 use crate::groups::consumer::{ConsumerHeartbeat, Epoch, PartitionSet};
 use crate::groups::offsets::{CommitOffset, CommitOffsets, FetchOffsets, OffsetSelection};
 use crate::groups::*;
+use crate::random::Random;
 
 pub(super) const SESSION_MS: u64 = 10_000;
 const REBALANCE_MS: u64 = 6_000;

@@ -13,10 +13,10 @@ use uuid::Uuid;
 use super::classic_member::Rebalancing;
 use super::consumer_member::{Call, Member, Purpose, Speech, group, topic_name};
 use super::failure::{Faults, History};
-use super::random::Random;
 use crate::groups::classic::{GroupChange, GroupState};
 use crate::groups::consumer::{ConsumerGroupState, Epoch};
 use crate::groups::*;
+use crate::random::Random;
 
 /// How long after the chaos the group has to get to work again.
 const HEAL_MS: u64 = 120_000;

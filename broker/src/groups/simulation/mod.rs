@@ -11,7 +11,6 @@ mod client;
 mod consumer_member;
 mod consumer_world;
 mod failure;
-mod random;
 mod world;
 
 use consumer_world::ConsumerWorld;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::checker::{Checker, check_image};
 use super::client::{Call, Client, PARTITIONS, State, group};
-use super::random::Random;
 use crate::groups::classic::GroupState;
 use crate::groups::*;
+use crate::random::Random;
 
 /// How long after the chaos the group has to get to work again.
 const HEAL_MS: u64 = 120_000;

@@ -1,0 +1,76 @@
+//! The bug bank: mistakes that others have made, or that are near at hand, each behind a switch that only the simulation has. That
+//! it catches every one of them is the proof that it sees.
+
+use super::machine::Quorum;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bug {
+    /// A vote is forgotten in a crash. In the simulation's disk, not here.
+    #[cfg(test)]
+    VoteNotOnDisk,
+    /// A voter whose disk was replaced votes again (before KIP-853).
+    VoterWithoutDirectory,
+    /// A vote for whoever asks first, whatever its log.
+    VoteWithoutComparingLogs,
+    /// A vote for whoever asks.
+    VoteTwiceInAnEpoch,
+    /// A leader counts what it has not on its disk.
+    CountBeforeTheDisk,
+    /// A follower asks for more, which says that it has the rest, before it has it on its disk.
+    FetchBeforeTheDisk,
+    /// What a majority has is taken from followers in the order of their ids (openraft #1802).
+    CountUnsorted,
+    /// Records of earlier epochs count as replicated before one of this epoch is.
+    CountOtherEpochs,
+    /// A leader that hears of nobody goes on (KAFKA-15489).
+    LeadAlone,
+    /// A leader looks at where a follower's log ends only, not at its epoch (before KIP-101).
+    IgnoreDivergence,
+    /// A follower takes an answer to a fetch that it has made for another log end.
+    TakeStaleAnswers,
+    /// A follower believes the leader's high watermark past what it has.
+    HighWatermarkPastTheEnd,
+    /// A leader takes fetches of followers that are in an older epoch.
+    TakeFetchesOfOlderEpochs,
+    /// A follower cuts its log back to its high watermark when it hears of a leader (before KIP-101).
+    TruncateToHighWatermark,
+    /// A restarted leader goes on leading its epoch. In the simulation, not here.
+    #[cfg(test)]
+    LeadOnAfterRestart,
+}
+
+#[cfg(test)]
+impl Bug {
+    pub(super) const ALL: [Bug; 15] = [
+        Bug::VoteNotOnDisk,
+        Bug::VoterWithoutDirectory,
+        Bug::VoteWithoutComparingLogs,
+        Bug::VoteTwiceInAnEpoch,
+        Bug::CountBeforeTheDisk,
+        Bug::FetchBeforeTheDisk,
+        Bug::CountUnsorted,
+        Bug::CountOtherEpochs,
+        Bug::LeadAlone,
+        Bug::IgnoreDivergence,
+        Bug::TakeStaleAnswers,
+        Bug::HighWatermarkPastTheEnd,
+        Bug::TakeFetchesOfOlderEpochs,
+        Bug::TruncateToHighWatermark,
+        Bug::LeadOnAfterRestart,
+    ];
+}
+
+impl Quorum {
+    /// Whether it makes this mistake.
+    #[cfg(test)]
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// Whether it makes this mistake: never.
+    #[cfg(not(test))]
+    pub(super) fn has(&self, _: Bug) -> bool {
+        false
+    }
+}

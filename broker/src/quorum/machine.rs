@@ -1,0 +1,414 @@
+//! The machine itself: its state, its events and effects, and what every role has in common.
+
+use std::time::Duration;
+
+use super::bugs::Bug;
+use super::epochs::EpochLog;
+use super::role::{Following, Role};
+use super::types::{Answer, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response, Voters};
+use crate::ids::{NodeId, Offset};
+use crate::machine::Monotonic;
+
+/// Told to the driver with a request that has to be answered, and given back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Who it is and how long it waits. The names are those of Kafka's configs without `controller.quorum.`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Who it is.
+    pub me: ReplicaKey,
+    /// `election.timeout.ms`: how long an election may take. Each is as long again by chance.
+    pub election_timeout: Duration,
+    /// `fetch.timeout.ms`: how long a leader may be silent, and how long it may go unheard before it steps down.
+    pub fetch_timeout: Duration,
+    /// `election.backoff.max.ms`: how long who has lost waits at most.
+    pub election_backoff_max: Duration,
+    /// `request.timeout.ms`: how long an answer is waited for.
+    pub request_timeout: Duration,
+    /// `retry.backoff.ms`: how long after a failure, or an empty answer, a follower asks again.
+    pub retry_backoff: Duration,
+    /// Where the chance begins; differs between nodes.
+    pub seed: u64,
+}
+
+/// What happens to a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// Another asks; [`Effect::Respond`] names the request again.
+    Request {
+        /// To be given back.
+        id: RequestId,
+        /// What is asked.
+        request: Request,
+    },
+    /// An answer came.
+    Response {
+        /// Who answers.
+        from: NodeId,
+        /// What was asked.
+        request: Request,
+        /// The answer.
+        response: Response,
+        /// Of what came with [`Answer::Records`]: the runs of epochs with where each ends.
+        records: Vec<(Epoch, Offset)>,
+    },
+    /// No answer will come.
+    Failed {
+        /// Who was asked.
+        to: NodeId,
+        /// What.
+        request: Request,
+    },
+    /// The leader's own records came to the end of its log.
+    Appended {
+        /// Where it ends now.
+        end: Offset,
+    },
+    /// The log is durable this far.
+    Flushed {
+        /// Where what is durable ends.
+        end: Offset,
+    },
+    /// A snapshot is in place of the log: it begins, and ends, where that does. Not one that ends below what may be applied.
+    SnapshotInstalled {
+        /// Of the snapshot.
+        end: LogEnd,
+    },
+    /// The leader is to step down, because its process stops.
+    Resign,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write down the election state.
+    Persist(ElectionState),
+    /// Ask another member.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        request: Request,
+    },
+    /// Answer a request. With [`Answer::Records`] the driver sends what the log has from there.
+    Respond {
+        /// Which.
+        id: RequestId,
+        /// The answer.
+        response: Response,
+    },
+    /// Append the record that says who leads (LeaderChangeMessage), in this epoch, and tell of it by [`Event::Appended`].
+    AppendLeaderChange {
+        /// Whose.
+        epoch: Epoch,
+    },
+    /// Append the records that came; tell when they are durable.
+    Append,
+    /// Cut the log, durably.
+    Truncate {
+        /// The end that it gets.
+        end: Offset,
+    },
+    /// Fetch this snapshot from the leader; tell when it is in place.
+    FetchSnapshot {
+        /// From whom.
+        from: NodeId,
+        /// Which.
+        end: LogEnd,
+    },
+    /// What is below may be applied; it will not be taken back.
+    HighWatermark(Offset),
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Quorum {
+    pub(super) config: Config,
+    pub(super) voters: Voters,
+    pub(super) election: ElectionState,
+    pub(super) role: Role,
+    pub(super) log: EpochLog,
+    /// How far its own log is durable.
+    pub(super) flushed: Offset,
+    pub(super) high_watermark: Offset,
+    chance: u64,
+    #[cfg(test)]
+    pub(super) bug: Option<Bug>,
+}
+
+impl Quorum {
+    /// A member as it starts, with what it finds on its disk, all of which is durable.
+    pub fn new(
+        config: Config,
+        voters: Voters,
+        election: ElectionState,
+        log: EpochLog,
+        now: Monotonic,
+    ) -> Quorum {
+        let chance = config.seed ^ 0x9e37_79b9_7f4a_7c15;
+        let flushed = log.end().offset;
+        let high_watermark = log.start().offset;
+        let mut quorum = Quorum {
+            config,
+            voters,
+            election,
+            role: Role::Unattached { election_at: now },
+            log,
+            flushed,
+            high_watermark,
+            chance,
+            #[cfg(test)]
+            bug: None,
+        };
+        quorum.role = match election.leader {
+            // It led, and what it had promised then is forgotten.
+            Some(leader) if leader == quorum.config.me.id => Role::Resigned {
+                election_at: now + quorum.random_timeout(),
+                untold: Default::default(),
+                successors: Vec::new(),
+                tell_at: now,
+            },
+            Some(leader) => Role::Follower(quorum.following(leader, now)),
+            None => Role::Unattached { election_at: now + quorum.random_timeout() },
+        };
+        quorum
+    }
+
+    /// What it is.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The newest epoch it has heard of, the leader and its own vote.
+    pub fn election(&self) -> ElectionState {
+        self.election
+    }
+
+    /// What is below may be applied.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &EpochLog {
+        &self.log
+    }
+
+    /// Whether it takes records.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Takes one event.
+    pub fn step(&mut self, now: Monotonic, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Request { id, request } => self.on_request(now, id, &request, &mut effects),
+            Event::Response { from, request, response, records } => {
+                self.on_response(now, from, &request, &response, &records, &mut effects);
+            }
+            Event::Failed { to, request } => self.on_failed(now, to, &request),
+            Event::Appended { end } => {
+                self.log.append(self.election.epoch, end);
+            }
+            Event::Flushed { end } => {
+                self.flushed = end.min(self.log.end().offset);
+                self.on_flushed(now, &mut effects);
+            }
+            Event::SnapshotInstalled { end } => {
+                self.log = EpochLog::starting_at(end);
+                self.flushed = end.offset;
+                self.raise_high_watermark(end.offset, &mut effects);
+                self.on_flushed(now, &mut effects);
+            }
+            Event::Resign => self.resign(now),
+        }
+        self.on_time(now, &mut effects);
+        effects
+    }
+
+    /// The next moment for [`Event::Tick`].
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        match &self.role {
+            Role::Unattached { election_at } => Some(*election_at),
+            Role::Prospective(election) | Role::Candidate(election) => {
+                Some(election.ends_at.min(election.ask_at))
+            }
+            Role::Resigned { election_at, tell_at, untold, .. } => {
+                let tell = (!untold.is_empty()).then_some(*tell_at);
+                [Some(*election_at), tell].into_iter().flatten().min()
+            }
+            Role::Leader(leading) => self.leader_deadline(leading),
+            Role::Follower(following) => {
+                let fetch = (!following.is_busy).then_some(following.fetch_at);
+                [fetch, Some(following.leader_gone_at)].into_iter().flatten().min()
+            }
+        }
+    }
+
+    pub(super) fn is_voter(&self) -> bool {
+        self.voters.contains(self.config.me)
+    }
+
+    fn on_time(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
+        match &self.role {
+            Role::Leader(_) => self.on_leader_time(now, effects),
+            Role::Follower(_) => self.on_follower_time(now, effects),
+            _ => self.on_election_time(now, effects),
+        }
+    }
+
+    fn on_request(&mut self, now: Monotonic, id: RequestId, request: &Request, effects: &mut Vec<Effect>) {
+        let outcome = match request {
+            Request::Vote { epoch, candidate, voter, log_end, is_pre_vote } => {
+                self.on_vote_request(now, *epoch, *candidate, *voter, *log_end, *is_pre_vote, effects)
+            }
+            Request::BeginEpoch { epoch, leader, voter } => {
+                self.on_begin_epoch(now, *epoch, *leader, *voter, effects)
+            }
+            Request::EndEpoch { epoch, leader, successors } => {
+                self.on_end_epoch(now, *epoch, *leader, successors, effects)
+            }
+            Request::Fetch { epoch, replica, log_end } => {
+                self.on_fetch(now, *epoch, *replica, *log_end, effects)
+            }
+        };
+        let leads_no_more = matches!(self.role, Role::Resigned { .. });
+        let leader = self.election.leader.filter(|_| !leads_no_more);
+        let response = Response { epoch: self.election.epoch, leader, outcome };
+        effects.push(Effect::Respond { id, response });
+    }
+
+    fn on_response(
+        &mut self,
+        now: Monotonic,
+        from: NodeId,
+        request: &Request,
+        response: &Response,
+        records: &[(Epoch, Offset)],
+        effects: &mut Vec<Effect>,
+    ) {
+        self.hear_of(now, response.epoch, response.leader, effects);
+        match (request, &response.outcome) {
+            (Request::Vote { epoch, voter, .. }, Ok(Answer::Vote { is_granted, is_pre_vote })) => {
+                self.on_vote(now, *epoch, *voter, *is_granted, *is_pre_vote, effects);
+            }
+            (Request::BeginEpoch { epoch, voter, .. }, Ok(_)) => self.on_told(*epoch, *voter),
+            (Request::EndEpoch { .. }, Ok(_)) => {
+                if let Role::Resigned { untold, .. } = &mut self.role {
+                    untold.retain(|replica| replica.id != from);
+                }
+            }
+            (Request::Fetch { epoch, log_end, .. }, Ok(answer)) => {
+                self.on_fetched(now, from, *epoch, *log_end, answer, records, effects);
+            }
+            (Request::Fetch { .. }, Err(_)) => self.on_failed(now, from, request),
+            _ => {}
+        }
+    }
+
+    fn on_failed(&mut self, now: Monotonic, to: NodeId, request: &Request) {
+        if let (Role::Follower(following), Request::Fetch { .. }) = (&mut self.role, request)
+            && following.leader == to
+        {
+            following.fetch_at = following.fetch_at.min(now + self.config.retry_backoff);
+        }
+    }
+
+    /// What another says of epoch and leader.
+    pub(super) fn hear_of(
+        &mut self,
+        now: Monotonic,
+        epoch: Epoch,
+        leader: Option<NodeId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let leader = leader.filter(|leader| *leader != self.config.me.id);
+        if epoch > self.election.epoch {
+            match leader {
+                Some(leader) => self.follow(now, epoch, leader, effects),
+                None => self.detach(now, epoch, effects),
+            }
+        } else if epoch == self.election.epoch
+            && self.election.leader.is_none()
+            && let Some(leader) = leader
+        {
+            self.follow(now, epoch, leader, effects);
+        }
+    }
+
+    /// Is in a newer epoch, without a leader.
+    pub(super) fn detach(&mut self, now: Monotonic, epoch: Epoch, effects: &mut Vec<Effect>) {
+        // A candidate in wait keeps its own clock: hearing of epochs must not put its election off for ever.
+        let election_at = match &self.role {
+            Role::Unattached { election_at } => *election_at,
+            Role::Prospective(election) | Role::Candidate(election) => election.ends_at,
+            Role::Follower(following) => following.leader_gone_at,
+            _ => now + self.random_timeout(),
+        };
+        self.set_election(ElectionState { epoch, leader: None, voted: None }, effects);
+        self.role = Role::Unattached { election_at };
+    }
+
+    /// Follows a leader, in its own epoch or in a newer one.
+    pub(super) fn follow(&mut self, now: Monotonic, epoch: Epoch, leader: NodeId, effects: &mut Vec<Effect>) {
+        let voted = if epoch == self.election.epoch { self.election.voted } else { None };
+        self.set_election(ElectionState { epoch, leader: Some(leader), voted }, effects);
+        if self.has(Bug::TruncateToHighWatermark) {
+            self.truncate(self.high_watermark, effects);
+        }
+        self.role = Role::Follower(self.following(leader, now));
+    }
+
+    fn following(&mut self, leader: NodeId, now: Monotonic) -> Following {
+        Following {
+            leader,
+            has_fetched: false,
+            leader_gone_at: now + self.config.fetch_timeout,
+            fetch_at: now,
+            is_busy: self.flushed < self.log.end().offset,
+        }
+    }
+
+    pub(super) fn set_election(&mut self, election: ElectionState, effects: &mut Vec<Effect>) {
+        if self.election != election {
+            self.election = election;
+            effects.push(Effect::Persist(election));
+        }
+    }
+
+    pub(super) fn raise_high_watermark(&mut self, to: Offset, effects: &mut Vec<Effect>) {
+        if to > self.high_watermark {
+            self.high_watermark = to;
+            effects.push(Effect::HighWatermark(to));
+        }
+    }
+
+    /// Between once and twice the election timeout, so that two seldom stand at the same time.
+    pub(super) fn random_timeout(&mut self) -> Duration {
+        self.config.election_timeout + self.random_below(self.config.election_timeout)
+    }
+
+    /// Less than `limit`.
+    pub(super) fn random_below(&mut self, limit: Duration) -> Duration {
+        // SplitMix64.
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.chance;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let limit = limit.as_micros().max(1) as u64;
+        Duration::from_micros((mixed ^ (mixed >> 31)) % limit)
+    }
+
+    pub(super) fn refuse_other_epochs(&self, epoch: Epoch) -> Result<(), Refusal> {
+        match epoch.cmp(&self.election.epoch) {
+            std::cmp::Ordering::Less => Err(Refusal::FencedEpoch),
+            std::cmp::Ordering::Greater => Err(Refusal::UnknownEpoch),
+            std::cmp::Ordering::Equal => Ok(()),
+        }
+    }
+}
