@@ -31,8 +31,10 @@ pub(super) enum Bug {
     TakeStaleAnswers,
     /// A follower believes the leader's high watermark past what it has.
     HighWatermarkPastTheEnd,
-    /// A leader takes fetches of followers that are in an older epoch.
-    TakeFetchesOfOlderEpochs,
+    /// A leader whose log begins with a snapshot takes a follower that ends there for one that has what is in it.
+    TakeAnyEpochAtTheStart,
+    /// A snapshot is put before the rest of a log that has another history.
+    KeepTailBehindSnapshot,
     /// A follower cuts its log back to its high watermark when it hears of a leader (before KIP-101).
     TruncateToHighWatermark,
     /// A restarted leader goes on leading its epoch. In the simulation, not here.
@@ -42,7 +44,7 @@ pub(super) enum Bug {
 
 #[cfg(test)]
 impl Bug {
-    pub(super) const ALL: [Bug; 15] = [
+    pub(super) const ALL: [Bug; 16] = [
         Bug::VoteNotOnDisk,
         Bug::VoterWithoutDirectory,
         Bug::VoteWithoutComparingLogs,
@@ -55,7 +57,8 @@ impl Bug {
         Bug::IgnoreDivergence,
         Bug::TakeStaleAnswers,
         Bug::HighWatermarkPastTheEnd,
-        Bug::TakeFetchesOfOlderEpochs,
+        Bug::TakeAnyEpochAtTheStart,
+        Bug::KeepTailBehindSnapshot,
         Bug::TruncateToHighWatermark,
         Bug::LeadOnAfterRestart,
     ];

@@ -33,15 +33,16 @@ impl Quorum {
         log_end: LogEnd,
         effects: &mut Vec<Effect>,
     ) -> Result<Answer, Refusal> {
-        let is_old = epoch < self.election.epoch && self.has(Bug::TakeFetchesOfOlderEpochs);
-        if !is_old {
-            self.refuse_other_epochs(epoch)?;
-        }
+        self.refuse_other_epochs(epoch)?;
         let takes_any_history = self.has(Bug::IgnoreDivergence);
+        let takes_any_start = self.has(Bug::TakeAnyEpochAtTheStart);
         let Role::Leader(leading) = &mut self.role else { return Err(Refusal::NotLeader) };
         leading.untold.remove(&replica);
-        let own = self.log.end_of(log_end.epoch);
+        let mut own = self.log.end_of(log_end.epoch);
         let start = self.log.start();
+        if takes_any_start && own == start {
+            own.epoch = own.epoch.min(log_end.epoch);
+        }
         let is_behind = log_end.offset < start.offset;
         let is_other = (own.epoch != log_end.epoch || own.offset < log_end.offset)
             && !(takes_any_history && log_end.offset <= self.log.end().offset);

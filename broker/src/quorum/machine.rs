@@ -220,7 +220,10 @@ impl Quorum {
                 self.on_flushed(now, &mut effects);
             }
             Event::SnapshotInstalled { end } => {
-                self.log = EpochLog::starting_at(end);
+                match self.has(Bug::KeepTailBehindSnapshot) {
+                    true => self.log.trim(end),
+                    false => self.log = EpochLog::starting_at(end),
+                }
                 self.flushed = end.offset;
                 self.raise_high_watermark(end.offset, &mut effects);
                 self.on_flushed(now, &mut effects);

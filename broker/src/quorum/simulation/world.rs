@@ -86,6 +86,8 @@ pub(super) struct World {
     client_at: u64,
     values: u64,
     wiped: usize,
+    /// Who crashes when.
+    dies_at: Vec<(u64, usize)>,
     /// When a leader last had a fetch of a voter.
     heard: BTreeMap<(usize, ReplicaKey), u64>,
     checker: Checker,
@@ -123,6 +125,7 @@ impl World {
             client_at: 1_000,
             values: 0,
             wiped: 0,
+            dies_at: Vec::new(),
             heard: BTreeMap::new(),
             checker: Checker::default(),
             steps: 0,
@@ -144,6 +147,10 @@ impl World {
         self.steps += 1;
         if self.chaos {
             self.disturb();
+            if let Some(due) = self.dies_at.iter().position(|(at, _)| *at <= self.now_ms) {
+                let (_, index) = self.dies_at.swap_remove(due);
+                self.crash(index);
+            }
         }
         let message_at = self.network.keys().next().map_or(u64::MAX, |(at, _)| *at);
         let wakes = self.nodes.iter().enumerate().map(|(index, node)| (node.wakes_at(), index));
@@ -398,7 +405,12 @@ impl World {
         let effects = quorum.step(now, event);
         let has_voted =
             effects.iter().any(|effect| matches!(effect, Effect::Persist(state) if state.voted.is_some()));
+        let has_won = effects.iter().any(|effect| matches!(effect, Effect::AppendLeaderChange { .. }));
         self.carry_out(index, effects, records);
+        // Leaders that do not last are what makes histories differ.
+        if has_won && self.chaos && self.random.chance(30) {
+            self.dies_at.push((self.now_ms + self.random.below(150), index));
+        }
         // Votes are what must not be forgotten.
         if has_voted && self.chaos && self.random.chance(4) {
             self.bounce(index);
@@ -450,7 +462,7 @@ impl World {
                     });
                 }
                 Effect::AppendLeaderChange { epoch } => {
-                    self.checker.on_leader(key.id, &self.nodes[index].disk);
+                    self.checker.on_leader(key.id, epoch, &self.nodes[index].disk);
                     self.values += 1;
                     self.nodes[index].disk.entries.push(Entry { epoch, value: self.values });
                     let end = self.nodes[index].disk.end();
@@ -485,7 +497,8 @@ impl World {
                     }
                 }
                 Effect::HighWatermark(at) => {
-                    self.checker.on_high_watermark(key.id, &self.nodes[index].disk, at);
+                    let epoch = self.nodes[index].disk.election.epoch;
+                    self.checker.on_high_watermark(key.id, epoch, &self.nodes[index].disk, at);
                 }
             }
         }
