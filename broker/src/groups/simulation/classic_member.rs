@@ -52,6 +52,8 @@ pub(super) struct Classic {
     assigned_from: Option<u64>,
     /// Joins again once it has given up what it must.
     rejoins: bool,
+    /// Has given up, since it joined, what it said it owned: who leads may have left it out for that.
+    has_lost: bool,
 }
 
 impl Classic {
@@ -62,6 +64,7 @@ impl Classic {
             protocol_name: None,
             assigned_from: None,
             rejoins: false,
+            has_lost: false,
         }
     }
 
@@ -140,6 +143,10 @@ impl Member {
                 self.wakes_at = now + 1;
                 self.classic().rejoins = !self.owned.is_subset(&assigned);
                 self.on_assigned(now, random, &assigned);
+                if std::mem::take(&mut self.classic().has_lost) && self.gives_up_at.is_none() {
+                    self.classic().rejoins = true;
+                    self.classic().phase = Phase::Resting;
+                }
             }
             Reply::Heartbeat(Ok(())) => {}
             // What it is about to give up it gives up first.
@@ -157,6 +164,7 @@ impl Member {
         // A generation went by without it: others may have read on, so nothing is committed for what it had. (Java's client
         // commits all the same where it gives up; Kafka's protocol does not keep it from going back then.)
         if joined.leader.is_some() && joined.generation.0 > self.epoch.0 + 1 {
+            self.classic().has_lost = !self.owned.is_empty();
             self.owned = PartitionSet::default();
             self.positions.clear();
             self.gives_up_at = None;
@@ -166,7 +174,8 @@ impl Member {
         let version = topics.0.version();
         let classic = self.classic();
         classic.protocol_name = joined.protocol_name.clone();
-        classic.assigned_from = (leads && !joined.skip_assignment).then_some(version);
+        // Who leads watches the topics even where the assignment stands (KIP-814).
+        classic.assigned_from = leads.then_some(version);
         let assignments = match leads && !joined.skip_assignment {
             true => assign(classic.rebalancing, &joined.members, topics),
             false => Vec::new(),
@@ -203,6 +212,7 @@ impl Member {
     fn join(&mut self, now: u64, random: &mut Random, topics: &Topics) -> Vec<Call> {
         let mut calls = Vec::new();
         self.classic().rejoins = false;
+        self.classic().has_lost = false;
         if self.classic().rebalancing == Rebalancing::Eager {
             // As every client does: what was read is committed before others may read on.
             calls.extend(self.commit(random));

@@ -236,6 +236,9 @@ impl ConsumerWorld {
                     return Err(format!("{member:?} is not where it should be: {group:?}"));
                 }
             }
+            // Who has what is the clients' affair in such a group, and theirs can leave a partition with nobody until the next
+            // rebalance: when a static member is replaced between the two in which the partition moves, for one.
+            return Ok(());
         }
         let owned: usize = up.iter().map(|member| member.owned.len()).sum();
         let all: usize = self.catalog.topics.values().map(|topic| topic.partition_count as usize).sum();
