@@ -37,6 +37,10 @@ kafka-tools: release
 pipelines: release
     tests/end_to_end/pipelines.sh
 
+# The machines of groups, transactions and the quorum through random histories, and the quorum's bug bank
+simulations:
+    OTTLA_SEEDS=10000 cargo test --release -p ottla-broker --lib -- simulation --include-ignored
+
 # 200 kills, 50 power cuts (root, loop devices) and failing disks (strace) of a broker under load
 crashes:
     tests/crash/kill.sh 200
