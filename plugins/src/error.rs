@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
+use crate::columns::ColumnError;
 use crate::frame::FrameError;
+use crate::signature::SignatureError;
 
 /// A plugin's name and what went wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,8 @@ pub enum PluginFault {
     ForbiddenImports(Vec<String>),
     #[error("it does not export `{export}` as {expected}: {reason}")]
     WrongExport { export: &'static str, expected: &'static str, reason: String },
+    #[error("what its `functions` gives is no list of functions: {0}")]
+    Functions(SignatureError),
     #[error("the limit {limit} is {value}, more than this host's {value_max}")]
     LimitTooHigh { limit: &'static str, value: u64, value_max: u64 },
     #[error("the host cannot run plugins: {0}")]
@@ -53,6 +57,10 @@ pub enum PluginFault {
     OutputFrame(FrameError),
     #[error("the batch cannot be framed: {0}")]
     InputFrame(FrameError),
+    #[error("it returned bytes that are no column of the batch: {0}")]
+    OutputColumn(ColumnError),
+    #[error("the arguments do not fit: {0}")]
+    InputColumns(ColumnError),
 }
 
 impl PluginFault {
@@ -62,6 +70,12 @@ impl PluginFault {
 }
 
 impl PluginError {
+    /// True when it is the plugin that says so, in its own words, of what a batch holds: the only failure that the same batch
+    /// is sure to meet again, wherever it is computed.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.fault, PluginFault::Refused(_))
+    }
+
     /// True when another batch may well succeed: the plugin itself is loaded and able to run. False when it
     /// is not, so that trying further records is pointless.
     pub fn is_about_a_batch(&self) -> bool {
@@ -74,13 +88,16 @@ impl PluginError {
             | PluginFault::OutputRecords { .. }
             | PluginFault::OutputSource { .. }
             | PluginFault::OutputFrame(_)
-            | PluginFault::InputFrame(_) => true,
+            | PluginFault::InputFrame(_)
+            | PluginFault::OutputColumn(_)
+            | PluginFault::InputColumns(_) => true,
             PluginFault::Unreadable { .. }
             | PluginFault::ComponentTooLarge { .. }
             | PluginFault::WrongHash { .. }
             | PluginFault::NotAComponent(_)
             | PluginFault::ForbiddenImports(_)
             | PluginFault::WrongExport { .. }
+            | PluginFault::Functions(_)
             | PluginFault::LimitTooHigh { .. }
             | PluginFault::Host(_)
             | PluginFault::Start(_) => false,

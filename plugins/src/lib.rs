@@ -8,12 +8,15 @@
 //! ```text
 //!   Plugin::load ─► checks (size, sha256, imports, exports) ─► compile, or read from the cache ─┐
 //!                                                                                   warm instances
-//!   Transform::call(records) ─► frame ─► one instance, exclusively ─► frame ─► records  ◄───────┘
+//!   Transform::call(records)      ─► frame ─► one instance, exclusively ─► frame ─► records ◄───┤
+//!   ScalarFunction::call(columns) ─► batch ─► one instance, exclusively ─► column           ◄───┘
 //! ```
 //!
 //! This crate knows nothing of topics, offsets or pipelines: who calls it decides what a failure means.
 
 mod cache;
+mod call;
+pub mod columns;
 mod deadline;
 mod error;
 pub mod frame;
@@ -21,12 +24,19 @@ mod host;
 mod limits;
 mod plugin;
 mod pool;
+mod scalar;
+mod signature;
 mod transform;
+mod world;
 
 pub use cache::CacheDir;
+pub use columns::ColumnError;
 pub use error::{PluginError, PluginFault};
 pub use frame::{FrameError, Record, RecordHeader};
 pub use host::Host;
 pub use limits::{Limits, MEMORY_MAX_BYTES};
-pub use plugin::{Plugin, sha256_hex};
+pub use plugin::{Plugin, read_component, sha256_hex, worlds_of};
+pub use scalar::{ScalarFunction, ScalarPlugin};
+pub use signature::{FunctionSignature, SignatureError, ValueType, parse_signatures};
 pub use transform::Transform;
+pub use world::World;

@@ -15,18 +15,20 @@ use crate::host::Host;
 use crate::limits::{Limits, MEMORY_MAX_BYTES};
 use crate::pool::InstancePool;
 use crate::transform::Transform;
+use crate::world::World;
 
-/// A loaded plugin. Cheap to clone; all clones share the instances.
+/// A loaded plugin of the world `transform`. Cheap to clone; all clones share the instances.
 #[derive(Clone)]
 pub struct Plugin {
-    inner: Arc<PluginInner>,
+    inner: Arc<Loaded>,
 }
 
-struct PluginInner {
-    name: String,
-    sha256: String,
-    limits: Limits,
-    pool: Arc<InstancePool>,
+/// What a component becomes, whatever its world.
+pub(crate) struct Loaded {
+    pub(crate) name: String,
+    pub(crate) sha256: String,
+    pub(crate) limits: Limits,
+    pub(crate) pool: Arc<InstancePool>,
 }
 
 impl Plugin {
@@ -52,29 +54,12 @@ impl Plugin {
         limits: &Limits,
     ) -> Result<Plugin, PluginError> {
         let load = || -> Result<Plugin, PluginFault> {
-            let bytes = read(path, limits)?;
+            let bytes = read_component(path, limits)?;
             let actual = sha256_hex(&bytes);
             if let Some(expected) = sha256.filter(|expected| !expected.eq_ignore_ascii_case(&actual)) {
                 return Err(PluginFault::WrongHash { expected: expected.to_owned(), actual });
             }
-            check_limits(limits)?;
-            check_is_component(&bytes)?;
-            let component = host
-                .compile(&actual, &bytes)
-                .map_err(|reason| PluginFault::NotAComponent(format!("{reason:#}")))?;
-            check_imports_nothing(host, &component)?;
-            check_exports_transform(host, &component)?;
-            let template = Linker::new(host.engine())
-                .instantiate_pre(&component)
-                .map_err(|reason| PluginFault::Start(format!("{reason:#}")))?;
-            let pool = InstancePool::start(template, TRANSFORM, limits.clone())?;
-            let inner = PluginInner {
-                name: name.to_owned(),
-                sha256: actual,
-                limits: limits.clone(),
-                pool: Arc::new(pool),
-            };
-            Ok(Plugin { inner: Arc::new(inner) })
+            Ok(Plugin { inner: Arc::new(open(host, name, &bytes, World::Transform, limits)?) })
         };
         load().map_err(|fault| fault.of(name))
     }
@@ -94,6 +79,58 @@ impl Plugin {
     }
 }
 
+/// Checks, compiles and starts a component.
+pub(crate) fn open(
+    host: &Host,
+    name: &str,
+    bytes: &[u8],
+    world: World,
+    limits: &Limits,
+) -> Result<Loaded, PluginFault> {
+    check_limits(limits)?;
+    check_is_component(bytes)?;
+    let sha256 = sha256_hex(bytes);
+    let component = compile(host, &sha256, bytes)?;
+    check_imports_nothing(host, &component)?;
+    world.check(host.engine(), &component)?;
+    let template = Linker::new(host.engine())
+        .instantiate_pre(&component)
+        .map_err(|reason| PluginFault::Start(format!("{reason:#}")))?;
+    let pool = InstancePool::start(template, world.called(), limits.clone())?;
+    Ok(Loaded { name: name.to_owned(), sha256, limits: limits.clone(), pool: Arc::new(pool) })
+}
+
+fn compile(host: &Host, sha256: &str, bytes: &[u8]) -> Result<Component, PluginFault> {
+    host.compile(sha256, bytes).map_err(|reason| PluginFault::NotAComponent(format!("{reason:#}")))
+}
+
+/// The worlds that a component is of.
+///
+/// # Errors
+/// When it is no component, imports anything, or is of no world; then what is wrong for the world that it is nearest to.
+pub fn worlds_of(host: &Host, bytes: &[u8]) -> Result<Vec<World>, PluginFault> {
+    check_is_component(bytes)?;
+    let component = compile(host, &sha256_hex(bytes), bytes)?;
+    check_imports_nothing(host, &component)?;
+    let checked = World::ALL.map(|world| (world, world.check(host.engine(), &component)));
+    let kind = component.component_type();
+    let nearest =
+        World::ALL.into_iter().find(|world| kind.get_export(host.engine(), world.called()).is_some());
+    let mut wrong = None;
+    let mut worlds = Vec::new();
+    for (world, checked) in checked {
+        match checked {
+            Ok(()) => worlds.push(world),
+            Err(fault) if wrong.is_none() || nearest == Some(world) => wrong = Some(fault),
+            Err(_) => {}
+        }
+    }
+    match wrong {
+        Some(fault) if worlds.is_empty() => Err(fault),
+        _ => Ok(worlds),
+    }
+}
+
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plugin")
@@ -102,10 +139,6 @@ impl std::fmt::Debug for Plugin {
             .finish_non_exhaustive()
     }
 }
-
-/// The function that the world `transform` exports.
-const TRANSFORM: &str = "transform";
-const TRANSFORM_TYPE: &str = "func(batch: list<u8>) -> result<list<u8>, string>";
 
 /// SHA-256 in lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -116,7 +149,11 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     })
 }
 
-fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, PluginFault> {
+/// The bytes of a component file, if they are not too many.
+///
+/// # Errors
+/// When it cannot be read, or is too large.
+pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>, PluginFault> {
     let unreadable = |reason| PluginFault::Unreadable { path: path.to_owned(), reason };
     let bytes_max = limits.component_bytes_max;
     let file = File::open(path).map_err(unreadable)?;
@@ -161,35 +198,4 @@ fn check_imports_nothing(host: &Host, component: &Component) -> Result<(), Plugi
         .map(|(name, _)| format!("`{name}`"))
         .collect();
     if imports.is_empty() { Ok(()) } else { Err(PluginFault::ForbiddenImports(imports)) }
-}
-
-fn check_exports_transform(host: &Host, component: &Component) -> Result<(), PluginFault> {
-    let wrong = |reason| PluginFault::WrongExport { export: TRANSFORM, expected: TRANSFORM_TYPE, reason };
-    let kind = component.component_type();
-    let Some(export) = kind.get_export(host.engine(), TRANSFORM) else {
-        let exports: Vec<_> = kind.exports(host.engine()).map(|(name, _)| format!("`{name}`")).collect();
-        let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        return Err(wrong(format!("it exports {exports}")));
-    };
-    let ComponentItem::ComponentFunc(function) = export.ty else {
-        return Err(wrong("it is not a function".to_owned()));
-    };
-    use wasmtime::component::types::Type;
-    let bytes = |kind: &Type| matches!(kind, Type::List(list) if list.ty() == Type::U8);
-    let params: Vec<_> = function.params().map(|(_, kind)| kind).collect();
-    let results: Vec<_> = function.results().collect();
-    let [param] = params.as_slice() else {
-        return Err(wrong(format!("it takes {} parameters", params.len())));
-    };
-    if !bytes(param) {
-        return Err(wrong("its parameter is not a list<u8>".to_owned()));
-    }
-    match results.as_slice() {
-        [Type::Result(result)]
-            if result.ok().is_some_and(|ok| bytes(&ok)) && result.err() == Some(Type::String) =>
-        {
-            Ok(())
-        }
-        _ => Err(wrong("its result is another".to_owned())),
-    }
 }

@@ -20,6 +20,14 @@ pub(crate) struct Guest {
 pub(crate) struct Instance {
     pub(crate) store: Store<Guest>,
     pub(crate) function: Func,
+    exports: wasmtime::component::Instance,
+}
+
+impl Instance {
+    /// Another function that the plugin exports.
+    pub(crate) fn other(&mut self, export: &str) -> Option<Func> {
+        self.exports.get_func(&mut self.store, export)
+    }
 }
 
 pub(crate) struct InstancePool {
@@ -96,7 +104,7 @@ impl InstancePool {
             }
         };
         match instance.get_func(&mut store, self.export) {
-            Some(function) => Ok(Instance { store, function }),
+            Some(function) => Ok(Instance { store, function, exports: instance }),
             None => Err(PluginFault::Start(format!("it has no `{}`", self.export))),
         }
     }

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wasmtime::component::{WasmList, WasmStr};
 
-use crate::deadline::{CallBudget, ticks};
+use crate::call::call;
 use crate::error::{PluginError, PluginFault};
 use crate::frame::{self, Record};
 use crate::limits::Limits;
-use crate::pool::{Instance, InstancePool, trap_fault};
+use crate::pool::InstancePool;
 
 /// A plugin that turns records into records. Cheap to clone; clones may be called from several threads at
 /// once.
@@ -20,9 +19,6 @@ pub struct Transform {
     limits: Limits,
     pool: Arc<InstancePool>,
 }
-
-/// More than this of a plugin's own words is noise.
-const REFUSAL_CHARS_MAX: usize = 1000;
 
 impl Transform {
     pub(crate) fn new(plugin: String, limits: Limits, pool: Arc<InstancePool>) -> Transform {
@@ -52,61 +48,8 @@ impl Transform {
         let numbered: Vec<Record> =
             (0..).zip(records).map(|(source, record)| Record { source, ..record.clone() }).collect();
         let given = frame::encode(&numbered).map_err(PluginFault::InputFrame)?;
-        let mut instance = self.pool.take()?;
-        match self.run(&mut instance, &given, records.len()) {
-            Ok(answer) => {
-                self.pool.give_back(instance);
-                self.records_of(answer?, records.len())
-            }
-            Err(trap) => {
-                drop(instance);
-                // The trap is what the caller must hear; a spare that cannot start will be told by the next
-                // call.
-                if let Err(reason) = self.pool.refill() {
-                    tracing::warn!(plugin = %self.plugin, %reason, "no spare instance");
-                }
-                Err(trap)
-            }
-        }
-    }
-
-    /// The outer error means that the instance is lost, the inner one that it is as good as before.
-    fn run(
-        &self,
-        instance: &mut Instance,
-        given: &[u8],
-        records: usize,
-    ) -> Result<Result<Bytes, PluginFault>, PluginFault> {
-        let Instance { store, function } = instance;
-        let budget = self.limits.call_budget(records);
-        store.data_mut().call = CallBudget::start(budget);
-        store.set_epoch_deadline(ticks(budget));
-        // What comes back is left in the guest's memory until its size is known, so wasmtime's own bound need
-        // only be as high as that memory, which keeps our more telling errors in front of it.
-        store.set_hostcall_fuel(self.limits.memory_bytes.saturating_add(1 << 16));
-        let answer = function
-            .typed::<(&[u8],), (Result<WasmList<u8>, WasmStr>,)>(&*store)
-            .and_then(|function| function.call(&mut *store, (given,)));
-        let answer = match answer {
-            Ok((answer,)) => answer,
-            Err(trap) => return Err(trap_fault(&trap, &self.limits, store.data())),
-        };
-        let list = match answer {
-            Ok(list) => list,
-            Err(reason) => {
-                let reason =
-                    reason.to_str(&*store).map(|reason| reason.chars().take(REFUSAL_CHARS_MAX).collect());
-                return Ok(Err(
-                    reason.map_or_else(|error| PluginFault::Trap(error.to_string()), PluginFault::Refused)
-                ));
-            }
-        };
-        let bytes = list.as_le_slice(&*store);
-        let bytes_max = self.limits.output_bytes_max(given.len());
-        if bytes.len() > bytes_max {
-            return Ok(Err(PluginFault::OutputBytes { given: given.len(), bytes: bytes.len(), bytes_max }));
-        }
-        Ok(Ok(Bytes::copy_from_slice(bytes)))
+        let answer = call(&self.pool, &self.plugin, &self.limits, &given, records.len())?;
+        self.records_of(Bytes::from(answer), records.len())
     }
 
     fn records_of(&self, answer: Bytes, given: usize) -> Result<Vec<Record>, PluginFault> {

@@ -45,6 +45,14 @@ fn an_identity_gives_back_what_it_was_given() {
     assert_eq!(transform.call(&[]).unwrap(), []);
 }
 
+#[test]
+fn an_answer_is_read_before_the_plugin_may_free_it() {
+    let transform = load("scrub", &Limits::default()).unwrap().transform();
+    for _ in 0..3 {
+        assert_eq!(transform.call(&[record("one")]).unwrap(), [record("one")]);
+    }
+}
+
 proptest! {
     #[test]
     fn any_batch_comes_back_from_an_identity_call_after_call(

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ottla_plugins::{Host, Limits, Plugin, PluginError};
+use ottla_plugins::{Host, Limits, Plugin, PluginError, ScalarPlugin};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
@@ -11,9 +11,13 @@ pub fn folder() -> PathBuf {
 }
 
 /// The released world, as its file says.
-pub fn transform_world() -> (Resolve, WorldId) {
-    let path = folder().join("wit/ottla-v1/transform.wit");
+pub fn released_world(name: &str) -> (Resolve, WorldId) {
+    let path = folder().join("wit/ottla-v1").join(name).with_extension("wit");
     world(&std::fs::read_to_string(path).unwrap())
+}
+
+pub fn transform_world() -> (Resolve, WorldId) {
+    released_world("transform")
 }
 
 /// The one world of a WIT text.
@@ -52,6 +56,12 @@ pub fn load_bytes(name: &str, bytes: &[u8], limits: &Limits) -> Result<Plugin, P
 /// A plugin from a fixture.
 pub fn load(fixture: &str, limits: &Limits) -> Result<Plugin, PluginError> {
     load_bytes(fixture, &component(fixture), limits)
+}
+
+/// The plugin of the fixture `scalar`.
+pub fn load_scalar(limits: &Limits) -> Result<ScalarPlugin, PluginError> {
+    let component = component_for("scalar", &released_world("udf-scalar"));
+    ScalarPlugin::open(&host(), "scalar", &component, limits)
 }
 
 /// One host for all tests: each reserves address space for its pool.

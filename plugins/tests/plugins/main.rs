@@ -5,3 +5,4 @@ mod calling;
 mod componentize;
 mod example;
 mod loading;
+mod scalar;
