@@ -117,7 +117,8 @@ pub(crate) fn trap_fault(error: &wasmtime::Error, limits: &Limits, guest: &Guest
         return PluginFault::Deadline { budget_ms };
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return PluginFault::Trap(trap.to_string());
+        let words = trap.to_string();
+        return PluginFault::Trap(words.strip_prefix("wasm trap: ").unwrap_or(&words).to_owned());
     }
     let reason = error.root_cause().to_string();
     // wasmtime has no type for it, only these words; a test holds us to them.

@@ -150,7 +150,7 @@ pub async fn query_statement(
 ) -> Result<HistoryResult, HistoryError> {
     let mut bad_records = 0;
     let tables = tables(client, &query, catalog, limits, Reading::Rows, &mut bad_records).await?;
-    let (schema, batches) = run(&query, tables, limits).await?;
+    let (schema, batches) = run(&query, tables, catalog, limits).await?;
     Ok(HistoryResult { schema, batches, bad_records })
 }
 
@@ -165,7 +165,7 @@ pub async fn columns(
     limits: HistoryLimits,
 ) -> Result<SchemaRef, HistoryError> {
     let tables = tables(client, &query, catalog, limits, Reading::Columns, &mut 0).await?;
-    planned(&query, tables).await.map(|physical| physical.schema())
+    planned(&query, tables, catalog).await.map(|physical| physical.schema())
 }
 
 /// What is wanted of a table.
@@ -238,15 +238,16 @@ pub async fn answer(
         let batches = rows.get(&name).cloned().into_iter().collect();
         tables.insert(name, provider_as_source(table(&stream.schema, batches)?));
     }
-    run(&query, tables, HistoryLimits::none()).await.map(|(_, batches)| batches)
+    run(&query, tables, &catalog, HistoryLimits::none()).await.map(|(_, batches)| batches)
 }
 
 async fn run(
     query: &QueryStatement,
     tables: BTreeMap<String, Arc<dyn TableSource>>,
+    catalog: &Catalog,
     limits: HistoryLimits,
 ) -> Result<(SchemaRef, Vec<RecordBatch>), HistoryError> {
-    let physical = planned(query, tables).await?;
+    let physical = planned(query, tables, catalog).await?;
     let schema = physical.schema();
     let failed = |error: DataFusionError| match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => {
@@ -274,8 +275,9 @@ async fn run(
 async fn planned(
     query: &QueryStatement,
     tables: BTreeMap<String, Arc<dyn TableSource>>,
+    catalog: &Catalog,
 ) -> Result<Arc<dyn ExecutionPlan>, HistoryError> {
-    let context = PlanningContext::new(tables);
+    let context = PlanningContext::new(tables, catalog);
     let plan = to_logical(query, &context)?;
     let plan = without_sessions(plan).map_err(|error| from_datafusion(&error, query.position))?;
     let at = |error: DataFusionError| HistoryError::Sql(from_datafusion(&error, query.position));

@@ -39,6 +39,6 @@ pub mod runtime;
 pub mod sql;
 pub mod state;
 
-pub use planner::{Catalog, ChangelogMode, QueryPlan, Stream, Watermark, plan};
+pub use planner::{Catalog, ChangelogMode, QueryPlan, Stream, UserFunction, Watermark, plan};
 pub use runtime::{Query, QueryConfig, QueryError, QueryHandle, QueryPhase, QueryStatus};
 pub use sql::{Position, SqlError};

@@ -68,6 +68,7 @@ fn tag(statement: &Statement) -> &'static str {
         Statement::CreateStream(create) if create.primary_key.is_some() => "CREATE TABLE",
         Statement::CreateStream(_) => "CREATE STREAM",
         Statement::CreateView(_) => "CREATE MATERIALIZED VIEW",
+        Statement::CreateFunction(_) => "CREATE FUNCTION",
         // A query that runs on inserts what comes; how much is not known now.
         Statement::Insert(_) => "INSERT",
         Statement::Drop(drop) => match drop.kind {
@@ -75,6 +76,7 @@ fn tag(statement: &Statement) -> &'static str {
             ObjectKind::Table => "DROP TABLE",
             ObjectKind::View => "DROP MATERIALIZED VIEW",
             ObjectKind::Query => "DROP QUERY",
+            ObjectKind::Function => "DROP FUNCTION",
         },
         Statement::Show(_) => "SHOW",
         Statement::Describe(_) => "DESCRIBE",

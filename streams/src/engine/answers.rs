@@ -6,10 +6,12 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 
-use super::objects::Objects;
+use super::objects::{Function, Objects};
 use super::{EngineError, Outcome};
+use ottla_plugins::ValueType;
+
 use crate::history::HistoryError;
-use crate::planner::QueryPlan;
+use crate::planner::{QueryPlan, UserFunction};
 use crate::runtime::{QueryPhase, QueryStatus};
 use crate::sql::{Name, ObjectKind, SqlError};
 
@@ -40,6 +42,22 @@ pub(super) fn show(
             ["name", "phase", "topic", "mode", "rows_in", "rows_out", "lag", "state_rows", "state_bytes"];
         return text(&columns, rows);
     }
+    if kind == ObjectKind::Function {
+        let functions = objects.of_kind(kind).filter_map(|object| object.function.as_ref());
+        rows.extend(functions.map(|Function { function, .. }| {
+            let signature = function.signature();
+            let words: Vec<String> = signature.arguments.iter().map(|kind| sql_word(*kind)).collect();
+            let module = function.module_sha256().to_owned();
+            vec![
+                function.name().to_owned(),
+                words.join(", "),
+                sql_word(signature.returns),
+                "wasm".to_owned(),
+                module,
+            ]
+        }));
+        return text(&["name", "arguments", "returns", "language", "module"], rows);
+    }
     for object in objects.of_kind(kind) {
         let Some(relation) = &object.relation else { continue };
         let key = relation.primary_key.as_ref().map(|key| key.join(", ")).unwrap_or_default();
@@ -58,12 +76,23 @@ fn phase(phase: &QueryPhase) -> String {
     }
 }
 
-/// The columns of a relation.
+fn sql_word(kind: ValueType) -> String {
+    ottla_formats::type_word(&kind.data_type(), false)
+}
+
+/// The columns of a relation, or what is known of a function.
 pub(super) fn describe(objects: &Objects, name: &Name) -> Result<Outcome, EngineError> {
+    // What is called exactly so comes before a function, whose name may be written in any case.
+    let named = objects.get(&name.text).or_else(|| objects.get(&name.text.to_ascii_lowercase()));
+    if let Some(Function { function, module_bytes }) = named.and_then(|object| object.function.as_ref()) {
+        return describe_function(objects, function, *module_bytes);
+    }
     let catalog = objects.catalog();
     let Some(relation) = catalog.get(&name.text) else {
-        let error =
-            SqlError::new(name.position, format!("there is no stream, table or view `{}`", name.text));
+        let error = SqlError::new(
+            name.position,
+            format!("there is no stream, table, view or function `{}`", name.text),
+        );
         return Err(error.with_nearest(&name.text, catalog.names()).into());
     };
     let rows = relation.schema.fields().iter().map(|field| {
@@ -81,6 +110,26 @@ pub(super) fn describe(objects: &Objects, name: &Name) -> Result<Outcome, Engine
         vec![field.name().clone(), word, nullable.to_owned(), note]
     });
     text(&["column", "type", "nullable", "note"], rows.collect())
+}
+
+fn describe_function(
+    objects: &Objects,
+    function: &UserFunction,
+    module_bytes: usize,
+) -> Result<Outcome, EngineError> {
+    let signature = function.signature();
+    let words: Vec<String> = signature.arguments.iter().map(|kind| sql_word(*kind)).collect();
+    let rows = [
+        ("arguments", words.join(", ")),
+        ("returns", sql_word(signature.returns)),
+        ("language", "wasm".to_owned()),
+        ("volatility", "immutable".to_owned()),
+        ("function", signature.name.clone()),
+        ("module", function.module_sha256().to_owned()),
+        ("module bytes", module_bytes.to_string()),
+        ("used by", objects.users_of(function.name()).join(", ")),
+    ];
+    text(&["property", "value"], rows.map(|(property, value)| vec![property.to_owned(), value]).into())
 }
 
 /// How a query would run: its operators, each with mode, key and what bounds its state, and what to know before.

@@ -9,17 +9,22 @@
 //! | `objects.rs` | what is named, and what may follow what | yes |
 //! | `answers.rs` | SHOW, DESCRIBE and EXPLAIN as rows | yes |
 //! | `store.rs` | the topic of the statements kept | no |
+//! | `modules.rs` | the topic of the functions' modules | no |
+//! | `functions.rs` | modules read and started | no |
 //! | `mod.rs` | the order of effects | no |
 
 mod answers;
+mod functions;
+mod modules;
 mod objects;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use ottla_client::{Client, ClientError, ErrorCode, NewTopic};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
@@ -27,7 +32,8 @@ use crate::history::{self, HistoryError, HistoryLimits};
 use crate::operators::Rows;
 use crate::planner::{Catalog, plan_changes, plan_query};
 use crate::runtime::{Changes, Query, QueryConfig, QueryError, QueryHandle, QueryPhase, QueryStatus};
-use crate::sql::{self, DropObject, ObjectKind, QueryStatement, SqlError, Statement};
+use crate::sql::{self, CreateFunction, DropObject, ObjectKind, QueryStatement, SqlError, Statement};
+use functions::Module;
 use objects::{Kept, Object, Objects};
 use store::Store;
 
@@ -127,9 +133,11 @@ impl Engine {
         let (store, kept) = Store::open(&client).await?;
         let (running, failed) = (BTreeMap::new(), BTreeMap::new());
         let mut state = State { store, objects: Objects::default(), running, failed };
+        let wanted: BTreeSet<String> = kept.iter().filter_map(|kept| kept.module.clone()).collect();
+        let modules = modules::read(&client, &wanted).await?;
         for kept in kept {
             // One that cannot run any more, as one whose topic is gone, must not keep the others from running.
-            if let Err(error) = state.resume(&client, &kept).await {
+            if let Err(error) = state.resume(&client, &kept, &modules).await {
                 tracing::error!(name = kept.name, %error, "what was made before could not be started");
                 state.failed.insert(kept.name, error.to_string());
             }
@@ -204,6 +212,11 @@ impl Engine {
                     None => Box::pin(self.pull(*query, &catalog)).await,
                 }
             }
+            // So may compiling.
+            Statement::CreateFunction(create) => {
+                let module = Module::of_statement(&create).await?;
+                Box::pin(self.state.lock().await.create_function(&self.client, &create, &module, text)).await
+            }
             other => Box::pin(self.state.lock().await.run(&self.client, other, text)).await,
         }
     }
@@ -248,15 +261,34 @@ impl State {
             Statement::Show(kind) => Ok(answers::show(&self.objects, kind, |name| self.status_of(name))?),
             Statement::Describe(name) => Ok(answers::describe(&self.objects, &name)?),
             Statement::Explain(query) => Ok(answers::explain(&plan_query(&query, &self.objects.catalog())?)?),
-            Statement::Query(query) => {
-                unreachable!("{query:?} is run without the state")
+            other @ (Statement::Query(_) | Statement::CreateFunction(_)) => {
+                unreachable!("{other:?} is not run here")
             }
         }
     }
 
     /// Takes up what was kept.
-    async fn resume(&mut self, client: &Client, kept: &Kept) -> Result<(), EngineError> {
+    async fn resume(
+        &mut self,
+        client: &Client,
+        kept: &Kept,
+        modules: &BTreeMap<String, Bytes>,
+    ) -> Result<(), EngineError> {
         for statement in sql::parse(&kept.sql)? {
+            if let Statement::CreateFunction(create) = &statement {
+                let sha256 = kept.module.as_deref().unwrap_or_default();
+                let Some(bytes) = modules.get(sha256) else {
+                    let gone =
+                        format!("the module {sha256} of the function `{}` is not kept any more", kept.name);
+                    let error = SqlError::new(create.module.position, gone);
+                    return Err(error.with_help("drop the function and create it again").into());
+                };
+                let module = Module::of_bytes(create, bytes.clone()).await?;
+                let function = module.function(create)?;
+                let object = self.objects.decide_function(&create.name, &kept.sql, function, bytes.len())?;
+                self.objects.apply_create(object);
+                continue;
+            }
             let mut object = self.objects.decide_create(&statement, &kept.sql)?;
             // The name of an INSERT was chosen when it was made.
             object.kept.name.clone_from(&kept.name);
@@ -284,6 +316,24 @@ impl State {
         let warnings = object.query.as_ref().map(|(plan, _)| plan.warnings()).unwrap_or_default();
         let mut done = format!("{} {name} created", object.kind.word());
         warnings.iter().for_each(|warning| done.push_str(&format!("; {warning}")));
+        self.objects.apply_create(object);
+        Ok(Outcome::Done(done))
+    }
+
+    async fn create_function(
+        &mut self,
+        client: &Client,
+        create: &CreateFunction,
+        module: &Module,
+        text: &str,
+    ) -> Result<Outcome, EngineError> {
+        let function = module.function(create)?;
+        let object = self.objects.decide_function(&create.name, text, function, module.bytes.len())?;
+        // The module first: a statement must not be kept without it.
+        modules::keep(client, module.sha256(), &module.bytes).await?;
+        self.store.keep(&object.kept).await?;
+        let name = &create.name.text;
+        let done = format!("FUNCTION {name} created of the module {}", module.sha256());
         self.objects.apply_create(object);
         Ok(Outcome::Done(done))
     }
@@ -321,6 +371,11 @@ impl State {
             for topic in topics {
                 delete_topic(client, &topic).await?;
             }
+        }
+        if let (Some(sha256), Some(function)) = (&object.kept.module, &object.function)
+            && !self.objects.is_module_used(sha256, &name)
+        {
+            modules::forget(client, sha256, function.module_bytes).await?;
         }
         self.failed.remove(&name);
         self.objects.apply_drop(&name);

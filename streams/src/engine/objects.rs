@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::planner::{Catalog, QueryPlan, Stream, plan_insert, plan_query, streams_read};
-use crate::sql::{DropObject, Name, ObjectKind, SqlError, Statement, nearest};
+use crate::planner::{
+    Catalog, Functions, QueryPlan, Stream, UserFunction, functions_called, plan_insert, plan_query,
+    streams_read,
+};
+use crate::sql::{DropObject, Name, ObjectKind, QueryStatement, SqlError, Statement, nearest};
 
 /// A statement that lasts, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,9 @@ pub struct Kept {
     pub name: String,
     /// Its text.
     pub sql: String,
+    /// The sha256 of a function's module, in hex: what its path holds may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
 }
 
 /// Something that SQL has named.
@@ -26,12 +32,23 @@ pub struct Object {
     pub kind: ObjectKind,
     /// The statement that made it.
     pub kept: Kept,
-    /// The streams, tables and views that it reads and, for a query, the one it writes.
+    /// The streams, tables and views that it reads, the functions that it calls and, for a query, what it writes.
     pub uses: Vec<String>,
     /// What can be read by its name.
     pub relation: Option<Stream>,
     /// What runs, and the topic that it writes.
     pub query: Option<(QueryPlan, Stream)>,
+    /// What expressions may call.
+    pub function: Option<Function>,
+}
+
+/// A function, and how much its module takes.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// The function.
+    pub function: UserFunction,
+    /// The size of its module.
+    pub module_bytes: usize,
 }
 
 /// All that SQL has named. Names are shared by all kinds.
@@ -43,11 +60,13 @@ pub struct Objects {
 impl Objects {
     /// What queries may read.
     pub fn catalog(&self) -> Catalog {
-        let relation = |(name, object): (&String, &Object)| Some((name.clone(), object.relation.clone()?));
-        self.objects
-            .iter()
-            .filter_map(relation)
-            .fold(Catalog::new(), |catalog, (name, stream)| catalog.with(name, stream))
+        self.objects.iter().fold(Catalog::new(), |catalog, (name, object)| {
+            match (&object.relation, &object.function) {
+                (Some(stream), _) => catalog.with(name, stream.clone()),
+                (_, Some(Function { function, .. })) => catalog.with_function(function.clone()),
+                _ => catalog,
+            }
+        })
     }
 
     /// Objects of a kind, by name; views are queries too.
@@ -63,7 +82,7 @@ impl Objects {
     /// When its name is taken, or its query cannot run.
     pub fn decide_create(&self, statement: &Statement, sql: &str) -> Result<Object, SqlError> {
         let catalog = self.catalog();
-        let kept = |name: &str| Kept { name: name.to_owned(), sql: sql.to_owned() };
+        let kept = |name: &str| Kept { name: name.to_owned(), sql: sql.to_owned(), module: None };
         match statement {
             Statement::CreateStream(create) => {
                 let name = Name { text: create.name.clone(), position: create.position };
@@ -77,6 +96,7 @@ impl Objects {
                     uses: Vec::new(),
                     relation: declared.get(&create.name).cloned(),
                     query: None,
+                    function: None,
                 })
             }
             Statement::CreateView(view) => {
@@ -88,15 +108,16 @@ impl Objects {
                 Ok(Object {
                     kind: ObjectKind::View,
                     kept: kept(&view.name.text),
-                    uses: streams_read(&view.query),
+                    uses: self.used(&view.query),
                     relation: Some(relation.clone()),
                     query: Some((plan, relation)),
+                    function: None,
                 })
             }
             Statement::Insert(insert) => {
                 let target = self.writable(&insert.target)?;
                 let plan = plan_insert(&insert.query, &target, &insert.target, &catalog)?;
-                let mut uses = streams_read(&insert.query);
+                let mut uses = self.used(&insert.query);
                 uses.push(insert.target.text.clone());
                 Ok(Object {
                     kind: ObjectKind::Query,
@@ -104,10 +125,64 @@ impl Objects {
                     uses,
                     relation: None,
                     query: Some((plan, target)),
+                    function: None,
                 })
             }
             other => unreachable!("{other:?} makes nothing"),
         }
+    }
+
+    /// What a `CREATE FUNCTION` makes, given the function of its module.
+    ///
+    /// # Errors
+    /// When its name is taken.
+    pub fn decide_function(
+        &self,
+        name: &Name,
+        sql: &str,
+        function: UserFunction,
+        module_bytes: usize,
+    ) -> Result<Object, SqlError> {
+        self.check_free(name)?;
+        if Functions::builtin().contains(&name.text) {
+            let error = SqlError::new(name.position, format!("the function `{}` is built in", name.text));
+            return Err(error.with_help("take another name"));
+        }
+        let module = Some(function.module_sha256().to_owned());
+        Ok(Object {
+            kind: ObjectKind::Function,
+            kept: Kept { name: name.text.clone(), sql: sql.to_owned(), module },
+            uses: Vec::new(),
+            relation: None,
+            query: None,
+            function: Some(Function { function, module_bytes }),
+        })
+    }
+
+    /// Whether a function other than `name` is in the module with this hash.
+    pub fn is_module_used(&self, sha256: &str, name: &str) -> bool {
+        self.of_kind(ObjectKind::Function)
+            .any(|object| object.kept.name != name && object.kept.module.as_deref() == Some(sha256))
+    }
+
+    /// What has this name.
+    pub fn get(&self, name: &str) -> Option<&Object> {
+        self.objects.get(name)
+    }
+
+    /// What cannot be without this.
+    pub fn users_of(&self, name: &str) -> Vec<&str> {
+        let users = self.objects.values().filter(|other| other.uses.iter().any(|used| used == name));
+        users.map(|other| other.kept.name.as_str()).collect()
+    }
+
+    /// What a query reads and calls.
+    fn used(&self, query: &QueryStatement) -> Vec<String> {
+        let is_declared =
+            |name: &String| self.objects.get(name).is_some_and(|object| object.function.is_some());
+        let mut used = streams_read(query);
+        used.extend(functions_called(query).into_iter().filter(is_declared));
+        used
     }
 
     /// What a `DROP` takes away; nothing where nothing is and that is right.
@@ -128,8 +203,7 @@ impl Objects {
             return Err(SqlError::new(position, format!("`{name}` is a {word}"))
                 .with_help(format!("write DROP {word} {name}")));
         }
-        let users = self.objects.values().filter(|other| other.uses.contains(name));
-        let users: Vec<&str> = users.map(|other| other.kept.name.as_str()).collect();
+        let users = self.users_of(name);
         match users.is_empty() {
             true => Ok(Some(object)),
             false => Err(SqlError::new(position, format!("`{name}` is used by {}", users.join(", ")))
@@ -283,6 +357,47 @@ mod tests {
                 outcome.contains(expected) && outcome.is_empty() == expected.is_empty(),
                 "{sql}: {outcome}"
             );
+        }
+    }
+
+    /// The base with the function `same(int64) -> int64`.
+    fn with_function() -> Objects {
+        let mut objects = base();
+        let component = include_bytes!("../../../plugins/tests/fixtures/scalar.wasm");
+        let host = ottla_plugins::Host::new(None).unwrap();
+        let plugin =
+            ottla_plugins::ScalarPlugin::open(&host, "scalar", component, &Default::default()).unwrap();
+        let function = UserFunction::new("same", plugin.sha256(), plugin.function("same").unwrap());
+        let name = Name { text: "same".to_owned(), position: crate::sql::Position::START };
+        let object = objects.decide_function(&name, "CREATE FUNCTION …", function.clone(), 1).unwrap();
+        objects.apply_create(object);
+        let again = objects.decide_function(&name, "CREATE FUNCTION …", function, 1).unwrap_err();
+        assert!(again.to_string().starts_with("there is a FUNCTION `same` already"), "{again}");
+        objects
+    }
+
+    #[test]
+    fn a_function_stays_while_it_is_called() {
+        let mut objects = with_function();
+        run(&mut objects, "CREATE MATERIALIZED VIEW w AS SELECT k, SUM(Same(v)) AS n FROM s GROUP BY k")
+            .unwrap();
+        assert_eq!(objects.objects["w"].uses, ["s", "same"]);
+        let refused = run(&mut objects, "DROP FUNCTION SAME").unwrap_err();
+        assert_eq!(refused, "1:15 `same` is used by w; drop what uses it first");
+        run(&mut objects, "DROP VIEW w; DROP FUNCTION same").unwrap();
+        let refused =
+            run(&mut objects, "CREATE MATERIALIZED VIEW w AS SELECT same(v) AS n FROM s").unwrap_err();
+        assert!(refused.starts_with("1:38 there is no function `same`"), "{refused}");
+    }
+
+    #[test]
+    fn arguments_of_other_types_are_cast_or_refused() {
+        let mut objects = with_function();
+        run(&mut objects, "CREATE MATERIALIZED VIEW a AS SELECT same(CAST(v AS SMALLINT)) AS n FROM s")
+            .unwrap();
+        for sql in ["SELECT same(v, v) AS n FROM s", "SELECT same(make_array(v)) AS n FROM s"] {
+            let refused = run(&mut objects, &format!("CREATE MATERIALIZED VIEW b AS {sql}")).unwrap_err();
+            assert!(refused.contains("same"), "{refused}");
         }
     }
 }

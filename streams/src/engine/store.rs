@@ -58,8 +58,11 @@ impl Store {
 
     /// Keeps a statement; it is durable when this returns.
     pub(super) async fn keep(&self, kept: &Kept) -> Result<(), ClientError> {
-        let value = serde_json::json!({ "name": kept.name, "sql": kept.sql }).to_string();
-        self.write(&kept.name, Some(Bytes::from(value))).await
+        let mut value = serde_json::json!({ "name": kept.name, "sql": kept.sql });
+        if let Some(module) = &kept.module {
+            value["module"] = module.as_str().into();
+        }
+        self.write(&kept.name, Some(Bytes::from(value.to_string()))).await
     }
 
     /// Forgets the statement that made this.

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::rows::{Rejected, Rows};
+use crate::planner::{is_function_failure, plain_message};
 
 /// Does `work` to every batch of rows. Where it fails, the rows are halved until the one that it fails for stands alone,
 /// and that one is rejected, if it came from a record.
 ///
 /// # Errors
-/// When it fails for a row that no single record made.
+/// When it fails for a row that no single record made, or not because of a row.
 pub(super) fn each<T>(
     batches: &[Rows],
     rejected: &mut Vec<Rejected>,
@@ -39,8 +40,9 @@ fn halve<T>(
             Ok(())
         }
         (Err(error), _, None) => Err(error),
+        (Err(error), _, _) if is_function_failure(&error) => Err(error),
         (Err(error), 1, Some(origin)) => {
-            rejected.push(Rejected { origin, reason: reason(&error), is_late: false });
+            rejected.push(Rejected { origin, reason: plain_message(&error), is_late: false });
             Ok(())
         }
         (Err(_), count, Some(_)) => {
@@ -49,11 +51,6 @@ fn halve<T>(
             halve(&rows.slice(half, count - half), rejected, work, done)
         }
     }
-}
-
-fn reason(error: &DataFusionError) -> String {
-    let text = error.find_root().strip_backtrace();
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// The value of an expression for each row.

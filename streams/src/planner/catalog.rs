@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 
 use super::plan::{ChangelogMode, QueryPlan};
+use super::user_function::UserFunction;
 use crate::sql::{CreateStream, SqlError};
 
 /// A topic as SQL sees it: a stream of its records' values or, with a primary key, a table that they change.
@@ -52,10 +53,12 @@ pub struct Watermark {
     pub delay_nanos: i64,
 }
 
-/// The streams known to a query, by their names in SQL. Names are case-sensitive.
+/// The streams known to a query, by their names in SQL, which are case-sensitive, and the functions besides those that are
+/// built in.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Catalog {
     streams: BTreeMap<String, Stream>,
+    functions: BTreeMap<String, UserFunction>,
 }
 
 impl Catalog {
@@ -73,6 +76,17 @@ impl Catalog {
     pub fn with(mut self, name: impl Into<String>, stream: Stream) -> Self {
         self.insert(name, stream);
         self
+    }
+
+    /// Adds a function, in place of one that had its name.
+    pub fn with_function(mut self, function: UserFunction) -> Self {
+        self.functions.insert(function.name().to_owned(), function);
+        self
+    }
+
+    /// The functions, by name.
+    pub fn functions(&self) -> impl Iterator<Item = &UserFunction> {
+        self.functions.values()
     }
 
     /// The stream of this name.

@@ -17,16 +17,21 @@ use super::window::WindowTableFunctions;
 /// The names a query is planned against. The same for streaming and for batch queries, so that both mean the same.
 pub(crate) struct PlanningContext {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
+    functions: BTreeMap<String, Arc<ScalarUDF>>,
     expr_planners: Vec<Arc<dyn ExprPlanner>>,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
     options: ConfigOptions,
 }
 
 impl PlanningContext {
-    /// A context of these tables.
-    pub(crate) fn new(tables: BTreeMap<String, Arc<dyn TableSource>>) -> Self {
+    /// A context of these tables, and of the catalog's functions.
+    pub(crate) fn new(tables: BTreeMap<String, Arc<dyn TableSource>>, catalog: &Catalog) -> Self {
+        let functions = catalog.functions();
         PlanningContext {
             tables,
+            functions: functions
+                .map(|function| (function.name().to_owned(), Arc::new(function.to_udf())))
+                .collect(),
             expr_planners: SessionStateDefaults::default_expr_planners(),
             relation_planners: vec![Arc::new(WindowTableFunctions)],
             options: ConfigOptions::default(),
@@ -42,7 +47,17 @@ impl PlanningContext {
                 Some((name.to_owned(), Arc::new(StreamSource { schema }) as Arc<dyn TableSource>))
             })
             .collect();
-        PlanningContext::new(tables)
+        PlanningContext::new(tables, catalog)
+    }
+
+    /// Whether any function has this name, in lower case.
+    pub(crate) fn has_function(&self, name: &str) -> bool {
+        self.functions.contains_key(name) || Functions::builtin().contains(name)
+    }
+
+    /// The functions' names, for suggestions.
+    pub(crate) fn function_names(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(String::as_str).chain(Functions::builtin().names())
     }
 
     /// The tables' names, for suggestions.
@@ -82,7 +97,7 @@ impl ContextProvider for PlanningContext {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        Functions::builtin().scalar.get(name).cloned()
+        self.functions.get(name).or_else(|| Functions::builtin().scalar.get(name)).cloned()
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -106,7 +121,7 @@ impl ContextProvider for PlanningContext {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        Functions::builtin().scalar.keys().cloned().collect()
+        self.functions.keys().chain(Functions::builtin().scalar.keys()).cloned().collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

@@ -61,7 +61,7 @@ fn find_ours(error: &DataFusionError) -> Option<SqlError> {
 }
 
 /// The text without DataFusion's prefixes and backtrace, which say nothing to the author of the SQL.
-fn plain_message(error: &DataFusionError) -> String {
+pub(crate) fn plain_message(error: &DataFusionError) -> String {
     let root = error.find_root();
     let text = root.strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
@@ -71,6 +71,7 @@ fn plain_message(error: &DataFusionError) -> String {
         "This feature is not implemented: ",
         "Schema error: ",
         "Execution error: ",
+        "External error: ",
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }

@@ -20,21 +20,25 @@ mod plan;
 mod refuse;
 mod session;
 mod time_bounds;
+mod user_function;
 mod window;
 
 use std::sync::Arc;
 
 pub use catalog::{Catalog, Stream, Watermark};
 pub(crate) use context::PlanningContext;
-pub(crate) use errors::from_datafusion;
+pub(crate) use errors::{from_datafusion, plain_message};
+pub(crate) use functions::Functions;
 pub(crate) use insert::plan_insert;
 pub(crate) use logical::to_logical;
 pub use plan::{
     AggregateCall, AggregateKind, AggregateNode, ChangelogMode, Closing, EventTime, Holding, JoinNode, Node,
     Operator, QueryPlan, SessionNode, SortKey, SourceNode, StateBound, TopNNode, UnnestNode,
 };
-pub use refuse::streams_read;
+pub use refuse::{functions_called, streams_read};
 pub(crate) use session::without_sessions;
+pub use user_function::UserFunction;
+pub(crate) use user_function::is_function_failure;
 
 use crate::sql::{self, Position, QueryStatement, SqlError, Statement};
 

@@ -25,12 +25,45 @@ pub fn streams_read(query: &QueryStatement) -> Vec<String> {
     names.found.into_iter().map(|(name, _)| name).filter(|name| !names.expressions.contains(name)).collect()
 }
 
+/// The names of the functions a query calls, in lower case, in order.
+pub fn functions_called(query: &QueryStatement) -> Vec<String> {
+    let mut names = FunctionsCalled::default();
+    let _never_breaks = query.query.visit(&mut names);
+    names.found
+}
+
+#[derive(Default)]
+struct FunctionsCalled {
+    found: Vec<String>,
+}
+
+impl Visitor for FunctionsCalled {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(Function { name, .. }) = expr {
+            let name = function_name(name);
+            if !self.found.contains(&name) {
+                self.found.push(name);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A function's name as it is looked up.
+fn function_name(name: &ObjectName) -> String {
+    let parts: Vec<&str> =
+        name.0.iter().filter_map(|part| part.as_ident()).map(|part| part.value.as_str()).collect();
+    parts.join(".").to_ascii_lowercase()
+}
+
 /// Finds functions and tables that do not exist.
 pub(super) fn refuse_unknown_names(
     query: &QueryStatement,
     context: &PlanningContext,
 ) -> Result<(), SqlError> {
-    let mut functions = FunctionNames::default();
+    let mut functions = FunctionNames { context, tables: 0 };
     if let ControlFlow::Break(error) = query.query.visit(&mut functions) {
         return Err(*error);
     }
@@ -51,13 +84,13 @@ pub(super) fn refuse_unknown_names(
     Ok(())
 }
 
-#[derive(Default)]
-struct FunctionNames {
+struct FunctionNames<'a> {
+    context: &'a PlanningContext,
     /// How many tables the walk is inside of: `TABLE name` means something only there.
     tables: usize,
 }
 
-impl Visitor for FunctionNames {
+impl Visitor for FunctionNames<'_> {
     type Break = Box<SqlError>;
 
     fn pre_visit_table_factor(&mut self, _table: &TableFactor) -> ControlFlow<Self::Break> {
@@ -80,13 +113,12 @@ impl Visitor for FunctionNames {
             return ControlFlow::Break(Box::new(error));
         }
         let Expr::Function(Function { name, .. }) = expr else { return ControlFlow::Continue(()) };
-        let lower = name.to_string().to_ascii_lowercase();
-        let functions = Functions::builtin();
-        if functions.contains(&lower) || TABLE_FUNCTION_WORDS.contains(&lower.as_str()) {
+        let lower = function_name(name);
+        if self.context.has_function(&lower) || TABLE_FUNCTION_WORDS.contains(&lower.as_str()) {
             return ControlFlow::Continue(());
         }
         let error = SqlError::new(name.span(), format!("there is no function `{name}`"))
-            .with_nearest(&lower, functions.names());
+            .with_nearest(&lower, self.context.function_names());
         ControlFlow::Break(Box::new(error))
     }
 }

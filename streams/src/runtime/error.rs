@@ -4,6 +4,7 @@ use datafusion::common::DataFusionError;
 use ottla_client::ClientError;
 use ottla_formats::FormatError;
 
+use crate::planner::plain_message;
 use crate::state::changelog::{ChangelogError, Epoch, InputPartition};
 
 /// Why a query could not start or go on. What was committed before stays, and a restart goes on from there.
@@ -75,8 +76,8 @@ pub enum QueryError {
         /// The first offset there is.
         found: i64,
     },
-    /// An operator failed over a whole group, not over a row.
-    #[error("query {query}: {source}")]
+    /// An operator failed over a whole group, or a function for no row's sake.
+    #[error("query {query}: {}", plain_message(source))]
     Operator {
         /// The query's name.
         query: String,

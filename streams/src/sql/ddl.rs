@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -173,10 +173,8 @@ fn parse_column(parser: &mut Parser, columns: &mut Columns) -> Result<(), SqlErr
     if columns.fields.iter().any(|field| field.name() == &name) {
         return Err(SqlError::new(position, format!("the column `{name}` is declared twice")));
     }
-    let at: Position = parser.peek_token_ref().span.into();
-    let declared = parser.parse_data_type().map_err(|error| from_parser(error, at))?.to_string();
-    let (data_type, nullable_word) = ottla_formats::parse_type(&type_word(&declared))
-        .map_err(|error| SqlError::new(at, format!("the column `{name}`: {error}")))?;
+    let (data_type, nullable_word) = declared_type(parser)
+        .map_err(|error| SqlError { message: format!("the column `{name}`: {}", error.message), ..error })?;
     let not_null = parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]);
     let _nullable_is_the_default = !not_null && parser.parse_keyword(Keyword::NULL);
     columns.fields.push(Field::new(&name, data_type, nullable_word || !not_null));
@@ -187,6 +185,13 @@ fn parse_column(parser: &mut Parser, columns: &mut Columns) -> Result<(), SqlErr
         take_not_enforced(parser)?;
     }
     Ok(())
+}
+
+/// The type that stands here, and whether its word says that it is nullable.
+pub(super) fn declared_type(parser: &mut Parser) -> Result<(DataType, bool), SqlError> {
+    let at: Position = parser.peek_token_ref().span.into();
+    let declared = parser.parse_data_type().map_err(|error| from_parser(error, at))?.to_string();
+    ottla_formats::parse_type(&type_word(&declared)).map_err(|error| SqlError::new(at, error.to_string()))
 }
 
 /// SQL's longer names for the types that `ottla_formats` has one word for. Lengths of strings and precisions of
@@ -239,7 +244,7 @@ fn check_watermark(watermark: &WatermarkClause, schema: &Schema) -> Result<(), S
         )
         .with_nearest(&watermark.column, schema.fields().iter().map(|field| field.name().as_str())));
     };
-    if !matches!(field.data_type(), arrow::datatypes::DataType::Timestamp(_, _)) {
+    if !matches!(field.data_type(), DataType::Timestamp(_, _)) {
         return Err(SqlError::new(
             watermark.position,
             format!(
@@ -297,7 +302,7 @@ pub(super) fn identifier(parser: &mut Parser, what: &str) -> Result<(String, Pos
     }
 }
 
-fn expect(parser: &mut Parser, wanted: &Token) -> Result<(), SqlError> {
+pub(super) fn expect(parser: &mut Parser, wanted: &Token) -> Result<(), SqlError> {
     if parser.consume_token(wanted) {
         Ok(())
     } else {

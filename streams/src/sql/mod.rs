@@ -6,12 +6,14 @@
 mod ddl;
 mod dialect;
 mod error;
+mod function;
 mod interval;
 mod parser;
 
 pub use ddl::{CreateStream, StreamOptions, WatermarkClause};
 pub(crate) use dialect::TABLE_PREFIX;
 pub use error::{Position, SqlError, nearest};
+pub use function::CreateFunction;
 pub(crate) use interval::interval_nanos;
 pub use parser::{
     CreateView, DropObject, Emit, Insert, Name, ObjectKind, QueryStatement, Statement, parse, parse_with_text,

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::ddl::{self, CreateStream, StreamOptions};
 use super::dialect::OttlaDialect;
 use super::error::{Position, SqlError, nearest};
+use super::function::{CreateFunction, parse_create_function};
 use super::interval::interval_nanos;
 
 /// One statement of a SQL text.
@@ -20,11 +21,13 @@ pub enum Statement {
     CreateStream(CreateStream),
     /// `CREATE MATERIALIZED VIEW name [WITH (…)] AS SELECT …`: a query that runs on, and its result as a relation.
     CreateView(CreateView),
+    /// `CREATE FUNCTION …`: a function of a plugin, by a name in SQL.
+    CreateFunction(CreateFunction),
     /// `INSERT INTO name SELECT …`: a query that runs on and writes into a declared topic.
     Insert(Insert),
-    /// `DROP STREAM|TABLE|MATERIALIZED VIEW|QUERY [IF EXISTS] name`.
+    /// `DROP STREAM|TABLE|MATERIALIZED VIEW|QUERY|FUNCTION [IF EXISTS] name`.
     Drop(DropObject),
-    /// `SHOW STREAMS|TABLES|VIEWS|QUERIES`.
+    /// `SHOW STREAMS|TABLES|VIEWS|QUERIES|FUNCTIONS`.
     Show(ObjectKind),
     /// `DESCRIBE name`.
     Describe(Name),
@@ -85,6 +88,8 @@ pub enum ObjectKind {
     View,
     /// A query that runs on.
     Query,
+    /// What expressions may call.
+    Function,
 }
 
 impl ObjectKind {
@@ -95,6 +100,7 @@ impl ObjectKind {
             ObjectKind::Table => "TABLE",
             ObjectKind::View => "MATERIALIZED VIEW",
             ObjectKind::Query => "QUERY",
+            ObjectKind::Function => "FUNCTION",
         }
     }
 }
@@ -192,6 +198,10 @@ fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
             if peek_word(parser, "MATERIALIZED") {
                 return parse_create_view(parser);
             }
+            if peek_word(parser, "FUNCTION") {
+                parser.next_token();
+                return parse_create_function(parser).map(Statement::CreateFunction);
+            }
             expect_word(parser, "STREAM")?;
             ddl::parse_create_stream(parser, first.span.into(), false).map(Statement::CreateStream)
         }
@@ -205,7 +215,10 @@ fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
             parser.next_token();
             let kind = parse_kind(parser, false)?;
             let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
-            let name = parse_name(parser, "a name")?;
+            let mut name = parse_name(parser, "a name")?;
+            if kind == ObjectKind::Function {
+                name.text.make_ascii_lowercase();
+            }
             Ok(Statement::Drop(DropObject { kind, name, if_exists }))
         }
         Keyword::SHOW => {
@@ -214,7 +227,7 @@ fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
         }
         Keyword::DESCRIBE | Keyword::DESC => {
             parser.next_token();
-            parse_name(parser, "a stream, table or view").map(Statement::Describe)
+            parse_name(parser, "a stream, table, view or function").map(Statement::Describe)
         }
         Keyword::EXPLAIN => {
             parser.next_token();
@@ -256,6 +269,7 @@ fn parse_kind(parser: &mut Parser, is_plural: bool) -> Result<ObjectKind, SqlErr
         ("TABLE", "TABLES", ObjectKind::Table),
         ("VIEW", "VIEWS", ObjectKind::View),
         ("QUERY", "QUERIES", ObjectKind::Query),
+        ("FUNCTION", "FUNCTIONS", ObjectKind::Function),
     ];
     if peek_word(parser, "MATERIALIZED") {
         parser.next_token();

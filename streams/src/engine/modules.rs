@@ -1,0 +1,128 @@
+//! The topic `ottla-plugins`: the modules of functions by their sha256, in parts, so that every server of the cluster has what the
+//! statements in `ottla-sql` need. Compacted, one partition; made with the first function.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use ottla_client::{Client, ClientError, ErrorCode, IsolationLevel, NewTopic, ProducerConfig, Record};
+use ottla_plugins::sha256_hex;
+
+use super::EngineError;
+use crate::runtime::topics;
+use crate::state::changelog::Offsets;
+
+/// Where modules are kept.
+const TOPIC: &str = "ottla-plugins";
+
+/// A module is larger than a record may be, so it is cut. Half of Kafka's default for the largest batch.
+const PART_BYTES: usize = 512 << 10;
+
+/// Keeps a module; it is durable when this returns.
+pub(super) async fn keep(client: &Client, sha256: &str, module: &Bytes) -> Result<(), ClientError> {
+    let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+    let topic = NewTopic { name: TOPIC.to_owned(), partitions: 1, replication_factor: 1, configs };
+    match client.admin().create_topics(&[topic]).await {
+        Err(error) if error.code() != Some(ErrorCode::TopicAlreadyExists) => return Err(error),
+        _ => {}
+    }
+    let parts = parts(module.len()).map(|(part, from, to)| (part, Some(module.slice(from..to))));
+    write(client, sha256, parts).await
+}
+
+/// Forgets a module of this size.
+pub(super) async fn forget(client: &Client, sha256: &str, bytes: usize) -> Result<(), ClientError> {
+    write(client, sha256, parts(bytes).map(|(part, _, _)| (part, None))).await
+}
+
+/// The modules with these hashes, as far as they are whole.
+pub(super) async fn read(
+    client: &Client,
+    wanted: &BTreeSet<String>,
+) -> Result<BTreeMap<String, Bytes>, EngineError> {
+    if wanted.is_empty() || !client.admin().list_topics().await?.iter().any(|topic| topic.name == TOPIC) {
+        return Ok(BTreeMap::new());
+    }
+    let partitions = topics::partitions(client, TOPIC).await?;
+    let consumer = topics::reader(client, IsolationLevel::ReadCommitted).await?;
+    let ends = topics::end_offsets(&consumer, &partitions).await?;
+    consumer.close().await?;
+    let mut found: BTreeMap<String, BTreeMap<usize, Bytes>> = BTreeMap::new();
+    let (committed, begin) = (IsolationLevel::ReadCommitted, Offsets::new());
+    let read = topics::read_range(client, committed, TOPIC, &begin, &ends, |_, records| {
+        for record in records {
+            let key = record.key.unwrap_or_default();
+            let Some((sha256, part)) = key_parts(&key).filter(|(sha256, _)| wanted.contains(*sha256)) else {
+                continue;
+            };
+            let module = found.entry(sha256.to_owned()).or_default();
+            match record.value {
+                Some(value) => module.insert(part, value),
+                None => module.remove(&part),
+            };
+        }
+        ControlFlow::Continue(())
+    });
+    let _all_of_it = read.await?;
+    let whole = found.into_iter().filter_map(|(sha256, parts)| {
+        let module: Vec<u8> = parts.into_values().flatten().collect();
+        (sha256_hex(&module) == sha256).then(|| (sha256, Bytes::from(module)))
+    });
+    Ok(whole.collect())
+}
+
+/// Numbers, beginnings and ends of a module's parts.
+fn parts(bytes: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..bytes.div_ceil(PART_BYTES)).map(move |part| {
+        let from = part * PART_BYTES;
+        (part, from, (from + PART_BYTES).min(bytes))
+    })
+}
+
+fn key(sha256: &str, part: usize) -> String {
+    format!("{sha256}/{part}")
+}
+
+fn key_parts(key: &[u8]) -> Option<(&str, usize)> {
+    let (sha256, part) = std::str::from_utf8(key).ok()?.split_once('/')?;
+    Some((sha256, part.parse().ok()?))
+}
+
+async fn write(
+    client: &Client,
+    sha256: &str,
+    parts: impl Iterator<Item = (usize, Option<Bytes>)>,
+) -> Result<(), ClientError> {
+    let producer = client.producer(ProducerConfig::default()).await?;
+    for (part, value) in parts {
+        let record = Record { key: Some(Bytes::from(key(sha256, part))), value, ..Record::default() };
+        producer.send_batch(TOPIC, 0, vec![record]).await?.await?;
+    }
+    producer.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_is_read_as_it_was_written(sha256 in "[0-9a-f]{64}", part in any::<usize>()) {
+            let written = key(&sha256, part);
+            prop_assert_eq!(key_parts(written.as_bytes()), Some((sha256.as_str(), part)));
+        }
+
+        #[test]
+        fn the_parts_of_a_module_are_all_of_it(bytes in 0..(PART_BYTES * 4)) {
+            let mut end = 0;
+            for (number, (part, from, to)) in parts(bytes).enumerate() {
+                prop_assert_eq!((part, from), (number, end));
+                prop_assert!(to > from && to - from <= PART_BYTES);
+                end = to;
+            }
+            prop_assert_eq!(end, bytes);
+        }
+    }
+}
