@@ -14,6 +14,7 @@
 //! | [`load`] | from a path to a checked [`Pipeline`] |
 //! | [`resolve`] | what runs: topics and stages in order, with every default and value in place |
 //! | [`run`] | runs it against a cluster until its bounded sources are drained |
+//! | [`testing`] | runs the tests of a file |
 //! | [`transform_stage`] | the worker of a transform that calls a plugin, exactly once |
 //!
 //! Every edge between two stages is a topic, so each can be restarted and inspected, and no stage keeps a
@@ -25,6 +26,7 @@ pub mod load;
 pub mod resolve;
 pub mod run;
 pub mod spec;
+pub mod testing;
 pub mod transform_stage;
 pub mod yaml;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use ottla_plugins::Transform;
-use ottla_streams::QueryPlan;
+use ottla_streams::{ChangelogMode, QueryPlan};
 
 use crate::check::configs::Configs;
 use crate::check::graph::{Graph, Stage, StageKind};
@@ -24,8 +24,22 @@ pub struct ResolvedPipeline {
     pub topics: Vec<TopicSettings>,
     /// Each after all that it reads from.
     pub stages: Vec<ResolvedStage>,
+    /// Of the topics whose rows are known, what they hold.
+    pub rows: BTreeMap<String, RowsOfTopic>,
     /// To keep secrets out of what is shown.
     pub secrets: Secrets,
+}
+
+/// What a topic holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowsOfTopic {
+    pub schema: SchemaRef,
+    /// How values are written.
+    pub format: String,
+    /// The column whose text a source makes the records' key.
+    pub key: Option<String>,
+    /// A record replaces the one of its key.
+    pub is_keyed: bool,
 }
 
 /// A topic that must exist before anything starts.
@@ -156,6 +170,7 @@ pub(crate) fn resolve(parts: Parts<'_>) -> ResolvedPipeline {
         name: parts.spec.name.clone(),
         topics: topics(&parts),
         stages,
+        rows: known_rows(&parts),
         secrets: parts.secrets.clone(),
     }
 }
@@ -223,14 +238,30 @@ fn rows_of(topic: &str, parts: &Parts<'_>) -> Option<(SchemaRef, String)> {
         return Some((plan.output_schema.clone(), OUTPUT_FORMAT.to_owned()));
     }
     let source = writer.and_then(|stage| parts.spec.sources.get(&stage.name.name));
+    let of_source = source.and_then(|source| Some((source.to.schema.as_ref()?, source.to.format.as_ref())));
     let declared = parts.spec.topics.get(topic);
-    let (schema, format) = match (source, declared) {
-        (Some(source), _) => (source.to.schema.as_ref()?, source.to.format.as_ref()),
-        (None, Some(declared)) => (declared.schema.as_ref()?, declared.format.as_ref()),
-        (None, None) => return None,
-    };
+    let declared = || declared.and_then(|topic| Some((topic.schema.as_ref()?, topic.format.as_ref())));
+    let (schema, format) = of_source.or_else(declared)?;
     let format = format.map_or_else(|| DEFAULT_FORMAT.to_owned(), String::clone);
     Some((parts.schemas.get(schema)?.clone(), format))
+}
+
+fn known_rows(parts: &Parts<'_>) -> BTreeMap<String, RowsOfTopic> {
+    let topics = parts.graph.topics();
+    let rows = topics.into_iter().filter_map(|topic| {
+        let (schema, format) = rows_of(topic, parts)?;
+        let writer = |stage: &&Stage<'_>| stage.writes.as_ref().is_some_and(|written| written.name == topic);
+        let writer = parts.graph.stages.iter().find(writer);
+        let source = writer.and_then(|stage| parts.spec.sources.get(&stage.name.name));
+        let plan = writer.and_then(|stage| parts.plans.get(&stage.name.name));
+        let is_keyed = match plan {
+            Some(plan) => plan.mode != ChangelogMode::Append,
+            None => parts.spec.topics.get(topic).is_some_and(|topic| topic.primary_key.is_some()),
+        };
+        let key = source.and_then(|source| source.to.key.clone());
+        Some((topic.to_owned(), RowsOfTopic { schema, format, key, is_keyed }))
+    });
+    rows.collect()
 }
 
 fn topics(parts: &Parts<'_>) -> Vec<TopicSettings> {

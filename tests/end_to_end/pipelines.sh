@@ -14,13 +14,31 @@ verdict() { # name, exit code
 }
 compare() { python3 "$here/flights_oracle.py" "$1" "$2"; }
 
+python=$cache/py/bin/python
+oracle() { "$python" "$here/examples_oracle.py" "$@"; }
+
+# What takes the alerts of `weblog`, and keeps all of them.
+"$python" "$root/pipelines/weblog/receiver.py" 0 "$work/alerts.jsonl" >"$work/receiver.out" &
+receiver=$!
+trap 'kill "$receiver"; rm -rf "$work"' EXIT
+until grep -q '^ready ' "$work/receiver.out"; do kill -0 "$receiver"; sleep 0.05; done
+ALERTS_URL=http://127.0.0.1:$(cut -d' ' -f2 "$work/receiver.out")/alerts
+export ALERTS_URL
+
 for file in "$root"/pipelines/*/pipeline.yaml; do
     name=$(basename "$(dirname "$file")")
     code=0
-    (cd "$work" && "$ottla" pipeline validate "$file" && "$ottla" run "$file") >"$work/$name.out" 2>&1 || code=$?
+    (cd "$work" && "$ottla" pipeline test "$file" && "$ottla" run "$file") >"$work/$name.out" 2>&1 || code=$?
     cat "$work/$name.out"
     verdict "pipeline $name" "$code"
 done
+data() { echo "$root/pipelines/$1/data/$2"; }
+code=0; oracle weblog "$(data weblog access-log.jsonl)" "$work/alerts.jsonl" || code=$?
+verdict "weblog equals a batch computation" "$code"
+code=0; oracle orders "$(data orders shop.db)" "$work/enriched-orders" || code=$?
+verdict "orders equals a batch query" "$code"
+code=0; oracle sensors "$(data sensors frames.csv)" "$work/sensors.db" || code=$?
+verdict "sensors equals a batch computation" "$code"
 code=0; compare "$root/pipelines/flights/data/flights-2013-01.csv" "$work/flights.db" || code=$?
 verdict "january equals a batch query" "$code"
 

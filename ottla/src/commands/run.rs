@@ -27,29 +27,50 @@ const POLL: Duration = Duration::from_millis(200);
 pub async fn run(arguments: RunArguments) -> Result<(), Failure> {
     let pipeline = load(&arguments.file).await?;
     let pipeline = pipeline.resolve();
-    let data = DataDir::new(arguments.data_dir)?;
-    let broker = Broker::start(BrokerConfig::new(data.path())).await?;
-    let config = ClientConfig {
-        bootstrap_servers: vec![broker.address().to_string()],
-        client_id: "ottla-run".to_owned(),
-        ..ClientConfig::default()
-    };
-    let client = Client::connect_with(config, Arc::new(broker.in_process())).await?;
+    let embedded = Embedded::start(arguments.data_dir, "ottla-run").await?;
+    let client = &embedded.client;
     let mut progress = Progress::new(&pipeline.name, arguments.output);
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
-    let summary = ottla_pipelines::run(&client, pipeline, &mut |event| progress.on_event(event), stop).await;
+    let summary = ottla_pipelines::run(client, pipeline, &mut |event| progress.on_event(event), stop).await;
     progress.end();
-    report(&client, pipeline, &summary, arguments.output).await?;
-    drop(client);
-    broker.shutdown().await?;
+    report(client, pipeline, &summary, arguments.output).await?;
+    embedded.shutdown().await?;
     match summary.outcome {
         Outcome::Drained => Ok(()),
         Outcome::Stopped => Err(Failure::failed(
             "stopped before the sources were drained; run it again with the same --data-dir to go on",
         )),
         Outcome::Failed { .. } => Err(Failure::failed(summary.outcome)),
+    }
+}
+
+/// A broker in this process, and a client of it.
+pub struct Embedded {
+    pub client: Client,
+    broker: Broker,
+    /// A directory that is temporary goes with it.
+    _data: DataDir,
+}
+
+impl Embedded {
+    /// Starts one over the directory, or over a temporary one.
+    pub async fn start(data_dir: Option<PathBuf>, client_id: &str) -> Result<Embedded, Failure> {
+        let data = DataDir::new(data_dir)?;
+        let broker = Broker::start(BrokerConfig::new(data.path())).await?;
+        let config = ClientConfig {
+            bootstrap_servers: vec![broker.address().to_string()],
+            client_id: client_id.to_owned(),
+            ..ClientConfig::default()
+        };
+        let client = Client::connect_with(config, Arc::new(broker.in_process())).await?;
+        Ok(Embedded { client, broker, _data: data })
+    }
+
+    pub async fn shutdown(self) -> Result<(), Failure> {
+        drop(self.client);
+        Ok(self.broker.shutdown().await?)
     }
 }
 

@@ -3,11 +3,13 @@
 //! plugins' files, which come in by argument or path.
 
 pub mod configs;
+pub mod event_time;
 pub mod graph;
 pub mod plugins;
 pub mod schemas;
 pub mod shape;
 pub mod sql;
 pub mod tests_section;
+pub mod units;
 pub mod values;
 pub mod wiring;

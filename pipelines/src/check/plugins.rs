@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ottla_plugins::{Host, Limits, Plugin};
 
 use crate::check::shape::{Substitutes, json_of};
+use crate::check::units::{parse_bytes, parse_duration};
 use crate::check::values::starts_at_file;
 use crate::diagnostic::Findings;
 use crate::yaml::Node;
@@ -66,52 +66,4 @@ fn limits(node: &Node, substitutes: &Substitutes, findings: &mut Findings) -> Li
         }
     }
     limits
-}
-
-fn split_unit(text: &str) -> Option<(u64, &str)> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    Some((number.parse().ok()?, unit.trim()))
-}
-
-/// `64MiB`, `512 KiB`, `1GiB`, `1000`.
-fn parse_bytes(text: &str) -> Option<usize> {
-    let (number, unit) = split_unit(text)?;
-    let factor: u64 = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    usize::try_from(number.checked_mul(factor)?).ok()
-}
-
-/// `100ms`, `2s`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split_unit(text)?;
-    match unit {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_read_with_their_units() {
-        assert_eq!(parse_bytes("64MiB"), Some(64 << 20));
-        assert_eq!(parse_bytes(" 1 GiB "), Some(1 << 30));
-        assert_eq!(parse_bytes("64MB"), None);
-        assert_eq!(parse_bytes("99999999999999999999MiB"), None);
-        assert_eq!(parse_bytes("18446744073709551615GiB"), None);
-        assert_eq!(parse_duration("100ms"), Some(Duration::from_millis(100)));
-        assert_eq!(parse_duration("2s"), Some(Duration::from_secs(2)));
-        assert_eq!(parse_duration("2"), None);
-        assert_eq!(parse_duration("ms"), None);
-    }
 }

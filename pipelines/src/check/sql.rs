@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use ottla_streams::sql::{self, Statement};
 use ottla_streams::{Catalog, QueryPlan, SqlError, Stream};
 
+use crate::check::event_time;
 use crate::check::graph::{Graph, Named, StageKind};
 use crate::check::schemas::Schemas;
 use crate::diagnostic::{Findings, Position};
@@ -42,7 +43,7 @@ pub fn plan_all(
 ) -> Plans {
     // In a circle nothing can be planned first; the circle itself has been told.
     let Ok(order) = graph.order() else { return Plans::new() };
-    let mut known = known_before_queries(root, graph, schemas);
+    let mut known = known_before_queries(root, graph, schemas, findings);
     let mut plans = Plans::new();
     for stage in order.into_iter().filter_map(|index| graph.stages.get(index)) {
         if stage.kind != StageKind::Transform {
@@ -58,7 +59,10 @@ pub fn plan_all(
         let planned =
             node.text().and_then(|query| plan_one(node, query, &stage.reads, &known, text, findings));
         let after = match &planned {
-            Some(plan) => Known::Rows(Stream::of_result(plan, written.name.clone(), OUTPUT_FORMAT)),
+            Some(plan) => {
+                let stream = Stream::of_result(plan, written.name.clone(), OUTPUT_FORMAT);
+                Known::Rows(event_time::declared(root, stream, true, findings))
+            }
             None => Known::Opaque("the query that writes it has errors"),
         };
         known.insert(written.name.clone(), after);
@@ -70,24 +74,38 @@ pub fn plan_all(
 /// Queries write their rows so.
 pub const OUTPUT_FORMAT: &str = "json";
 
-fn known_before_queries(root: &Node, graph: &Graph<'_>, schemas: &Schemas) -> BTreeMap<String, Known> {
+fn known_before_queries(
+    root: &Node,
+    graph: &Graph<'_>,
+    schemas: &Schemas,
+    findings: &mut Findings,
+) -> BTreeMap<String, Known> {
     let mut known = BTreeMap::new();
-    let rows = |topic: &str, declared: &Node| {
+    let results: Vec<&str> = graph
+        .stages
+        .iter()
+        .filter(|stage| stage.node.get("sql").is_some())
+        .filter_map(|stage| stage.writes.as_ref())
+        .map(|topic| topic.name.as_str())
+        .collect();
+    let mut rows = |topic: &str, declared: &Node| {
         let format = declared.get("format").and_then(Node::text).unwrap_or("json").to_owned();
         match declared.get("schema").and_then(Node::text).map(|name| schemas.get(name)) {
-            Some(Some(schema)) => Known::Rows(Stream {
-                topic: topic.to_owned(),
-                format,
-                schema: schema.clone(),
-                watermark: None,
-                primary_key: None,
-            }),
+            Some(Some(schema)) => {
+                let schema = schema.clone();
+                let stream =
+                    Stream { topic: topic.to_owned(), format, schema, watermark: None, primary_key: None };
+                Known::Rows(event_time::declared(root, stream, false, findings))
+            }
             Some(None) => Known::Opaque("its schema has errors"),
             None => Known::Opaque("nothing says what its rows hold: give it a `schema`"),
         }
     };
     for topic in root.get("topics").map(Node::entries).unwrap_or_default() {
-        known.insert(topic.key.clone(), rows(&topic.key, &topic.value));
+        // What a query writes is known when it is planned.
+        if !results.contains(&topic.key.as_str()) {
+            known.insert(topic.key.clone(), rows(&topic.key, &topic.value));
+        }
     }
     for stage in graph.stages.iter().filter(|stage| stage.kind == StageKind::Source) {
         if let (Some(topic), Some(to)) = (&stage.writes, stage.node.get("to"))

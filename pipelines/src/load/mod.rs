@@ -10,6 +10,7 @@ use crate::check::{configs, plugins, schemas, shape, sql, tests_section, values,
 use crate::diagnostic::{Diagnostic, Findings, Position};
 use crate::resolve::{self, ResolvedPipeline};
 use crate::spec::Spec;
+use crate::testing::TestCase;
 use crate::yaml;
 
 /// A pipeline file in which nothing is wrong.
@@ -18,6 +19,10 @@ pub struct Pipeline {
     /// The file it was read from.
     pub file: PathBuf,
     pub spec: Spec,
+    /// The tests of the file, in its order.
+    pub tests: Vec<TestCase>,
+    /// The file itself, to point into it.
+    pub text: String,
     /// What its author should know, though it runs.
     pub warnings: Vec<Diagnostic>,
     resolved: ResolvedPipeline,
@@ -52,9 +57,14 @@ impl Pipeline {
     ) -> Result<Pipeline, Vec<Diagnostic>> {
         let mut findings = Findings::new(path, text);
         match check(path, text, environment, &mut findings) {
-            Some((spec, resolved)) if !findings.has_errors() => {
-                Ok(Pipeline { file: path.to_owned(), spec, warnings: findings.into_sorted(), resolved })
-            }
+            Some((spec, resolved, tests)) if !findings.has_errors() => Ok(Pipeline {
+                file: path.to_owned(),
+                spec,
+                tests,
+                text: text.to_owned(),
+                warnings: findings.into_sorted(),
+                resolved,
+            }),
             _ => Err(findings.into_sorted()),
         }
     }
@@ -103,7 +113,7 @@ fn check(
     text: &str,
     environment: &Environment<'_>,
     findings: &mut Findings,
-) -> Option<(Spec, ResolvedPipeline)> {
+) -> Option<(Spec, ResolvedPipeline, Vec<TestCase>)> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let root = match yaml::parse(text) {
         Ok(root) => root,
@@ -125,7 +135,7 @@ fn check(
     let configs = configs::check(&graph, folder, &substitutes, &secrets, findings);
     let plugins = plugins::load(&root, folder, &substitutes, findings);
     let plans = sql::plan_all(&root, &graph, &schemas, text, findings);
-    tests_section::check(&root, &graph, &schemas, &plans, findings);
+    let tests = tests_section::check(&root, &graph, &schemas, &plans, &substitutes, findings);
     if findings.has_errors() {
         return None;
     }
@@ -139,7 +149,7 @@ fn check(
     let parts =
         resolve::Parts { spec: &spec, graph: &graph, schemas: &schemas, configs, plugins, plans, secrets };
     let resolved = resolve::resolve(parts);
-    Some((spec, resolved))
+    Some((spec, resolved, tests))
 }
 
 #[cfg(test)]

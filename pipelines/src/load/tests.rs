@@ -104,10 +104,11 @@ fn the_flights_example_is_right_and_resolves_to_what_it_says() {
     ];
     assert_eq!(columns, expected);
     assert!(
-        pipeline.warnings.iter().any(|warning| warning.message.contains("not run")),
+        pipeline.warnings.iter().any(|warning| warning.message.contains("grows with the number of groups")),
         "{:?}",
         pipeline.warnings
     );
+    assert_eq!(pipeline.tests.len(), 1);
 }
 
 #[test]
@@ -271,6 +272,26 @@ fn a_repeated_key_is_one_of_the_findings() {
     let text = small_with("name: small\n", "name: small\nname: large\n");
     let findings = found(&text);
     assert_eq!(findings[0], "3:1 `name` stands twice in this pipeline (the first is on line 2)");
+}
+
+#[test]
+fn event_time_and_keys_are_of_columns_that_there_are() {
+    let text = small_with(
+        "name: small\n",
+        "name: small\ntopics:\n  orders: { watermark: { column: citi, delay: 5x }, primary_key: [idd] }\n  \
+         by_city: { primary_key: [city] }\n",
+    );
+    let findings = found(&text);
+    for expected in [
+        "4:34 there is no column `citi` (did you mean `city`?)",
+        "4:67 there is no column `idd` (did you mean `id`?)",
+        "5:14 the topic `by_city` is written by a query, which gives it its key (remove `primary_key`)",
+    ] {
+        assert!(findings.iter().any(|finding| finding == expected), "{expected}: {findings:?}");
+    }
+    let text =
+        small_with("name: small\n", "name: small\ntopics: { orders: { watermark: { column: city } } }\n");
+    assert_eq!(found(&text)[0], "4:44 event time is a `timestamp`, and the column `city` is `string`");
 }
 
 #[test]

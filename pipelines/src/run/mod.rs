@@ -19,6 +19,7 @@ use handle::RunningStage;
 
 pub use handle::{StageProgress, StageState};
 pub use summary::{Outcome, StageSummary, Summary};
+pub(crate) use topics::ensure as ensure_topics;
 
 /// What happens in a run, as it happens.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use sections::{
-    EnvSpec, PluginLimits, PluginSpec, RelativeTo, Scalar, SchemaSpec, SecretFrom, SecretSpec, TestSpec,
-    TopicSpec,
+    EnvSpec, PluginLimits, PluginSpec, RelativeTo, Scalar, SchemaSpec, SecretFrom, SecretSpec, TestRow,
+    TestSpec, TopicSpec, WatermarkSpec,
 };
 pub use stages::{
     DeadLetter, OnError, OneOrMany, SinkSpec, SourceSpec, SourceTarget, Stop, TransformSpec, WasmSpec,

@@ -78,6 +78,21 @@ pub struct TopicSpec {
     pub schema: Option<String>,
     /// The format of records that come from outside this pipeline; `json` when it is left out.
     pub format: Option<String>,
+    /// The event time of its rows: without it windows stay open and their rows are updated for ever.
+    pub watermark: Option<WatermarkSpec>,
+    /// The columns that tell its rows apart: a record replaces the row of its key. Of what a query writes they are known.
+    pub primary_key: Option<Vec<String>>,
+}
+
+/// Which column is event time, and how much disorder there is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WatermarkSpec {
+    /// A column of type `timestamp`.
+    pub column: String,
+    /// How far behind the newest row of its partition a row may come, such as `30s`, `5m` or `1h`; not at all when it is
+    /// left out.
+    pub delay: Option<String>,
 }
 
 /// Columns and their types. Their order is the file's, which the tree knows.
@@ -105,15 +120,23 @@ pub struct PluginLimits {
     pub deadline: Option<String>,
 }
 
+/// A row by its columns, or a record's value as it is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TestRow {
+    Columns(BTreeMap<String, serde_json::Value>),
+    Value(String),
+}
+
 /// An example of what goes in and what must come out.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestSpec {
     pub name: String,
     /// Rows by topic.
-    pub given: BTreeMap<String, Vec<BTreeMap<String, serde_json::Value>>>,
-    /// Rows by topic. A column that is left out may be anything.
-    pub expect: BTreeMap<String, Vec<BTreeMap<String, serde_json::Value>>>,
+    pub given: BTreeMap<String, Vec<TestRow>>,
+    /// Rows by topic, all that it holds in the end. A column that is left out may be anything.
+    pub expect: BTreeMap<String, Vec<TestRow>>,
     /// Whether the order of the rows matters.
     #[serde(default)]
     pub ordered: bool,

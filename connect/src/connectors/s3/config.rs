@@ -22,7 +22,7 @@ const FLUSH_BYTES_MAX: usize = 1 << 30;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct S3SinkConfig {
-    /// Where objects go: `s3://BUCKET/PREFIX`, or `file:///FOLDER`.
+    /// Where objects go: `s3://BUCKET/PREFIX`, or `file:///FOLDER`; a folder may also be written as `/FOLDER` or `./FOLDER`.
     pub(crate) url: String,
     /// Where the object store is, `http` or `https`; Amazon's for the region unless set.
     #[serde(default)]
@@ -91,8 +91,12 @@ enum Place {
 
 impl S3SinkConfig {
     fn place(&self) -> Result<Place, String> {
+        // Without such a beginning a bucket may be meant.
+        if ["/", "./", "../"].iter().any(|begin| self.url.starts_with(begin)) {
+            return Ok(Place::Folder(PathBuf::from(&self.url)));
+        }
         let url = Url::parse(&self.url)
-            .map_err(|error| format!("{error}; expected s3://BUCKET/PREFIX or file:///FOLDER"))?;
+            .map_err(|error| format!("{error}; expected s3://BUCKET/PREFIX, file:///FOLDER or ./FOLDER"))?;
         match url.scheme() {
             "s3" => {
                 let bucket = url.host_str().filter(|host| !host.is_empty());
@@ -102,7 +106,9 @@ impl S3SinkConfig {
             "file" => url.to_file_path().map(Place::Folder).map_err(|()| {
                 "is no folder of this machine; expected file:///FOLDER with three slashes".to_owned()
             }),
-            other => Err(format!("{other}: is not known; expected s3://BUCKET/PREFIX or file:///FOLDER")),
+            other => {
+                Err(format!("{other}: is not known; expected s3://BUCKET/PREFIX, file:///FOLDER or ./FOLDER"))
+            }
         }
     }
 

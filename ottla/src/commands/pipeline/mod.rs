@@ -1,5 +1,7 @@
 //! `ottla pipeline …`
 
+mod test;
+
 use std::path::Path;
 
 use ottla_pipelines::{Pipeline, Severity};
@@ -25,6 +27,7 @@ pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
             );
             Ok(())
         }
+        PipelineCommand::Test { file, name, output } => test::run(&file, name.as_deref(), output).await,
         PipelineCommand::Schema => Ok(print_json(&ottla_pipelines::json_schema())?),
     }
 }
