@@ -291,7 +291,7 @@ fn event_time_and_keys_are_of_columns_that_there_are() {
     }
     let text =
         small_with("name: small\n", "name: small\ntopics: { orders: { watermark: { column: city } } }\n");
-    assert_eq!(found(&text)[0], "4:44 event time is a `timestamp`, and the column `city` is `string`");
+    assert_eq!(found(&text)[0], "3:42 event time is a `timestamp`, and the column `city` is `string`");
 }
 
 #[test]
