@@ -11,19 +11,23 @@ use tokio::task::JoinSet;
 
 use crate::controller::GroupLimits;
 use crate::controller::{
-    Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource, TRANSACTIONS_TOPIC,
-    TopicRules,
+    Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource, SnapshotId,
+    TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
 };
 use crate::coordinator::{CoordinatorConfig, GroupCoordinator, TransactionCoordinator};
 use crate::group_topics::GroupTopics;
 use crate::groups::{ConsumerGroupConfig, GroupConfig, OffsetRetention};
-use crate::ids::{LeaderEpoch, TopicPartition};
+use crate::ids::TopicPartition;
 use crate::internal_topic::InternalTopic;
 use crate::log::{LogConfig, LogError};
 use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
-use crate::partition::{Assignment, LogDirError, LogDirs, Partition, Partitions, keep_houses};
+use crate::partition::{Assignment, LogDirError, LogDirs, Partitions, QuorumLog, keep_houses};
+use crate::quorum::{
+    self, ElectionState, Face, FormationError, Membership, QuorumHandle, QuorumListener, ReplicaKey,
+    StateFileError, Voters, join_cluster, load_election_state, voters_alone,
+};
 use crate::quotas::Quotas;
 use crate::security::jwks;
 use crate::security::tls::TlsError;
@@ -47,6 +51,26 @@ pub enum StartError {
     /// A log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The address for the other controllers is taken or not ours.
+    #[error(
+        "cannot listen on {host}:{port}, where --controllers says that this controller is: {source}; stop what uses it, or \
+         name another address"
+    )]
+    ListenController {
+        /// Named.
+        host: String,
+        /// Named.
+        port: u16,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The node is no part of the cluster that its controllers are.
+    #[error(transparent)]
+    Formation(#[from] FormationError),
+    /// What the node must not forget of elections cannot be read.
+    #[error(transparent)]
+    Election(#[from] StateFileError),
     /// The metadata log cannot be read.
     #[error(transparent)]
     Controller(#[from] ControllerError),
@@ -83,7 +107,7 @@ pub struct Broker {
     context: Arc<Context>,
     addresses: Vec<(String, SocketAddr)>,
     log_dirs: Arc<LogDirs>,
-    metadata: Partition,
+    quorum: QuorumHandle,
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
     /// What is done now and then.
@@ -100,10 +124,17 @@ impl Broker {
         let addresses =
             listeners.iter().map(|(listener, endpoint)| (endpoint.name.to_string(), listener.address()));
         let addresses = addresses.collect();
+        let (voters, quorum_listener) = form_cluster(&config).await?;
         let metrics = Metrics::new();
         let (opened, sync_seconds) = (config.clone(), metrics.sync_seconds.clone());
         let opening = tokio::task::spawn_blocking(move || open(&opened, sync_seconds));
         let (log_dirs, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
+        let quorum = join_quorum(&config, &log_dirs, metadata, voters)?;
+        let (mut serving, mut chores) = (JoinSet::new(), JoinSet::new());
+        if let Some(listener) = quorum_listener {
+            let face = Face::Member(quorum.clone());
+            chores.spawn(async move { listener.serve(face).await });
+        }
         let partitions = Arc::new(Partitions::new(log_dirs.clone(), config.node_id));
         let rules = TopicRules {
             node_id: config.node_id,
@@ -116,7 +147,7 @@ impl Broker {
             topic_defaults: config.topic_defaults(),
             snapshots: config.snapshots,
         };
-        let controller = Controller::start(metadata.clone(), rules, partitions.clone()).await?;
+        let controller = Controller::start(quorum.clone(), rules, partitions.clone()).await?;
         let internal_topic = |name, partition_count| {
             let topic = InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count);
             topic.skipping_damage(config.skip_damaged_records)
@@ -163,7 +194,6 @@ impl Broker {
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let (mut serving, mut chores) = (JoinSet::new(), JoinSet::new());
         let limits = ConnectionLimits::new(&context.config);
         for (listener, endpoint) in listeners {
             if let Some((source, validator, interval)) = endpoint.tokens() {
@@ -183,7 +213,7 @@ impl Broker {
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));
         chores.spawn(context.partitions.clone().resume_moves());
-        Ok(Broker { context, addresses, log_dirs, metadata, stop, serving, chores })
+        Ok(Broker { context, addresses, log_dirs, quorum, stop, serving, chores })
     }
 
     /// Where clients of the first listener connect.
@@ -221,7 +251,7 @@ impl Broker {
         self.chores.shutdown().await;
         let partitions = self.context.partitions.close().await;
         // After the partitions, whose closing no change of the cluster may overtake.
-        self.metadata.close().await?;
+        self.quorum.close().await?;
         let unclean = partitions?;
         let log_dirs = self.log_dirs;
         let marking = move || {
@@ -288,15 +318,66 @@ fn coordinator_config(config: &BrokerConfig, partitions: i32) -> CoordinatorConf
     CoordinatorConfig { partitions, machine: groups, ..CoordinatorConfig::default() }
 }
 
-fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDirs>, Partition), StartError> {
+/// The metadata log as it was found.
+struct Metadata {
+    log: QuorumLog,
+    election: Option<ElectionState>,
+    snapshots: Vec<SnapshotId>,
+}
+
+fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDirs>, Metadata), StartError> {
     let log_dirs = LogDirs::open(&config.log_dirs, config.node_id, &config.housekeeping, &sync_seconds)?;
     // One decision is one batch, however many partitions it makes. Nothing decided is ever forgotten: only what snapshots
     // tell too goes.
     let log_config =
         LogConfig { max_message_bytes: i32::MAX as usize, deleted: false, ..LogConfig::default() };
     let name = TopicPartition::new(METADATA_TOPIC, 0);
-    let metadata = log_dirs.metadata().open_partition(name, Arc::new(log_config), LeaderEpoch(0))?;
-    Ok((Arc::new(log_dirs), metadata))
+    let log = log_dirs.metadata().open_quorum_log(name, Arc::new(log_config))?;
+    remove_fetched(log.dir())?;
+    let snapshots = snapshots_in(log.dir())?.into_iter().map(|(id, _)| id).collect();
+    let election = load_election_state(log.dir())?;
+    Ok((Arc::new(log_dirs), Metadata { log, election, snapshots }))
+}
+
+/// Where the config names controllers, has the node's folder be part of a cluster with them, and listens where they expect this
+/// one, if it is one of them.
+async fn form_cluster(config: &BrokerConfig) -> Result<(Option<Voters>, Option<QuorumListener>), StartError> {
+    if config.controllers.is_empty() {
+        return Ok((None, None));
+    }
+    let own = config.controllers.iter().find(|controller| controller.id == config.node_id);
+    let listener =
+        match own {
+            Some(own) => Some(QuorumListener::of(own).await.map_err(|source| {
+                StartError::ListenController { host: own.host.clone(), port: own.port, source }
+            })?),
+            None => None,
+        };
+    let dir = config.log_dirs.metadata();
+    let voters = join_cluster(dir, config.node_id, &config.controllers, listener.as_ref()).await?;
+    Ok((Some(voters), listener))
+}
+
+/// Takes part in the metadata quorum: that of the voters, or one of this node alone.
+fn join_quorum(
+    config: &BrokerConfig,
+    log_dirs: &LogDirs,
+    Metadata { log, election, snapshots }: Metadata,
+    voters: Option<Voters>,
+) -> Result<QuorumHandle, StartError> {
+    let dir = log_dirs.metadata();
+    let me = ReplicaKey { id: config.node_id, directory: dir.directory_id };
+    let voters = match voters {
+        Some(voters) => voters,
+        None => voters_alone(dir.path(), log.dir(), me)?,
+    };
+    let membership = Membership {
+        config: config.quorum.config(me, rand::random()),
+        voters,
+        cluster_id: dir.cluster_id.clone(),
+        addresses: config.controllers.clone(),
+    };
+    Ok(quorum::start(log, membership, election, &snapshots)?)
 }
 
 /// Has the metadata log say in which log dir a partition is once it has moved. What cannot be recorded now is found out by

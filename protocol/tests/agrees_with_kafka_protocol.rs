@@ -52,7 +52,13 @@ const ONLY_THEIRS: [&str; 3] = [
 ];
 
 /// Structures that there have the names of others, and a field whose name is a keyword.
-const RENAMED: [(&str, &str); 7] = [
+const RENAMED: [(&str, &str); 13] = [
+    ("VotedTopic {", "TopicData {"),
+    ("VotedPartition {", "PartitionData {"),
+    ("ToldTopic {", "TopicData {"),
+    ("ToldPartition {", "PartitionData {"),
+    ("TopicSnapshotResponse {", "TopicSnapshot {"),
+    ("PartitionSnapshotResponse {", "PartitionSnapshot {"),
     ("DescribedQuorumTopic {", "TopicData {"),
     ("DescribedQuorum {", "PartitionData {"),
     ("match_name:", "_match:"),

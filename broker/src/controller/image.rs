@@ -125,6 +125,11 @@ impl ClusterImage {
         ClusterImage { started_with: Arc::new(topic_defaults), ..ClusterImage::default() }
     }
 
+    /// Takes the place of an earlier image, of which nobody may think that the same topics are in both.
+    pub(super) fn supersede(&mut self, before: &ClusterImage) {
+        self.topics_version = self.topics_version.max(before.topics_version + 1);
+    }
+
     /// What the node that reads was started with.
     pub fn started_with(&self) -> &Configs {
         &self.started_with

@@ -4,7 +4,7 @@
 //! (`__cluster_metadata-0`, Kafka's record format, KIP-631). Deciding is pure: `decide_*` in `topics.rs` and
 //! `producer_ids.rs` turn a request and the image into records and a reply and change nothing;
 //! [`ClusterImage::apply`] is the only mutator; recovery is `apply` from the log. `runtime.rs` owns the log and the
-//! order of requests. The quorum has one voter today, so a record is committed when it is durable here.
+//! order of requests, and has the image follow what the quorum (`quorum/`) has committed.
 //!
 //! Snapshots of the image bound what a start reads (`snapshot.rs`).
 //!
@@ -16,6 +16,7 @@ mod assign;
 mod client_metrics;
 mod client_quotas;
 mod configs;
+mod error;
 mod features;
 mod group_configs;
 mod image;
@@ -37,6 +38,7 @@ pub use client_metrics::{ClientSubscription, client_metrics_configs};
 pub use client_quotas::{AlterQuotas, ClientQuotas, EntityName, QuotaEntity};
 pub use configs::{ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs};
 pub(crate) use configs::{Definition, Rule, define};
+pub use error::ControllerError;
 pub use features::{FEATURES, Feature, GROUP_VERSION, UpdateFeature, UpgradeType};
 pub use group_configs::{GroupLimits, HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, group_configs};
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
@@ -44,8 +46,9 @@ pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use placement::Placement;
 pub use producer_ids::{ProducerIdBlock, ProducerIdSource};
 pub use records::{MetadataRecord, RecordError};
-pub use runtime::{Controller, ControllerError, GrowTopic};
+pub use runtime::{Controller, GrowTopic};
 pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};
+pub(crate) use snapshot::{SnapshotId, remove_fetched, snapshots_in};
 pub use snapshots::SnapshotRules;
 pub use takeover::OtherNodes;
 pub(crate) use topic_configs::{

@@ -6,9 +6,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ottla_protocol::messages::metadata_records::ProducerIdsRecord;
 
+use super::error::ControllerError;
 use super::image::ClusterImage;
 use super::records::MetadataRecord;
-use super::runtime::{Controller, ControllerError};
+use super::runtime::Controller;
 use crate::coordinator::ProducerIds;
 use crate::ids::NodeId;
 

@@ -14,61 +14,37 @@ use std::path::Path;
 use bytes::Bytes;
 use ottla_protocol::records::{Batch, BatchError, Batches, ControlType};
 
+use super::error::ControllerError;
 use super::image::ClusterImage;
 use super::records::{MetadataRecord, Stored};
-use super::runtime::ControllerError;
 use super::snapshot::snapshots_in;
-use crate::ids::Offset;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{LogError, LogReader};
 
 const READ_BYTES: usize = 1 << 20;
 
-/// What the metadata log has said.
-#[derive(Debug)]
-pub(super) struct Replayed {
-    /// The cluster.
-    pub image: ClusterImage,
-    /// Bytes of the log that no snapshot has spared reading.
-    pub bytes: u64,
-}
-
-/// Changes `image`, which knows only the node's own settings, by everything that the log in `dir` says.
-pub(super) fn replay(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<Replayed, ControllerError> {
-    let (mut replay, mut next) = begin(log, dir, image)?;
-    let mut bytes_read = 0;
-    while next < log.log_end() {
-        let bytes = log.read(next, log.log_end(), READ_BYTES, true)?;
-        let before = next;
-        for batch in Batches::new(bytes) {
-            let batch = batch.map_err(|error| ControllerError::Batch { offset: next, error })?;
-            for record in records_of(&batch)? {
-                let (offset, stored) = record?;
-                // A snapshot may end within a batch.
-                if offset >= before {
-                    replay.read(stored);
-                }
-            }
-            bytes_read += batch.bytes.len() as u64;
-            next = Offset(batch.header.next_offset());
-        }
-        if next == before {
-            // An image that lacks the rest of the log must decide nothing.
-            let error = BatchError::BadHeader("no whole batch where the log goes on");
-            return Err(ControllerError::Batch { offset: next, error });
-        }
-    }
+/// Changes `image`, which knows only the node's own settings, by everything that the log in `dir` says below `up_to`, what is in
+/// its snapshots included.
+pub(super) fn replay(
+    log: &LogReader,
+    dir: &Path,
+    image: ClusterImage,
+    up_to: Offset,
+) -> Result<Replay, ControllerError> {
+    let mut replay = begin(log, dir, image)?;
+    replay.read_log(log, up_to)?;
     if !replay.without_effect.is_empty() {
-        let kinds: Vec<&str> = replay.without_effect.into_iter().collect();
+        let kinds: Vec<&str> = std::mem::take(&mut replay.without_effect).into_iter().collect();
         tracing::warn!(
             kinds = kinds.join(", "),
             "the metadata log has records that this release gives no effect"
         );
     }
-    Ok(Replayed { image: replay.image, bytes: bytes_read })
+    Ok(replay)
 }
 
-/// What the newest usable snapshot says, and the offset from which on the log must be read.
-fn begin(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<(Replay, Offset), ControllerError> {
+/// What the newest usable snapshot says.
+fn begin(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<Replay, ControllerError> {
     let mut first_error = None;
     for (id, path) in snapshots_in(dir)? {
         if !(log.log_start()..=log.log_end()).contains(&id.end) {
@@ -76,7 +52,10 @@ fn begin(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<(Replay, Of
         }
         let mut replay = Replay::of(image.clone());
         match replay.read_snapshot(&path) {
-            Ok(()) => return Ok((replay, id.end)),
+            Ok(()) => {
+                (replay.next, replay.epoch) = (id.end, id.epoch);
+                return Ok(replay);
+            }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "a snapshot of the metadata cannot be used");
                 first_error.get_or_insert(error);
@@ -84,14 +63,23 @@ fn begin(log: &LogReader, dir: &Path, image: ClusterImage) -> Result<(Replay, Of
         }
     }
     match (log.log_start(), first_error) {
-        (Offset::ZERO, _) => Ok((Replay::of(image), Offset::ZERO)),
+        (Offset::ZERO, _) => Ok(Replay::of(image)),
         (_, Some(error)) => Err(error),
         (log_start, None) => Err(ControllerError::NoSnapshot { dir: dir.to_owned(), log_start }),
     }
 }
 
-struct Replay {
-    image: ClusterImage,
+/// An image on its way through the log.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// As far as it has come.
+    pub image: ClusterImage,
+    /// The first offset that it has not read.
+    pub next: Offset,
+    /// Of the record before.
+    pub epoch: LeaderEpoch,
+    /// Bytes of the log that it has read.
+    pub bytes: u64,
     /// Changes that count only once their transaction ends (KIP-868).
     transaction: Option<Vec<MetadataRecord>>,
     /// Kinds of records that mean something to Kafka and nothing here.
@@ -100,7 +88,49 @@ struct Replay {
 
 impl Replay {
     fn of(image: ClusterImage) -> Replay {
-        Replay { image, transaction: None, without_effect: BTreeSet::new() }
+        Replay {
+            image,
+            next: Offset::ZERO,
+            epoch: LeaderEpoch(0),
+            bytes: 0,
+            transaction: None,
+            without_effect: BTreeSet::new(),
+        }
+    }
+
+    /// Whether what was read is the image of a moment at which a snapshot can be taken: no transaction is open.
+    pub fn is_whole(&self) -> bool {
+        self.transaction.is_none()
+    }
+
+    /// Reads on, up to an offset at which a batch ends. Gives whether a change was among it.
+    pub fn read_log(&mut self, log: &LogReader, up_to: Offset) -> Result<bool, ControllerError> {
+        let mut has_changed = false;
+        while self.next < up_to {
+            let bytes = log.read(self.next, up_to, READ_BYTES, true)?;
+            let before = self.next;
+            for batch in Batches::new(bytes) {
+                let batch = batch.map_err(|error| ControllerError::Batch { offset: self.next, error })?;
+                // All of them or none: what is read twice must not count twice.
+                let records: Vec<_> = records_of(&batch)?.collect::<Result<_, _>>()?;
+                for (offset, stored) in records {
+                    // A snapshot may end within a batch.
+                    if offset >= before {
+                        self.read(stored);
+                        has_changed = true;
+                    }
+                }
+                self.bytes += batch.bytes.len() as u64;
+                self.next = Offset(batch.header.next_offset());
+                self.epoch = LeaderEpoch(batch.header.leader_epoch);
+            }
+            if self.next == before {
+                // An image that lacks the rest of the log must decide nothing.
+                let error = BatchError::BadHeader("no whole batch where the log goes on");
+                return Err(ControllerError::Batch { offset: self.next, error });
+            }
+        }
+        Ok(has_changed)
     }
 
     fn read(&mut self, stored: Stored) {
@@ -179,7 +209,6 @@ mod tests {
 
     use super::*;
     use crate::controller::snapshot::{SnapshotId, write_snapshot};
-    use crate::ids::LeaderEpoch;
     use crate::log::{LogConfig, PartitionLog};
 
     fn topic(name: &str) -> Bytes {
@@ -226,13 +255,14 @@ mod tests {
             let records = parts.map(|part| MetadataRecord::decode(part).unwrap());
             write_snapshot(dir.path(), id, &records, 7).unwrap();
         };
-        let replayed = || names(&replay(&log, dir.path(), ClusterImage::default()).unwrap().image).join(" ");
+        let replayed = || replay(&log, dir.path(), ClusterImage::default(), log.log_end()).unwrap().image;
+        let replayed = || names(&replayed()).join(" ");
         snapshot(9, 1, "past-the-end");
         assert_eq!(replayed(), "a bb ccc");
         snapshot(1, 1, "xx");
         snapshot(2, 1, "x");
         fs::write(path("00000000000000000003-0000000001.checkpoint.part"), "not whole").unwrap();
-        let image = replay(&log, dir.path(), ClusterImage::default()).unwrap().image;
+        let image = replay(&log, dir.path(), ClusterImage::default(), log.log_end()).unwrap().image;
         assert_eq!(names(&image), ["ccc", "x"]);
         assert_eq!(image.topic("x").unwrap().partitions.len(), 2);
         // Half a snapshot is none, and one without its end neither.
@@ -265,7 +295,7 @@ mod tests {
             topic("dddd"),
         ];
         let log = log_of(dir.path(), &[batch(&records, 0)]);
-        let image = replay(&log, dir.path(), ClusterImage::default()).unwrap().image;
+        let image = replay(&log, dir.path(), ClusterImage::default(), log.log_end()).unwrap().image;
         assert_eq!(names(&image), ["a", "bb"]);
     }
 }

@@ -1,101 +1,44 @@
-//! The controller's task: the one that writes the metadata log, and so the one that orders all changes.
+//! The controller's task: the one that has the image follow the metadata log, and on the node that leads the quorum the one that
+//! decides what is appended to it, and so the one that orders all changes.
+//!
+//! An image is changed by what is committed and by nothing else, on a leader as on a follower: a leader decides, appends, waits
+//! until the quorum has committed, reads the log on to there, and then answers. So a leader that loses its office has nothing
+//! to take back, and a new one decides only once it has read everything up to its own epoch.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use ottla_protocol::ErrorCode;
-use ottla_protocol::records::{BatchBuilder, BatchError, BatchOptions};
-use ottla_protocol::wire::EncodeError;
-use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use ottla_protocol::records::{BatchBuilder, BatchOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::acls;
 use super::alter_configs::{self, AlterConfigs};
 use super::assign::decide_assign;
 use super::client_quotas::{self, AlterQuotas};
+use super::error::ControllerError;
 use super::features::{self, UpdateFeature};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
-use super::records::{MetadataRecord, RecordError};
-use super::replay::{Replayed, replay};
+use super::records::MetadataRecord;
+use super::replay::{Replay, replay};
 use super::scram_credentials::{self, AlterScram};
+use super::snapshot::SnapshotId;
 use super::snapshots::Snapshots;
-use super::takeover::{OtherNodes, decide_takeover};
+use super::takeover::decide_takeover;
 use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
 use crate::ids::{NodeId, Offset};
-use crate::log::{LogError, ReadError};
-use crate::partition::{AppendError, Assignment, LogDirError, Partition, Partitions, now_ms};
+use crate::partition::{Assignment, Partitions, now_ms, off_the_runtime};
+use crate::quorum::{Epoch, QuorumHandle, QuorumState};
 use crate::security::acl::{Acl, AclFilter};
 
 /// Requests that may wait; more of them wait at their connections.
 const QUEUE_LEN: usize = 256;
-
-/// Why the controller cannot start or go on.
-#[derive(Debug, Error)]
-pub enum ControllerError {
-    /// The metadata log cannot be read.
-    #[error("metadata log: {0}")]
-    Read(#[from] ReadError),
-    /// A batch in it is damaged.
-    #[error("metadata log at offset {offset}: {error}")]
-    Batch {
-        /// Where.
-        offset: Offset,
-        /// What is wrong.
-        error: BatchError,
-    },
-    /// A record in it cannot be understood.
-    #[error("metadata log at offset {offset}: {error}")]
-    Record {
-        /// Where.
-        offset: Offset,
-        /// What is wrong.
-        error: RecordError,
-    },
-    /// Records are missing that only a snapshot could tell.
-    #[error(
-        "{dir} begins at offset {log_start} and has no snapshot of what was before; restore its .checkpoint files"
-    )]
-    NoSnapshot {
-        /// The folder of the metadata log.
-        dir: PathBuf,
-        /// Its first offset.
-        log_start: Offset,
-    },
-    /// It is not about this node alone.
-    #[error(transparent)]
-    OtherNodes(#[from] OtherNodes),
-    /// It cannot be written.
-    #[error("metadata log: {0}")]
-    Append(#[from] AppendError),
-    /// A decision cannot be stored.
-    #[error("metadata record: {0}")]
-    Encode(#[from] EncodeError),
-    /// The log dirs contradict each other.
-    #[error(transparent)]
-    LogDir(#[from] LogDirError),
-    /// A partition cannot be opened or closed.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The broker stops.
-    #[error("the controller has stopped")]
-    Stopped,
-}
-
-impl From<ControllerError> for Refusal {
-    fn from(error: ControllerError) -> Refusal {
-        let code = match error {
-            ControllerError::Append(AppendError::Log(_)) | ControllerError::Log(_) => {
-                ErrorCode::KafkaStorageError
-            }
-            _ => ErrorCode::UnknownServerError,
-        };
-        Refusal { code, message: error.to_string() }
-    }
-}
+/// How long a decision waits until this node, which has become the leader, has read what its predecessors decided.
+const OFFICE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The new total of a topic's partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,56 +72,47 @@ enum Command {
 pub struct Controller {
     commands: mpsc::Sender<Command>,
     image: Arc<ArcSwap<ClusterImage>>,
-    log: Partition,
+    quorum: QuorumHandle,
 }
 
 impl Controller {
-    /// Replays the metadata log, opens what it names, and starts the task.
+    /// Replays what is committed of the metadata log, opens what it names, and starts the task.
     pub async fn start(
-        log: Partition,
+        quorum: QuorumHandle,
         rules: TopicRules,
         partitions: Arc<Partitions>,
     ) -> Result<Controller, ControllerError> {
-        let reader = log.clone();
         let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
-        let dir = partitions.log_dirs().metadata().path().join(log.name().to_string());
-        let replaying = dir.clone();
-        let Replayed { mut image, bytes } =
-            blocking(move || replay(reader.log(), &replaying, nothing)).await?;
-        let mut records = decide_takeover(&image, rules.node_id)?;
-        if !records.is_empty() {
-            tracing::info!(partitions = records.len(), "leads what nobody led");
-        }
-        let (looking, described) = (partitions.clone(), image.clone());
-        for assignment in blocking(move || looking.misplaced(&described)).await? {
-            let Assignment { topic_id, partition, directory_id } = assignment;
-            records.extend(decide_assign(&image, rules.node_id, topic_id, partition, directory_id));
-        }
-        if !records.is_empty() {
-            log.append(batch_of(&records)?, true).await.map_err(|_| AppendError::Closed)??;
-            records.iter().for_each(|record| image.apply(record));
-        }
-        let image = Arc::new(image);
-        let (opening, opened) = (partitions.clone(), image.clone());
-        blocking(move || opening.open_all(&opened)).await?;
-        let published = Arc::new(ArcSwap::new(image));
-        let (commands, inbox) = mpsc::channel(QUEUE_LEN);
-        let mut snapshots = Snapshots::new(log.clone(), dir, rules.snapshots, bytes);
-        snapshots.write_if_due(&published.load());
-        let owner = Owner {
-            log: log.clone(),
+        let (reader, dir) = (quorum.log().clone(), quorum.dir().clone());
+        let committed = quorum.high_watermark();
+        let replay = blocking(move || replay(&reader, &dir, nothing, committed)).await?;
+        let mut snapshots = Snapshots::new(quorum.clone(), rules.snapshots, replay.bytes);
+        let mut owner = Owner {
+            state: quorum.watch(),
+            image: Arc::new(ArcSwap::from_pointee(replay.image.clone())),
+            replay,
             rules: Arc::new(rules),
-            partitions,
-            image: published.clone(),
-            snapshots,
+            partitions: partitions.clone(),
+            quorum: quorum.clone(),
+            follows: None,
         };
+        if quorum.is_alone() {
+            owner.take_over().await?;
+        }
+        let image = owner.image.load_full();
+        let (opening, opened) = (partitions, image.clone());
+        blocking(move || opening.open_all(&opened)).await?;
+        snapshots.write_if_due(&image, owner.snapshot_id());
+        owner.follows = Some(snapshots);
+        let published = owner.image.clone();
+        let (commands, inbox) = mpsc::channel(QUEUE_LEN);
         tokio::spawn(owner.run(inbox));
-        Ok(Controller { commands, image: published, log })
+        Ok(Controller { commands, image: published, quorum })
     }
 
-    /// The metadata log.
-    pub fn log(&self) -> &Partition {
-        &self.log
+    /// The quorum that keeps the metadata log.
+    pub fn log(&self) -> &QuorumHandle {
+        &self.quorum
     }
 
     /// The cluster as it is decided and stored now.
@@ -299,104 +233,133 @@ where
 }
 
 struct Owner {
-    log: Partition,
+    quorum: QuorumHandle,
+    state: watch::Receiver<QuorumState>,
     rules: Arc<TopicRules>,
     partitions: Arc<Partitions>,
     image: Arc<ArcSwap<ClusterImage>>,
-    snapshots: Snapshots,
+    /// The image that is published, on its way.
+    replay: Replay,
+    /// Set once the partitions are open: from then on they follow the image.
+    follows: Option<Snapshots>,
 }
 
 impl Owner {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let rules = self.rules.clone();
+        loop {
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    None => return,
+                },
+                changed = self.state.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let up_to = self.state.borrow_and_update().high_watermark;
+                    if let Err(error) = self.catch_up(up_to).await {
+                        tracing::error!(%error, "the metadata cannot be brought up to what is committed");
+                    }
+                }
+            }
+        }
+        // Nothing can be decided any more, but who asks hears so.
         while let Some(command) = inbox.recv().await {
-            match command {
-                Command::Create { topics, validate_only, reply } => {
-                    let decide = |image: &ClusterImage, wanted: &CreateTopic| {
-                        topics::decide_create(image, &rules, wanted, Uuid::new_v4())
-                    };
-                    let _ = reply.send(self.change(&topics, validate_only, decide).await);
-                }
-                Command::Grow { topics, validate_only, reply } => {
-                    let decide = |image: &ClusterImage, wanted: &GrowTopic| {
-                        let assignments = wanted.assignments.as_deref();
-                        topics::decide_grow(image, &rules, &wanted.name, wanted.count, assignments)
-                            .map(|records| (records, ()))
-                    };
-                    let _ = reply.send(self.change(&topics, validate_only, decide).await);
-                }
-                Command::Delete { topics, reply } => {
-                    let decide = |image: &ClusterImage, topic: &TopicRef| {
-                        topics::decide_delete(image, topic).map(|(records, name, id)| (records, (name, id)))
-                    };
-                    let _ = reply.send(self.change(&topics, false, decide).await);
-                }
-                Command::Configs { changes, validate_only, reply } => {
-                    let decide = |image: &ClusterImage, wanted: &AlterConfigs| {
-                        alter_configs::decide_alter(image, &rules, wanted).map(|records| (records, ()))
-                    };
-                    let _ = reply.send(self.change(&changes, validate_only, decide).await);
-                }
-                Command::Assign { assignment, reply } => {
-                    let Assignment { topic_id, partition, directory_id } = assignment;
-                    let mut image = ClusterImage::clone(&self.image.load());
-                    let node_id = self.rules.node_id;
-                    let record = decide_assign(&image, node_id, topic_id, partition, directory_id);
-                    record.iter().for_each(|record| image.apply(record));
-                    let done = match record {
-                        Some(record) => self.commit(vec![record], image).await,
-                        None => Ok(()),
-                    };
-                    let _ = reply.send(done);
-                }
-                Command::CreateAcls { acls, reply } => {
-                    let decide = |image: &ClusterImage, acl: &Acl| {
-                        acls::decide_create(image, acl, Uuid::new_v4()).map(|records| (records, ()))
-                    };
-                    let _ = reply.send(self.change(&acls, false, decide).await);
-                }
-                Command::DeleteAcls { filters, reply } => {
-                    let decide =
-                        |image: &ClusterImage, filter: &AclFilter| Ok(acls::decide_delete(image, filter));
-                    let _ = reply.send(self.change(&filters, false, decide).await);
-                }
-                Command::Scram { changes, reply } => {
-                    let decide = |image: &ClusterImage, wanted: &AlterScram| {
-                        scram_credentials::decide_alter(image, wanted).map(|records| (records, ()))
-                    };
-                    let _ = reply.send(self.change(&changes, false, decide).await);
-                }
-                Command::Quotas { changes, validate_only, reply } => {
-                    let decide = |image: &ClusterImage, wanted: &AlterQuotas| {
-                        client_quotas::decide_alter(image, wanted).map(|records| (records, ()))
-                    };
-                    let _ = reply.send(self.change(&changes, validate_only, decide).await);
-                }
-                Command::Features { updates, validate_only, reply } => {
-                    let node_id = self.rules.node_id;
-                    let decide = move |image: &ClusterImage, wanted: &UpdateFeature| {
-                        features::decide_update(image, node_id, wanted).map(|records| (records, ()))
-                    };
-                    let _ = reply.send(self.change(&updates, validate_only, decide).await);
-                }
-                Command::ProducerIds { reply } => {
-                    let mut image = ClusterImage::clone(&self.image.load());
-                    let (records, block) = producer_ids::decide_block(&image, self.rules.node_id);
-                    records.iter().for_each(|record| image.apply(record));
-                    let _ = reply.send(self.commit(records, image).await.map(|()| block));
-                }
+            self.on_command(command).await;
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        let rules = self.rules.clone();
+        match command {
+            Command::Create { topics, validate_only, reply } => {
+                let decide = |image: &ClusterImage, wanted: &CreateTopic| {
+                    topics::decide_create(image, &rules, wanted, Uuid::new_v4())
+                };
+                let _ = reply.send(self.change(&topics, validate_only, decide).await);
+            }
+            Command::Grow { topics, validate_only, reply } => {
+                let decide = |image: &ClusterImage, wanted: &GrowTopic| {
+                    let assignments = wanted.assignments.as_deref();
+                    topics::decide_grow(image, &rules, &wanted.name, wanted.count, assignments)
+                        .map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&topics, validate_only, decide).await);
+            }
+            Command::Delete { topics, reply } => {
+                let decide = |image: &ClusterImage, topic: &TopicRef| {
+                    topics::decide_delete(image, topic).map(|(records, name, id)| (records, (name, id)))
+                };
+                let _ = reply.send(self.change(&topics, false, decide).await);
+            }
+            Command::Configs { changes, validate_only, reply } => {
+                let decide = |image: &ClusterImage, wanted: &AlterConfigs| {
+                    alter_configs::decide_alter(image, &rules, wanted).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&changes, validate_only, decide).await);
+            }
+            Command::Assign { assignment, reply } => {
+                let Assignment { topic_id, partition, directory_id } = assignment;
+                let node_id = self.rules.node_id;
+                let decide = |image: &ClusterImage| {
+                    let record = decide_assign(image, node_id, topic_id, partition, directory_id);
+                    (record.into_iter().collect(), ())
+                };
+                let _ = reply.send(self.decide(decide).await);
+            }
+            Command::CreateAcls { acls, reply } => {
+                let decide = |image: &ClusterImage, acl: &Acl| {
+                    acls::decide_create(image, acl, Uuid::new_v4()).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&acls, false, decide).await);
+            }
+            Command::DeleteAcls { filters, reply } => {
+                let decide =
+                    |image: &ClusterImage, filter: &AclFilter| Ok(acls::decide_delete(image, filter));
+                let _ = reply.send(self.change(&filters, false, decide).await);
+            }
+            Command::Scram { changes, reply } => {
+                let decide = |image: &ClusterImage, wanted: &AlterScram| {
+                    scram_credentials::decide_alter(image, wanted).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&changes, false, decide).await);
+            }
+            Command::Quotas { changes, validate_only, reply } => {
+                let decide = |image: &ClusterImage, wanted: &AlterQuotas| {
+                    client_quotas::decide_alter(image, wanted).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&changes, validate_only, decide).await);
+            }
+            Command::Features { updates, validate_only, reply } => {
+                let node_id = self.rules.node_id;
+                let decide = move |image: &ClusterImage, wanted: &UpdateFeature| {
+                    features::decide_update(image, node_id, wanted).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&updates, validate_only, decide).await);
+            }
+            Command::ProducerIds { reply } => {
+                let node_id = self.rules.node_id;
+                let decide = |image: &ClusterImage| producer_ids::decide_block(image, node_id);
+                let _ = reply.send(self.decide(decide).await);
             }
         }
     }
 
     /// Decides about every item against an image that has the earlier ones, then stores all records at once. When
-    /// that fails nothing has happened and every item that was granted is refused.
+    /// that fails nothing has happened, as far as is known here, and every item that was granted is refused.
     async fn change<W, T>(
         &mut self,
         wanted: &[W],
         validate_only: bool,
         decide: impl Fn(&ClusterImage, &W) -> Result<(Vec<MetadataRecord>, T), Refusal>,
     ) -> Vec<Result<T, Refusal>> {
+        let epoch = match self.office().await {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                return wanted.iter().map(|_| Err(refusal.clone())).collect();
+            }
+        };
         let mut image = ClusterImage::clone(&self.image.load());
         let mut records = Vec::new();
         let mut answers = Vec::with_capacity(wanted.len());
@@ -410,34 +373,130 @@ impl Owner {
         if validate_only || records.is_empty() {
             return answers;
         }
-        if let Err(error) = self.commit(records, image).await {
-            tracing::error!(%error, "a metadata change failed");
+        if let Err(error) = self.commit(epoch, &records).await {
+            match error {
+                ControllerError::NotController => tracing::warn!(%error, "a metadata change may be lost"),
+                _ => tracing::error!(%error, "a metadata change failed"),
+            }
             let refusal = Refusal::from(error);
             return answers.into_iter().map(|answer| answer.and(Err(refusal.clone()))).collect();
         }
         answers
     }
 
-    /// Makes records durable, brings the partitions in line with the image they lead to, and publishes it.
-    async fn commit(
+    /// As [`change`](Owner::change), of one thing that cannot be refused.
+    async fn decide<T>(
         &mut self,
-        records: Vec<MetadataRecord>,
-        image: ClusterImage,
-    ) -> Result<(), ControllerError> {
-        let batch = batch_of(&records)?;
-        let bytes = batch.len() as u64;
-        let appended = self.log.append(batch, true).await.map_err(|_| AppendError::Closed)??;
-        tracing::debug!(offset = %appended.base_offset, records = records.len(), "metadata changed");
-        let image = Arc::new(image);
+        decide: impl FnOnce(&ClusterImage) -> (Vec<MetadataRecord>, T),
+    ) -> Result<T, ControllerError> {
+        let epoch = self.office().await?;
+        let (records, answer) = decide(&self.image.load());
+        if !records.is_empty() {
+            self.commit(epoch, &records).await?;
+        }
+        Ok(answer)
+    }
+
+    /// The epoch in which this node decides, once the image has everything from before it.
+    async fn office(&mut self) -> Result<Epoch, ControllerError> {
+        let is_alone = self.quorum.is_alone();
+        let taking_office = async {
+            loop {
+                let state = *self.state.borrow_and_update();
+                match state.leads_from {
+                    Some(begin) if state.high_watermark > begin => {
+                        self.catch_up(state.high_watermark).await?;
+                        return Ok(state.epoch);
+                    }
+                    // What is decided in its own epoch comes after the record with which that begins.
+                    Some(_) => {}
+                    None if is_alone => {}
+                    None => return Err(ControllerError::NotController),
+                }
+                self.state.changed().await.map_err(|_| ControllerError::Stopped)?;
+            }
+        };
+        timeout(OFFICE_TIME_MAX, taking_office).await.unwrap_or(Err(ControllerError::NotController))
+    }
+
+    /// Appends records and waits until they are committed and the image has them.
+    async fn commit(&mut self, epoch: Epoch, records: &[MetadataRecord]) -> Result<(), ControllerError> {
+        let end = self.quorum.append(epoch, batch_of(records)?).await?;
+        tracing::debug!(%end, records = records.len(), "metadata changed");
+        loop {
+            let state = *self.state.borrow_and_update();
+            if state.leads_from.is_none() || state.epoch != epoch {
+                return Err(ControllerError::NotController);
+            }
+            if state.high_watermark >= end {
+                return self.catch_up(state.high_watermark).await;
+            }
+            self.state.changed().await.map_err(|_| ControllerError::Stopped)?;
+        }
+    }
+
+    /// Brings the image up to what is committed, the partitions in line with it, and publishes it.
+    async fn catch_up(&mut self, committed: Offset) -> Result<(), ControllerError> {
+        let quorum = &self.quorum;
+        let begin = quorum.log().log_start();
+        let has_changed = if begin > self.replay.next {
+            // The leader's snapshot has taken the place of what was not read yet.
+            let nothing = ClusterImage::starting_with(self.rules.topic_defaults.clone());
+            let mut newer =
+                off_the_runtime(|| replay(quorum.log(), quorum.dir(), nothing, committed.max(begin)))?;
+            newer.image.supersede(&self.replay.image);
+            newer.bytes = 0;
+            self.replay = newer;
+            true
+        } else if committed > self.replay.next {
+            off_the_runtime(|| self.replay.read_log(quorum.log(), committed))?
+        } else {
+            false
+        };
+        if !has_changed {
+            return Ok(());
+        }
+        let image = Arc::new(self.replay.image.clone());
+        let id = self.snapshot_id();
+        let Some(snapshots) = &mut self.follows else {
+            self.image.store(image);
+            return Ok(());
+        };
         let (partitions, before, after) = (self.partitions.clone(), self.image.load_full(), image.clone());
         let removed = blocking(move || partitions.follow(&before, &after)).await;
         // The records are committed, so the image holds whatever became of the files; a partition that could not be
         // opened is offline and its clients retry.
         self.image.store(image.clone());
-        self.snapshots.appended(bytes);
-        self.snapshots.write_if_due(&image);
+        snapshots.appended(std::mem::take(&mut self.replay.bytes));
+        if self.replay.is_whole() {
+            snapshots.write_if_due(&image, id);
+        }
         self.partitions.delete(removed?).await;
         Ok(())
+    }
+
+    /// Of a snapshot of the image as it is now.
+    fn snapshot_id(&self) -> SnapshotId {
+        SnapshotId { end: self.replay.next, epoch: self.replay.epoch }
+    }
+
+    /// Of a node that is the whole cluster: has it lead what nobody led, and notes where partitions really are.
+    async fn take_over(&mut self) -> Result<(), ControllerError> {
+        let node_id = self.rules.node_id;
+        let mut records = decide_takeover(&self.replay.image, node_id)?;
+        if !records.is_empty() {
+            tracing::info!(partitions = records.len(), "leads what nobody led");
+        }
+        let (looking, described) = (self.partitions.clone(), self.image.load_full());
+        for assignment in blocking(move || looking.misplaced(&described)).await? {
+            let Assignment { topic_id, partition, directory_id } = assignment;
+            records.extend(decide_assign(&self.replay.image, node_id, topic_id, partition, directory_id));
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let epoch = self.office().await?;
+        self.commit(epoch, &records).await
     }
 }
 

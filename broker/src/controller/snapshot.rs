@@ -12,13 +12,15 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ottla_protocol::records::{BatchBuilder, BatchOptions, ControlType};
+use bytes::Bytes;
+use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches, ControlType};
 use ottla_protocol::wire::EncodeError;
 use thiserror::Error;
 
 use super::records::MetadataRecord;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{LogError, sync_dir};
+use crate::quorum::{Epoch, LogEnd};
 
 /// Bytes of records after which a batch of a snapshot ends.
 const BATCH_BYTES: usize = 1 << 20;
@@ -26,6 +28,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const KEPT: usize = 2;
 const SUFFIX: &str = ".checkpoint";
 const PART_SUFFIX: &str = ".checkpoint.part";
+const FETCHED_SUFFIX: &str = ".checkpoint.fetched";
 
 /// Why a snapshot was not written.
 #[derive(Debug, Error)]
@@ -40,7 +43,7 @@ pub(super) enum SnapshotError {
 
 /// Which part of the log a snapshot stands for. The order is that of age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SnapshotId {
+pub(crate) struct SnapshotId {
     /// The first offset that is not part of it.
     pub end: Offset,
     /// Of the last record that is.
@@ -48,6 +51,44 @@ pub(super) struct SnapshotId {
 }
 
 impl SnapshotId {
+    /// That which ends where a log does.
+    pub fn of(end: LogEnd) -> SnapshotId {
+        SnapshotId { end: end.offset, epoch: LeaderEpoch(end.epoch.0) }
+    }
+
+    /// Where it ends.
+    pub fn log_end(self) -> LogEnd {
+        LogEnd { epoch: Epoch(self.epoch.0), offset: self.end }
+    }
+
+    /// Its file.
+    pub fn file(self, dir: &Path) -> PathBuf {
+        self.path(dir, SUFFIX)
+    }
+
+    /// Where it is kept while it comes from another node.
+    pub fn fetched_path(self, dir: &Path) -> PathBuf {
+        self.path(dir, FETCHED_SUFFIX)
+    }
+
+    /// Makes one that has come whole from another node one of this node's, durably. Blocking.
+    pub fn install(self, dir: &Path, fetched: &Path) -> Result<(), LogError> {
+        let bytes = Bytes::from(fs::read(fetched).map_err(LogError::io("read", fetched))?);
+        let (size, mut whole, mut is_ended) = (bytes.len(), 0, false);
+        for batch in Batches::new(bytes) {
+            let batch = batch?;
+            batch.check_crc()?;
+            whole += batch.bytes.len();
+            is_ended = batch.control_type() == Some(ControlType::SnapshotFooter);
+        }
+        if whole != size || !is_ended {
+            return Err(LogError::Invalid("the snapshot of another node has no end"));
+        }
+        let path = self.file(dir);
+        fs::rename(fetched, &path).map_err(LogError::io("rename", &path))?;
+        sync_dir(dir)
+    }
+
     fn path(self, dir: &Path, suffix: &str) -> PathBuf {
         dir.join(format!("{:020}-{:010}{suffix}", self.end.0, self.epoch.0))
     }
@@ -64,7 +105,7 @@ impl SnapshotId {
 }
 
 /// The snapshots of a folder with their files, the newest first.
-pub(super) fn snapshots_in(dir: &Path) -> Result<Vec<(SnapshotId, PathBuf)>, LogError> {
+pub(crate) fn snapshots_in(dir: &Path) -> Result<Vec<(SnapshotId, PathBuf)>, LogError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
         let path = entry.map_err(LogError::io("list", dir))?.path();
@@ -74,6 +115,17 @@ pub(super) fn snapshots_in(dir: &Path) -> Result<Vec<(SnapshotId, PathBuf)>, Log
     }
     found.sort_by(|(a, _), (b, _)| b.cmp(a));
     Ok(found)
+}
+
+/// Removes what a stop has left of snapshots that were on their way from another node. Blocking; at a start.
+pub(crate) fn remove_fetched(dir: &Path) -> Result<(), LogError> {
+    for entry in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
+        let path = entry.map_err(LogError::io("list", dir))?.path();
+        if path.to_string_lossy().ends_with(FETCHED_SUFFIX) {
+            fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a snapshot; when this returns it is durable. `last_record_ms` is the time of the last record that it stands
@@ -110,10 +162,12 @@ pub(super) fn write_snapshot(
     Ok(sync_dir(dir)?)
 }
 
-/// Removes superfluous snapshots, and what a crash has left of unfinished ones. Gives the offset from which on the log is
-/// still needed. Blocking; nobody may be writing one.
-pub(super) fn prune_snapshots(dir: &Path) -> Result<Offset, LogError> {
-    let found = snapshots_in(dir)?;
+/// Removes superfluous snapshots, and what a crash has left of unfinished ones. Gives the older of those that stay, whose end
+/// is where the log is still needed from. Blocking; nobody may be writing one.
+pub(super) fn prune_snapshots(dir: &Path) -> Result<Option<SnapshotId>, LogError> {
+    let mut found = snapshots_in(dir)?;
+    // What ends at the beginning names the voters, and is no image.
+    found.retain(|(id, _)| id.end > Offset::ZERO);
     for (_, path) in found.iter().skip(KEPT) {
         fs::remove_file(path).map_err(LogError::io("remove", path))?;
     }
@@ -123,7 +177,7 @@ pub(super) fn prune_snapshots(dir: &Path) -> Result<Offset, LogError> {
             fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
         }
     }
-    Ok(found.get(KEPT - 1).map_or(Offset::ZERO, |(id, _)| id.end))
+    Ok(found.get(KEPT - 1).map(|(id, _)| *id))
 }
 
 #[cfg(test)]
@@ -152,12 +206,12 @@ mod tests {
     #[test]
     fn two_stay_and_the_log_from_the_older_ones_end_on() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(prune_snapshots(dir.path()).unwrap(), Offset::ZERO);
+        assert_eq!(prune_snapshots(dir.path()).unwrap(), None);
         for end in [5, 90, 17] {
             write_snapshot(dir.path(), id(end), &[], 1).unwrap();
             fs::write(id(end).path(dir.path(), PART_SUFFIX), "half").unwrap();
         }
-        assert_eq!(prune_snapshots(dir.path()).unwrap(), Offset(17));
+        assert_eq!(prune_snapshots(dir.path()).unwrap(), Some(id(17)));
         let left: Vec<_> = snapshots_in(dir.path()).unwrap().into_iter().map(|(id, _)| id).collect();
         assert_eq!(left, [id(90), id(17)]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::image::ClusterImage;
 use super::snapshot::{SnapshotError, SnapshotId, prune_snapshots, write_snapshot};
-use crate::ids::Offset;
-use crate::partition::{Partition, now_ms};
+use crate::partition::now_ms;
+use crate::quorum::QuorumHandle;
 
 /// When the metadata gets a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl SnapshotRules {
 
 /// Writes snapshots, one at a time.
 pub(super) struct Snapshots {
-    log: Partition,
+    quorum: QuorumHandle,
     dir: PathBuf,
     rules: SnapshotRules,
     /// Appended to the log since the last one was begun.
@@ -46,9 +46,9 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Of the log in `dir`, of which `bytes` are in no snapshot.
-    pub fn new(log: Partition, dir: PathBuf, rules: SnapshotRules, bytes: u64) -> Snapshots {
-        Snapshots { log, dir, rules, bytes, begun: Instant::now(), writing: None }
+    /// Of the quorum's log, of which `bytes` are in no snapshot.
+    pub fn new(quorum: QuorumHandle, rules: SnapshotRules, bytes: u64) -> Snapshots {
+        Snapshots { dir: quorum.dir().clone(), quorum, rules, bytes, begun: Instant::now(), writing: None }
     }
 
     /// So many bytes have become part of the log.
@@ -56,24 +56,22 @@ impl Snapshots {
         self.bytes += bytes;
     }
 
-    /// Begins a snapshot of the image to which the whole log leads, when it is time and no other is being written.
-    pub fn write_if_due(&mut self, image: &Arc<ClusterImage>) {
+    /// Begins a snapshot of the image that is known as `id`, when it is time and no other is being written.
+    pub fn write_if_due(&mut self, image: &Arc<ClusterImage>, id: SnapshotId) {
         let is_writing = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
         if is_writing || !self.rules.is_due(self.bytes, self.begun.elapsed()) {
             return;
         }
         (self.bytes, self.begun) = (0, Instant::now());
-        let id =
-            SnapshotId { end: self.log.log().log_end(), epoch: self.log.latest_epoch().unwrap_or_default() };
-        let (log, dir, image) = (self.log.clone(), self.dir.clone(), image.clone());
+        let (quorum, dir, image) = (self.quorum.clone(), self.dir.clone(), image.clone());
         self.writing = Some(tokio::spawn(async move {
             let writing = move || write(&dir, id, &image);
             match tokio::task::spawn_blocking(writing).await {
-                Ok(Ok(needed_from)) => {
-                    // What was not trimmed now is the next time.
-                    let _ = log.delete_records(needed_from).await;
-                    log.keep_house(now_ms());
-                    tracing::info!(end = %id.end, log_start = %needed_from, "a snapshot of the metadata is written");
+                Ok(Ok(kept)) => {
+                    tracing::info!(end = %id.end, "a snapshot of the metadata is written");
+                    if let Some(kept) = kept {
+                        quorum.trim(kept.log_end());
+                    }
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "a snapshot of the metadata was not written"),
                 Err(_) => tracing::error!("writing a snapshot of the metadata failed"),
@@ -82,8 +80,8 @@ impl Snapshots {
     }
 }
 
-/// Gives the offset from which on the log is still needed.
-fn write(dir: &Path, id: SnapshotId, image: &ClusterImage) -> Result<Offset, SnapshotError> {
+/// Gives the oldest snapshot that is kept, where there is more than this one.
+fn write(dir: &Path, id: SnapshotId, image: &ClusterImage) -> Result<Option<SnapshotId>, SnapshotError> {
     write_snapshot(dir, id, &image.as_records(), now_ms())?;
     Ok(prune_snapshots(dir)?)
 }

@@ -100,6 +100,16 @@ impl LeaderEpochs {
         }
     }
 
+    /// All of them, with where each begins.
+    pub fn iter(&self) -> impl Iterator<Item = (LeaderEpoch, Offset)> + '_ {
+        self.entries.iter().copied()
+    }
+
+    /// Forgets all epochs: no record is left.
+    pub fn forget_all(&mut self) {
+        self.entries.clear();
+    }
+
     /// Forgets epochs that began at or after `end`.
     pub fn truncate(&mut self, end: Offset) {
         self.entries.retain(|(_, start)| *start < end);

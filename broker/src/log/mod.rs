@@ -22,6 +22,7 @@ mod check;
 mod checkpoint;
 mod compact;
 mod config;
+mod cut;
 mod damage;
 mod index;
 mod leader_epochs;

@@ -438,7 +438,7 @@ fn offsets_of_files(dir: &Path, extension: &str) -> Result<Vec<Offset>, LogError
 }
 
 /// True when there were any.
-fn remove_snapshots_past(dir: &Path, end: Offset) -> bool {
+pub(super) fn remove_snapshots_past(dir: &Path, end: Offset) -> bool {
     let past: Vec<Offset> = snapshot_offsets(dir).into_iter().filter(|offset| *offset > end).collect();
     for offset in &past {
         // One that stays is left out by its offset at the next start too.

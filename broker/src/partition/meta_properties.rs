@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 use super::log_dir_error::LogDirError;
 use crate::ids::NodeId;
-use crate::log::write_file_durably;
+use crate::log::{LogError, write_file_durably};
 
 const META_PROPERTIES: &str = "meta.properties";
 
 /// Whose a log dir is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub cluster_id: String,
     pub directory_id: Uuid,
 }
@@ -32,6 +32,14 @@ impl Identity {
         dir.join(META_PROPERTIES).exists()
     }
 
+    /// Writes that of a log dir, durably.
+    pub fn save(&self, dir: &Path, node_id: NodeId) -> Result<(), LogError> {
+        let (cluster_id, directory_id) = (&self.cluster_id, kafka_uuid(self.directory_id));
+        let text =
+            format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={directory_id}\n");
+        write_file_durably(&dir.join(META_PROPERTIES), text.as_bytes())
+    }
+
     /// Reads that of a log dir, or makes a new one, of `cluster` where that is known already.
     pub fn of(dir: &Path, node_id: NodeId, cluster: Option<&str>) -> Result<Identity, LogDirError> {
         let file = dir.join(META_PROPERTIES);
@@ -39,13 +47,9 @@ impl Identity {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let cluster_id = cluster.map_or_else(|| kafka_uuid(Uuid::new_v4()), str::to_owned);
-                let directory_id = Uuid::new_v4();
-                let text = format!(
-                    "version=1\ncluster.id={cluster_id}\nnode.id={node_id}\ndirectory.id={}\n",
-                    kafka_uuid(directory_id)
-                );
-                write_file_durably(&file, text.as_bytes())?;
-                return Ok(Identity { cluster_id, directory_id });
+                let made = Identity { cluster_id, directory_id: Uuid::new_v4() };
+                made.save(dir, node_id)?;
+                return Ok(made);
             }
             Err(source) => return Err(LogDirError::Unusable { path: file, source }),
         };
@@ -87,7 +91,7 @@ pub(crate) fn kafka_uuid(id: Uuid) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(id.as_bytes())
 }
 
-fn parse_kafka_uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn parse_kafka_uuid(text: &str) -> Option<Uuid> {
     use base64::Engine;
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()?;
     Uuid::from_slice(&bytes).ok()

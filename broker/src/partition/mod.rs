@@ -14,6 +14,7 @@ mod meta_properties;
 mod moving;
 mod owner;
 mod points;
+mod quorum_log;
 mod registry;
 mod slot;
 mod unverified;
@@ -30,4 +31,8 @@ pub use registry::{OpenPartition, Partitions, RemovedPartition};
 pub use slot::PartitionState;
 pub use unverified::Verify;
 
+pub use quorum_log::{QuorumLog, whole_batches};
+
 pub(crate) use handle::now_ms;
+pub(crate) use meta_properties::{Identity, kafka_uuid, parse_kafka_uuid};
+pub(crate) use registry::off_the_runtime;

@@ -77,6 +77,11 @@ pub enum Event {
         /// Of the snapshot.
         end: LogEnd,
     },
+    /// Records before this are in a snapshot and gone from the log. Not past what may be applied.
+    Trimmed {
+        /// Where the log begins now, which is where the snapshot ends.
+        start: LogEnd,
+    },
     /// The leader is to step down, because its process stops.
     Resign,
 }
@@ -150,7 +155,9 @@ impl Quorum {
     ) -> Quorum {
         let chance = config.seed ^ 0x9e37_79b9_7f4a_7c15;
         let flushed = log.end().offset;
-        let high_watermark = log.start().offset;
+        // Who votes alone has committed whatever is on its disk, and waits for nobody.
+        let is_alone = voters.len() == 1 && voters.contains(config.me);
+        let high_watermark = if is_alone { flushed } else { log.start().offset };
         let mut quorum = Quorum {
             config,
             voters,
@@ -163,16 +170,17 @@ impl Quorum {
             #[cfg(test)]
             bug: None,
         };
+        let election_at = if is_alone { now } else { now + quorum.random_timeout() };
         quorum.role = match election.leader {
             // It led, and what it had promised then is forgotten.
             Some(leader) if leader == quorum.config.me.id => Role::Resigned {
-                election_at: now + quorum.random_timeout(),
+                election_at,
                 untold: Default::default(),
                 successors: Vec::new(),
                 tell_at: now,
             },
-            Some(leader) => Role::Follower(quorum.following(leader, now)),
-            None => Role::Unattached { election_at: now + quorum.random_timeout() },
+            Some(leader) if !is_alone => Role::Follower(quorum.following(leader, now)),
+            _ => Role::Unattached { election_at },
         };
         quorum
     }
@@ -180,6 +188,11 @@ impl Quorum {
     /// What it is.
     pub fn role(&self) -> &Role {
         &self.role
+    }
+
+    /// Who votes.
+    pub fn voters(&self) -> &Voters {
+        &self.voters
     }
 
     /// The newest epoch it has heard of, the leader and its own vote.
@@ -228,6 +241,7 @@ impl Quorum {
                 self.raise_high_watermark(end.offset, &mut effects);
                 self.on_flushed(now, &mut effects);
             }
+            Event::Trimmed { start } => self.log.trim(start),
             Event::Resign => self.resign(now),
         }
         self.on_time(now, &mut effects);

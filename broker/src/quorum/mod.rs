@@ -9,17 +9,36 @@
 //! durable before the next is carried out, [`Effect::Append`] excepted, whose durability is an [`Event::Flushed`].
 
 mod bugs;
+pub(crate) mod describe;
 mod election;
 mod epochs;
 mod follower;
+mod formation;
+mod handle;
 mod leader;
+mod listener;
 mod machine;
+mod peers;
 mod role;
+mod runtime;
 #[cfg(test)]
 mod simulation;
+mod state_file;
 mod types;
+mod voters_file;
+mod wire;
 
 pub use epochs::EpochLog;
+pub use formation::FormationError;
+pub(crate) use formation::{join as join_cluster, voters_alone};
+pub use handle::{
+    Answered, Description, Membership, ProposeError, QuorumHandle, QuorumState, QuorumTimeouts,
+    ReplicaProgress,
+};
+pub(crate) use listener::{Face, QuorumListener};
 pub use machine::{Config, Effect, Event, Quorum, RequestId};
+pub use peers::PeerAddress;
 pub use role::{Election, Following, Leading, Progress, Role};
+pub(crate) use runtime::start;
+pub use state_file::{StateFileError, load as load_election_state};
 pub use types::{Answer, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response, Voters};

@@ -10,6 +10,7 @@ use crate::groups::MigrationPolicy;
 use crate::groups::consumer::assignor::Assignor;
 use crate::ids::NodeId;
 use crate::partition::{HousekeepingConfig, LogDirPaths};
+use crate::quorum::{PeerAddress, QuorumTimeouts};
 use crate::quotas::Windows;
 use crate::transactions::TransactionConfig;
 
@@ -114,6 +115,11 @@ pub struct BrokerConfig {
     pub housekeeping: HousekeepingConfig,
     /// When the metadata gets a snapshot.
     pub snapshots: SnapshotRules,
+    /// The controllers of the cluster, which vote about its metadata; none where this node is a cluster by itself. A node whose id
+    /// is among them is one of them.
+    pub controllers: Vec<PeerAddress>,
+    /// `controller.quorum.*`: how long members of the metadata quorum wait for each other.
+    pub quorum: QuorumTimeouts,
     /// What was [set](BrokerConfig::set) by name, as text.
     pub set: Configs,
 }
@@ -155,6 +161,8 @@ impl BrokerConfig {
             quota_windows: Windows::default(),
             housekeeping: HousekeepingConfig::default(),
             snapshots: SnapshotRules::default(),
+            controllers: Vec::new(),
+            quorum: QuorumTimeouts::default(),
             set: Configs::new(),
         }
     }

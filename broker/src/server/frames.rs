@@ -16,7 +16,7 @@ const RESERVE_BYTES_MAX: usize = 1 << 20;
 
 /// Reads frames off a stream.
 #[derive(Debug)]
-pub(super) struct FrameReader {
+pub(crate) struct FrameReader {
     buffer: BytesMut,
     frame_bytes_max: usize,
     /// The last frame was large: what is read ahead of the next one's length would have to be copied.

@@ -34,6 +34,7 @@ pub(crate) use connection::RequestMemory;
 pub use context::Context;
 pub use endpoint::Endpoint;
 pub(crate) use fetch_sessions::FetchSessions;
+pub(crate) use frames::FrameReader;
 pub use in_process::InProcess;
 pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::{Listener, keep_certificates};

@@ -26,6 +26,7 @@ pub fn keyed(key: &str, value: &str) -> Bytes {
     builder.build(BatchOptions::default())
 }
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub fn produce(topic: &str, records: Bytes, acks: i16) -> ProduceRequest {
     ProduceRequest {
         acks,

@@ -48,8 +48,12 @@ pub mod k48_describe_client_quotas;
 pub mod k49_alter_client_quotas;
 pub mod k50_describe_user_scram_credentials;
 pub mod k51_alter_user_scram_credentials;
+pub mod k52_vote;
+pub mod k53_begin_quorum_epoch;
+pub mod k54_end_quorum_epoch;
 pub mod k55_describe_quorum;
 pub mod k57_update_features;
+pub mod k59_fetch_snapshot;
 pub mod k60_describe_cluster;
 pub mod k61_describe_producers;
 pub mod k65_describe_transactions;
@@ -61,6 +65,7 @@ pub mod k72_push_telemetry;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
 pub mod metadata_records;
+pub mod quorum_records;
 pub mod transaction_records;
 
 pub use consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
@@ -125,8 +130,12 @@ pub use k50_describe_user_scram_credentials::{
 pub use k51_alter_user_scram_credentials::{
     AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
 };
+pub use k52_vote::{VoteRequest, VoteResponse};
+pub use k53_begin_quorum_epoch::{BeginQuorumEpochRequest, BeginQuorumEpochResponse};
+pub use k54_end_quorum_epoch::{EndQuorumEpochRequest, EndQuorumEpochResponse};
 pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+pub use k59_fetch_snapshot::{FetchSnapshotRequest, FetchSnapshotResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
 pub use k65_describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
@@ -144,6 +153,7 @@ pub use metadata_records::{
     PartitionRecord, ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord,
     RemoveUserScramCredentialRecord, TopicRecord, UserScramCredentialRecord,
 };
+pub use quorum_records::{KRaftVersionRecord, LeaderChangeMessage, VotersRecord};
 pub use transaction_records::{TransactionLogKey, TransactionLogValue};
 
 use crate::api_key::{ApiKey, ApiVersions};
@@ -194,8 +204,12 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::AlterClientQuotas, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::DescribeUserScramCredentials, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::AlterUserScramCredentials, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::Vote, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::BeginQuorumEpoch, first: 0, last: 1, flexible_from: Some(1) },
+    ApiVersions { key: ApiKey::EndQuorumEpoch, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::DescribeQuorum, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::FetchSnapshot, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeTransactions, first: 0, last: 0, flexible_from: Some(0) },
@@ -257,8 +271,12 @@ $callback! {
             AlterClientQuotas AlterClientQuotasRequest AlterClientQuotasResponse;
             DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
             AlterUserScramCredentials AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse;
+            Vote VoteRequest VoteResponse;
+            BeginQuorumEpoch BeginQuorumEpochRequest BeginQuorumEpochResponse;
+            EndQuorumEpoch EndQuorumEpochRequest EndQuorumEpochResponse;
             DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
             UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
+            FetchSnapshot FetchSnapshotRequest FetchSnapshotResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
             DescribeProducers DescribeProducersRequest DescribeProducersResponse;
             DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
@@ -309,6 +327,9 @@ macro_rules! for_each_data {
             ClientQuotaRecord;
             AccessControlEntryRecord;
             RemoveAccessControlEntryRecord;
+            LeaderChangeMessage;
+            KRaftVersionRecord;
+            VotersRecord;
             TransactionLogKey;
             TransactionLogValue;
         }

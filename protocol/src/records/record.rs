@@ -53,6 +53,10 @@ pub enum ControlType {
     SnapshotHeader,
     /// Last record of a snapshot (KIP-630).
     SnapshotFooter,
+    /// The version of the quorum's protocol (KIP-853).
+    KRaftVersion,
+    /// The voters of the quorum (KIP-853).
+    Voters,
     /// A type this version does not know.
     Unknown(i16),
 }
@@ -67,6 +71,8 @@ impl ControlType {
             2 => ControlType::LeaderChange,
             3 => ControlType::SnapshotHeader,
             4 => ControlType::SnapshotFooter,
+            5 => ControlType::KRaftVersion,
+            6 => ControlType::Voters,
             other => ControlType::Unknown(other),
         })
     }
@@ -79,6 +85,8 @@ impl ControlType {
             ControlType::LeaderChange => 2,
             ControlType::SnapshotHeader => 3,
             ControlType::SnapshotFooter => 4,
+            ControlType::KRaftVersion => 5,
+            ControlType::Voters => 6,
             ControlType::Unknown(code) => code,
         }
     }

@@ -308,13 +308,14 @@ impl World {
 
     fn snapshot(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let Some(quorum) = &mut node.quorum else { return };
+        let Some(quorum) = &node.quorum else { return };
         let (start, limit) =
             (node.disk.start.offset.0, quorum.high_watermark().0.min(node.disk.durable as i64));
         if limit > start {
             let end = start + 1 + self.random.below((limit - start) as u64) as i64;
             node.disk.start = node.disk.end_at(end as usize);
-            quorum.log.trim(node.disk.start);
+            let start = node.disk.start;
+            self.tell(index, Event::Trimmed { start }, &[]);
         }
     }
 

@@ -1,67 +1,38 @@
-//! DescribeQuorum (55): who leads and who follows the metadata log (KIP-595). Versions 0 to 2. The quorum is this node.
+//! DescribeQuorum (55): who leads and who follows the metadata log (KIP-595). Versions 0 to 2. What only the leader knows is
+//! asked of it.
 
 use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k55_describe_quorum::{
-    DescribeQuorumRequest, DescribeQuorumResponse, DescribedQuorum, DescribedQuorumTopic, Listener, Node,
-    ReplicaState,
+    DescribeQuorumRequest, DescribeQuorumResponse, Listener, Node,
 };
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use crate::controller::METADATA_TOPIC;
-use crate::partition::now_ms;
+use crate::quorum::describe;
 
 pub(in super::super) async fn handle(
     context: Arc<Context>,
     call: Call<DescribeQuorumRequest>,
 ) -> DescribeQuorumResponse {
-    let version = call.version();
-    let is_metadata_log = match call.request.topics.as_slice() {
-        [topic] => {
-            *topic.topic_name == *METADATA_TOPIC
-                && matches!(topic.partitions.as_slice(), [partition] if partition.partition_index == 0)
-        }
-        _ => false,
-    };
-    if !is_metadata_log {
-        return DescribeQuorumResponse {
-            error_code: ErrorCode::UnknownTopicOrPartition.code(),
-            ..DescribeQuorumResponse::default()
+    let (version, quorum) = (call.version(), context.controller.log());
+    if quorum.state().leads_from.is_none()
+        && let Some(answer) = quorum.ask_leader(&call.request, version).await
+    {
+        return answer;
+    }
+    let mut answer = describe::quorum(quorum, &call.request, version).await;
+    // A node that is alone has no listener for other controllers.
+    if version >= 2 && answer.error_code == 0 && answer.nodes.is_empty() {
+        let listener = Listener {
+            name: "PLAINTEXT".into(),
+            host: call.peer.endpoint.host.clone(),
+            port: u16::try_from(call.peer.endpoint.port).unwrap_or_default(),
         };
+        answer.nodes = vec![Node { node_id: context.node_id().0, listeners: vec![listener] }];
     }
-    let (log, now) = (context.controller.log(), now_ms());
-    let voter = ReplicaState {
-        replica_id: context.node_id().0,
-        // Versions before 2 cannot say it.
-        replica_directory_id: match version {
-            2.. => context.partitions.log_dirs().metadata().directory_id,
-            _ => Default::default(),
-        },
-        log_end_offset: log.log().log_end().0,
-        last_fetch_timestamp: now,
-        last_caught_up_timestamp: now,
-    };
-    let quorum = DescribedQuorum {
-        partition_index: 0,
-        leader_id: context.node_id().0,
-        leader_epoch: 0,
-        high_watermark: log.high_watermark().0,
-        current_voters: vec![voter],
-        ..DescribedQuorum::default()
-    };
-    let listener = Listener {
-        name: "PLAINTEXT".into(),
-        host: call.peer.endpoint.host.clone(),
-        port: u16::try_from(call.peer.endpoint.port).unwrap_or_default(),
-    };
-    let node = Node { node_id: context.node_id().0, listeners: vec![listener] };
-    DescribeQuorumResponse {
-        topics: vec![DescribedQuorumTopic { topic_name: METADATA_TOPIC.into(), partitions: vec![quorum] }],
-        nodes: if version >= 2 { vec![node] } else { Vec::new() },
-        ..DescribeQuorumResponse::default()
-    }
+    answer
 }
 
 pub(in super::super) fn refused(_: &DescribeQuorumRequest, code: ErrorCode) -> DescribeQuorumResponse {

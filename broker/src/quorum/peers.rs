@@ -1,0 +1,322 @@
+//! The way to the other members: two connections to each, one for what concerns elections and one for fetching, whose answers
+//! may wait for news. Requests of a connection go one after the other; each is answered in time or counts as failed.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ottla_protocol::frame::{decode_response, encode_request};
+use ottla_protocol::messages::k59_fetch_snapshot::{PartitionSnapshot, SnapshotId, TopicSnapshot};
+use ottla_protocol::messages::{
+    BeginQuorumEpochRequest, EndQuorumEpochRequest, FetchRequest, FetchSnapshotRequest, VoteRequest,
+};
+use ottla_protocol::wire::Request as WireRequest;
+use ottla_protocol::{ErrorCode, Message, RequestHeader};
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::handle::{Input, Inputs};
+use super::types::{Epoch, LogEnd, ReplicaKey, Request, Response};
+use super::wire::{self, FetchTerms};
+use crate::controller::METADATA_TOPIC;
+use crate::ids::{NodeId, Offset};
+use crate::server::FrameReader;
+
+/// Requests that may wait for a connection; what comes on top has failed.
+const QUEUE_LEN: usize = 8;
+/// Bytes of records, or of a snapshot, that are asked for at once.
+const FETCH_BYTES: i32 = 8 << 20;
+/// Bytes of one answer: a leader sends one batch that is larger than what was asked for.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How long a leader may wait for news before it answers a fetch.
+const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// How long a connection may take to be opened.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Where another controller listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Why another member did not answer as it should.
+#[derive(Debug, Error)]
+pub(crate) enum PeerError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it does not answer in time")]
+    Late,
+    #[error("its answer cannot be read: {0}")]
+    NotUnderstood(String),
+    #[error("it refuses: {0}")]
+    Refused(ErrorCode),
+}
+
+impl From<ErrorCode> for PeerError {
+    fn from(code: ErrorCode) -> PeerError {
+        PeerError::Refused(code)
+    }
+}
+
+/// One connection to a member, opened when it is used.
+pub(crate) struct PeerConnection {
+    address: PeerAddress,
+    client_id: String,
+    open: Option<(TcpStream, FrameReader)>,
+    correlation_id: i32,
+}
+
+impl PeerConnection {
+    pub fn new(address: PeerAddress, me: NodeId) -> PeerConnection {
+        PeerConnection { address, client_id: format!("node-{me}"), open: None, correlation_id: 0 }
+    }
+
+    /// Who is at the other end.
+    pub fn id(&self) -> NodeId {
+        self.address.id
+    }
+
+    /// Asks, and waits for the answer; after a failure the connection is opened anew by the next call.
+    pub async fn call<R: WireRequest>(
+        &mut self,
+        request: &R,
+        version: i16,
+        within: Duration,
+    ) -> Result<R::Response, PeerError> {
+        let answered = timeout(within, self.exchange(request, version)).await.unwrap_or(Err(PeerError::Late));
+        if answered.is_err() {
+            self.open = None;
+        }
+        answered
+    }
+
+    async fn exchange<R: WireRequest>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, PeerError> {
+        let (stream, frames) = match &mut self.open {
+            Some(open) => open,
+            open => {
+                let connecting = TcpStream::connect((self.address.host.as_str(), self.address.port));
+                let stream = timeout(CONNECT_TIME_MAX, connecting).await.map_err(|_| PeerError::Late)??;
+                stream.set_nodelay(true)?;
+                open.insert((stream, FrameReader::new(ANSWER_BYTES_MAX)))
+            }
+        };
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let header = RequestHeader {
+            api_key: R::API_KEY,
+            api_version: version,
+            correlation_id: self.correlation_id,
+            client_id: Some(self.client_id.as_str().into()),
+        };
+        let frame = encode_request(&header, request).map_err(io::Error::other)?;
+        stream.write_all(&frame).await?;
+        let frame =
+            frames.next(stream).await?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let (header, answer) = decode_response::<R>(frame, version)
+            .map_err(|error| PeerError::NotUnderstood(error.to_string()))?;
+        if header.correlation_id != self.correlation_id {
+            return Err(PeerError::NotUnderstood("it answers another request".to_owned()));
+        }
+        Ok(answer)
+    }
+}
+
+/// What all requests say, and how long their answers may take.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub me: ReplicaKey,
+    pub cluster_id: String,
+    pub request_timeout: Duration,
+}
+
+/// A request on its way, with what the follower knows to be committed.
+struct Outgoing {
+    request: Request,
+    high_watermark: Offset,
+}
+
+/// The connections to all other members that have an address.
+pub(super) struct Peers {
+    lanes: HashMap<NodeId, [mpsc::Sender<Outgoing>; 2]>,
+    addresses: HashMap<NodeId, PeerAddress>,
+    terms: Terms,
+}
+
+impl Peers {
+    /// Answers come as inputs.
+    pub fn start(addresses: &[PeerAddress], terms: Terms, inputs: &Inputs) -> Peers {
+        let others = addresses.iter().filter(|address| address.id != terms.me.id);
+        let lanes = others.clone().map(|address| {
+            let lane = || {
+                let (outgoing, inbox) = mpsc::channel(QUEUE_LEN);
+                let connection = PeerConnection::new(address.clone(), terms.me.id);
+                tokio::spawn(run(connection, terms.clone(), inbox, inputs.clone()));
+                outgoing
+            };
+            (address.id, [lane(), lane()])
+        });
+        Peers {
+            lanes: lanes.collect(),
+            addresses: others.clone().map(|address| (address.id, address.clone())).collect(),
+            terms,
+        }
+    }
+
+    /// Sends a request, unless too many wait; gives it back then.
+    pub fn send(&self, to: NodeId, request: Request, high_watermark: Offset) -> Result<(), Request> {
+        let Some([elections, fetches]) = self.lanes.get(&to) else { return Err(request) };
+        let lane = if matches!(request, Request::Fetch { .. }) { fetches } else { elections };
+        lane.try_send(Outgoing { request, high_watermark }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(outgoing) | mpsc::error::TrySendError::Closed(outgoing) => {
+                outgoing.request
+            }
+        })
+    }
+
+    /// Reads a leader's snapshot into a file; what becomes of it comes as an input.
+    pub fn fetch_snapshot(&self, from: NodeId, epoch: Epoch, end: LogEnd, to: PathBuf, inputs: &Inputs) {
+        let Some(address) = self.addresses.get(&from).cloned() else { return };
+        let (terms, inputs) = (self.terms.clone(), inputs.clone());
+        tokio::spawn(async move {
+            let mut connection = PeerConnection::new(address, terms.me.id);
+            match download(&mut connection, &terms, epoch, end, &to).await {
+                Ok(()) => inputs.put(Input::SnapshotFetched { end, file: to }),
+                // The follower gives its leader up after a while, and asks again.
+                Err(error) => {
+                    tracing::warn!(leader = %from, snapshot_end = %end.offset, %error, "a snapshot was not fetched");
+                }
+            }
+        });
+    }
+}
+
+async fn run(
+    mut connection: PeerConnection,
+    terms: Terms,
+    mut inbox: mpsc::Receiver<Outgoing>,
+    inputs: Inputs,
+) {
+    let mut has_warned = false;
+    while let Some(Outgoing { request, high_watermark }) = inbox.recv().await {
+        let from = connection.address.id;
+        match ask(&mut connection, &terms, &request, high_watermark).await {
+            Ok((response, records)) => {
+                has_warned = false;
+                inputs.put(Input::Answered { from, request, response, records });
+            }
+            Err(error) => {
+                // What does not heal by itself is told once.
+                if matches!(error, PeerError::Refused(_) | PeerError::NotUnderstood(_)) && !has_warned {
+                    has_warned = true;
+                    let (host, port) = (&connection.address.host, connection.address.port);
+                    tracing::error!(node_id = %from, host, port, %error, "a controller cannot be worked with");
+                } else {
+                    tracing::debug!(node_id = %from, %error, "a controller does not answer");
+                }
+                inputs.put(Input::Failed { to: from, request });
+            }
+        }
+    }
+}
+
+async fn ask(
+    connection: &mut PeerConnection,
+    terms: &Terms,
+    request: &Request,
+    high_watermark: Offset,
+) -> Result<(Response, Bytes), PeerError> {
+    let (cluster, within) = (terms.cluster_id.as_str(), terms.request_timeout);
+    let understood = |response: Result<Response, wire::NotUnderstood>| match response {
+        Ok(response) => Ok((response, Bytes::new())),
+        Err(why) => Err(PeerError::NotUnderstood(why.to_owned())),
+    };
+    match request {
+        Request::Vote { epoch, candidate, voter, log_end, is_pre_vote } => {
+            let request = wire::vote_request(cluster, *epoch, *candidate, *voter, *log_end, *is_pre_vote);
+            let version = <VoteRequest as Message>::VERSIONS.1;
+            let answer = connection.call(&request, version, within).await?;
+            ErrorCode::check(answer.error_code)?;
+            understood(wire::read_vote_response(answer, *is_pre_vote))
+        }
+        Request::BeginEpoch { epoch, leader, voter } => {
+            let request = wire::begin_request(cluster, *epoch, *leader, *voter);
+            let version = <BeginQuorumEpochRequest as Message>::VERSIONS.1;
+            let answer = connection.call(&request, version, within).await?;
+            ErrorCode::check(answer.error_code)?;
+            understood(wire::read_begin_response(answer))
+        }
+        Request::EndEpoch { epoch, leader, successors } => {
+            let request = wire::end_request(cluster, *epoch, *leader, successors);
+            let version = <EndQuorumEpochRequest as Message>::VERSIONS.1;
+            let answer = connection.call(&request, version, within).await?;
+            ErrorCode::check(answer.error_code)?;
+            understood(wire::read_end_response(answer))
+        }
+        Request::Fetch { epoch, replica, log_end } => {
+            let wait_ms_max = i32::try_from(FETCH_WAIT.as_millis()).unwrap_or(i32::MAX);
+            let terms = FetchTerms { wait_ms_max, high_watermark };
+            let request = wire::fetch_request(cluster, *epoch, *replica, *log_end, terms, FETCH_BYTES);
+            let version = <FetchRequest as Message>::VERSIONS.1;
+            let answer = connection.call(&request, version, within + FETCH_WAIT).await?;
+            ErrorCode::check(answer.error_code)?;
+            wire::read_fetch_response(answer, log_end.offset)
+                .map_err(|why| PeerError::NotUnderstood(why.to_owned()))
+        }
+    }
+}
+
+/// Reads a snapshot piece by piece into a file, which is durable then.
+async fn download(
+    connection: &mut PeerConnection,
+    terms: &Terms,
+    epoch: Epoch,
+    end: LogEnd,
+    to: &PathBuf,
+) -> Result<(), PeerError> {
+    let mut file = tokio::fs::File::create(to).await?;
+    let mut position = 0i64;
+    loop {
+        let partition = PartitionSnapshot {
+            partition: 0,
+            current_leader_epoch: epoch.0,
+            snapshot_id: SnapshotId { end_offset: end.offset.0, epoch: end.epoch.0 },
+            position,
+            replica_directory_id: terms.me.directory,
+        };
+        let request = FetchSnapshotRequest {
+            cluster_id: Some(terms.cluster_id.as_str().into()),
+            replica_id: terms.me.id.0,
+            max_bytes: FETCH_BYTES,
+            topics: vec![TopicSnapshot { name: METADATA_TOPIC.into(), partitions: vec![partition] }],
+        };
+        let version = <FetchSnapshotRequest as Message>::VERSIONS.1;
+        let answer = connection.call(&request, version, terms.request_timeout).await?;
+        ErrorCode::check(answer.error_code)?;
+        let missing = || PeerError::NotUnderstood("it is not about the snapshot".to_owned());
+        let topic = answer.topics.into_iter().next().ok_or_else(missing)?;
+        let piece = topic.partitions.into_iter().next().ok_or_else(missing)?;
+        ErrorCode::check(piece.error_code)?;
+        if piece.position != position || (piece.unaligned_records.is_empty() && position < piece.size) {
+            return Err(missing());
+        }
+        file.write_all(&piece.unaligned_records).await?;
+        position += piece.unaligned_records.len() as i64;
+        if position >= piece.size {
+            file.sync_all().await?;
+            return Ok(());
+        }
+    }
+}
