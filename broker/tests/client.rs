@@ -183,3 +183,27 @@ async fn an_administrator_sees_and_changes_configs_and_sees_log_dirs_and_feature
     assert!(admin.finalized_features().await.unwrap()["metadata.version"] > 0);
     broker.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_topic_is_found_by_all_who_ask_for_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(BrokerConfig::new(dir.path())).await.unwrap();
+    let client = in_process(&broker).await;
+    client.admin().create_topics(&[NewTopic::new("t", 1)]).await.unwrap();
+    // Each of them has the others' answers forgotten, so that it asks the cluster itself.
+    let asking: Vec<_> = (0..8)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    client.admin().describe_topic("t").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for asked in asking {
+        asked.await.unwrap();
+    }
+    drop(client);
+    broker.shutdown().await.unwrap();
+}

@@ -251,18 +251,23 @@ impl Cluster {
                 }
                 self.refresh_now(Some(&[name]), auto_create).await
             };
-            let error = match asked {
+            let (error, was_told) = match asked {
                 Ok((_, errors)) => match (cached(self), errors.get(name)) {
                     (Some(topic), _) => return Ok(topic),
-                    (None, code) => {
-                        let code = code.copied().unwrap_or(ErrorCode::UnknownTopicOrPartition);
-                        ClientError::broker(format!("looking up topic {name}"), code)
+                    // What was answered is forgotten already, by somebody who makes, deletes or describes it, too.
+                    (None, None) => {
+                        let code = ErrorCode::UnknownTopicOrPartition;
+                        (ClientError::broker(format!("looking up topic {name}"), code), false)
+                    }
+                    (None, Some(code)) => {
+                        (ClientError::broker(format!("looking up topic {name}"), *code), true)
                     }
                 },
-                Err(error) => error,
+                Err(error) => (error, true),
             };
             // A topic that nobody will create will not come by waiting.
-            let hopeless = !auto_create && error.code() == Some(ErrorCode::UnknownTopicOrPartition);
+            let hopeless =
+                was_told && !auto_create && error.code() == Some(ErrorCode::UnknownTopicOrPartition);
             if !error.is_retriable() || hopeless {
                 return Err(error);
             }
