@@ -54,6 +54,10 @@ exactly-once:
     tests/crash/exactly_once.sh 200
     tests/crash/exactly_once.sh 40 "" "$RANDOM" java
 
+# The four example pipelines on a server that is killed 50 times for each, against batch computations
+pipelines-killed: release
+    tests/crash/pipelines.sh 50
+
 # Asks an Apache Kafka for the error codes that the test `error_codes` holds the broker against
 kafka-error-codes:
     tests/conformance/kafka_error_codes.sh

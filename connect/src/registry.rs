@@ -229,6 +229,16 @@ impl ConnectorType {
         }
     }
 
+    /// What a source of this type reads, by Kafka Connect's words; offsets are kept under it. None of a sink, and of a config
+    /// that is wrong.
+    #[must_use]
+    pub fn place(&self, config: &Value) -> Option<SourcePartition> {
+        match &self.build {
+            Build::Source(build) => build(config.clone()).ok().map(|source| source.partition()),
+            Build::Sink(_) => None,
+        }
+    }
+
     /// Checks a config without touching anything outside: unknown and missing fields, types, and values that make no
     /// sense, one error per field; empty when all is well.
     #[must_use]

@@ -21,9 +21,16 @@ impl Failure {
         Failure { code: 2, message: message.to_string() }
     }
 
+    /// All went well, and something would change: exit 3, which only `plan --exit-code` gives.
+    pub fn there_are_changes() -> Failure {
+        Failure { code: 3, message: String::new() }
+    }
+
     /// Says what went wrong and gives the exit code.
     pub fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        if !self.message.is_empty() {
+            eprintln!("error: {}", self.message);
+        }
         ExitCode::from(self.code)
     }
 }

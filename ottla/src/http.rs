@@ -1,4 +1,5 @@
-//! The HTTP API: `/health` for load balancers and scripts, `/metrics` for Prometheus, `POST /sql` for statements.
+//! The HTTP API: `/health` for load balancers and scripts, `/metrics` for Prometheus, `POST /sql` for statements,
+//! `/pipelines` for pipelines.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::failure::Failure;
+use crate::pipelines_api::PipelinesApi;
 use crate::sql_api::SqlApi;
 
 /// A bound HTTP server.
@@ -41,10 +43,11 @@ impl Http {
     }
 
     /// Serves until the process ends.
-    pub async fn run(self, monitor: Monitor, sql: Arc<SqlApi>) {
+    pub async fn run(self, monitor: Monitor, sql: Arc<SqlApi>, pipelines: Arc<PipelinesApi>) {
         let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics));
         let statements = Router::new().route("/sql", post(run_sql)).with_state(sql);
-        if let Err(error) = axum::serve(self.listener, router.with_state(monitor).merge(statements)).await {
+        let router = router.with_state(monitor).merge(statements).merge(pipelines.router());
+        if let Err(error) = axum::serve(self.listener, router).await {
             tracing::error!(%error, "the HTTP API stopped");
         }
     }
@@ -66,7 +69,7 @@ async fn run_sql(
 
 /// Whether a request is from no page in a browser, or from one that this server has served: any page can have a browser
 /// send a request here, but not without its own origin.
-fn is_of_own_origin(headers: &HeaderMap) -> bool {
+pub fn is_of_own_origin(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match (headers.contains_key(header::ORIGIN), text(header::ORIGIN), text(header::HOST)) {
         (false, ..) => true,

@@ -1,6 +1,7 @@
 //! The one binary: words on the command line, wiring of roles, exit codes.
 //!
-//! Exit codes: 0 done, 1 it failed, 2 the words are wrong (of the command line, a config, a pipeline file or SQL).
+//! Exit codes: 0 done, 1 it failed, 2 the words are wrong (of the command line, a config, a pipeline file or SQL), 3 from
+//! `pipeline plan --exit-code` alone: there are changes.
 
 mod cli;
 mod commands;
@@ -9,6 +10,7 @@ mod failure;
 mod http;
 mod output;
 mod pg;
+mod pipelines_api;
 mod rest_client;
 mod sql_api;
 
@@ -65,6 +67,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Transaction(command) => commands::transaction::run(command).await,
         Command::Connector(command) => commands::connector::run(command).await,
         Command::Schema(command) => commands::schema::run(command).await,
+        Command::Query(command) => commands::query::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,
         Command::Bench(Bench::Sql(arguments)) => commands::bench_sql::run(arguments).await,
         Command::Bench(Bench::Load(command)) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -30,24 +30,61 @@ impl RestClient {
 
     /// The answer's body; what the other side says is wrong becomes the failure.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let mut request = self.client.request(method, format!("{}/{path}", self.url));
-        if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body.to_string());
+        match self.send(method, path, body).await? {
+            (status, body) if status.is_success() => Ok(body),
+            (status, body) => Err(RestClient::failure(status, &body)),
         }
+    }
+
+    /// What an answer that is no success says.
+    pub fn failure(status: StatusCode, body: &Value) -> Failure {
+        match (body["message"].as_str(), body) {
+            (Some(message), _) => Failure::failed(message),
+            (None, Value::String(text)) => Failure::failed(format!("{status} {text}")),
+            (None, body) => Failure::failed(format!("{status} {body}")),
+        }
+    }
+
+    /// The answer's status and body; a body that is no JSON is a text.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let request = self.client.request(method, format!("{}/{path}", self.url));
+        let (status, text) = match body {
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json").body(body.to_string());
+                self.answer(request).await?
+            }
+            None => self.answer(request).await?,
+        };
+        let body = match text.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        };
+        Ok((status, body))
+    }
+
+    /// The same with a text, and an answer that is one.
+    pub async fn send_text(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Result<(StatusCode, String), Failure> {
+        self.answer(self.client.request(method, format!("{}/{path}", self.url)).body(body.to_owned())).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, String), Failure> {
         let answer = request.send().await.map_err(|error| {
             Failure::failed(format!(
                 "no {} answers at {}: {error}; `ottla server` is one, or name another with {}",
                 self.what, self.url, self.flag
             ))
         })?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            return Ok(body);
-        }
-        let said = body["message"].as_str().map_or_else(|| format!("{status} {text}"), str::to_owned);
-        Err(Failure::failed(said))
+        Ok((answer.status(), answer.text().await?))
     }
 
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {

@@ -14,6 +14,7 @@
 //! | [`load`] | from a path to a checked [`Pipeline`] |
 //! | [`resolve`] | what runs: topics and stages in order, with every default and value in place |
 //! | [`run`] | runs it against a cluster until its bounded sources are drained |
+//! | [`service`] | the pipelines of a server: planned, applied, kept, going on after a restart |
 //! | [`testing`] | runs the tests of a file |
 //! | [`transform_stage`] | the worker of a transform that calls a plugin, exactly once |
 //!
@@ -25,12 +26,14 @@ pub mod diagnostic;
 pub mod load;
 pub mod resolve;
 pub mod run;
+pub mod service;
 pub mod spec;
 pub mod testing;
+mod topic_log;
 pub mod transform_stage;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Position, Severity};
-pub use load::{Pipeline, json_schema, validate};
+pub use load::{Pipeline, declared_variables, json_schema, validate};
 pub use resolve::{ErrorPolicy, ResolvedPipeline, ResolvedStage, TopicSettings, Work};
 pub use run::{Event, Outcome, StageSummary, Summary, run};

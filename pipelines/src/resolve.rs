@@ -97,6 +97,8 @@ pub enum Work {
     },
     Plugin {
         transform: Transform,
+        /// Of the component, in hex.
+        sha256: String,
     },
     Sink {
         connector: String,
@@ -128,7 +130,7 @@ impl std::fmt::Debug for Work {
                 write!(f, "{} {connector}", self.word())
             }
             Work::Query { sql, .. } => write!(f, "query {sql:?}"),
-            Work::Plugin { transform } => write!(f, "plugin {}", transform.plugin()),
+            Work::Plugin { transform, .. } => write!(f, "plugin {}", transform.plugin()),
         }
     }
 }
@@ -202,7 +204,8 @@ fn work(stage: &Stage<'_>, parts: &Parts<'_>) -> Option<Work> {
                     Some(Work::Query { sql: sql.clone(), plan: Arc::new(parts.plans.get(name)?.clone()) })
                 }
                 (None, Some(wasm)) => {
-                    Some(Work::Plugin { transform: parts.plugins.get(&wasm.plugin)?.transform() })
+                    let plugin = parts.plugins.get(&wasm.plugin)?;
+                    Some(Work::Plugin { transform: plugin.transform(), sha256: plugin.sha256().to_owned() })
                 }
                 (None, None) => None,
             }

@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 mod group;
 mod pipeline;
+mod query;
 mod records;
 mod sql;
 mod topic;
@@ -20,6 +21,7 @@ pub use bench::Bench;
 pub use cluster::{ClusterCommand, ConfigCommand, ConfigOwner};
 pub use group::{GroupCommand, ResetTo};
 pub use pipeline::{PipelineCommand, RunArguments};
+pub use query::QueryCommand;
 pub use records::{ConsumeArguments, ProduceArguments};
 pub use sql::SqlArguments;
 pub use topic::TopicCommand;
@@ -79,6 +81,9 @@ pub enum Command {
     /// Register schemas, and say which versions are compatible.
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// See the queries that run on a server, have them rest, and end them.
+    #[command(subcommand)]
+    Query(QueryCommand),
     /// Query what topics hold.
     Sql(SqlArguments),
     /// Put load on any Kafka broker and measure it.
@@ -96,6 +101,14 @@ pub enum Output {
     Json,
     /// For spreadsheets (`sql` only).
     Csv,
+}
+
+/// Which server to ask by HTTP.
+#[derive(Args, Clone)]
+pub struct HttpArguments {
+    /// The HTTP address of a server.
+    #[arg(long, env = "OTTLA_HTTP", value_name = "URL", default_value = "http://localhost:8080")]
+    pub http: String,
 }
 
 /// Which cluster to talk to.

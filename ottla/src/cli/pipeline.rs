@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Output;
+use super::{HttpArguments, Output};
 
 /// `ottla run`
 #[derive(Args)]
@@ -26,6 +26,8 @@ pub enum PipelineCommand {
     Validate {
         /// The pipeline file.
         file: PathBuf,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
     },
     /// Run the tests of a pipeline file: rows in, and what must come out of its transforms.
     Test {
@@ -36,6 +38,61 @@ pub enum PipelineCommand {
         name: Option<String>,
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
+    },
+    /// Show what applying a file to a server would change, and what is refused and why.
+    Plan {
+        /// The pipeline file.
+        file: PathBuf,
+        /// Keep the plan in this file, for `apply --plan`.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Exit with 3 when there are changes.
+        #[arg(long)]
+        exit_code: bool,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
+    /// Have a server run a file, now and after each restart: exactly what `plan` shows, or nothing.
+    Apply {
+        /// The pipeline file.
+        #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+        file: Option<PathBuf>,
+        /// A plan that `plan --out` has kept; it is refused when something has changed since.
+        #[arg(long, value_name = "FILE")]
+        plan: Option<PathBuf>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
+    /// List a server's pipelines with their state.
+    List {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
+    /// Show a pipeline's state and that of each of its stages.
+    Describe {
+        /// Its name.
+        name: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
+    /// Stop pipelines and forget them. Applied again they go on where they were.
+    Delete {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Delete their topics, states and places too, with all records.
+        #[arg(long)]
+        topics: bool,
+        #[command(flatten)]
+        http: HttpArguments,
     },
     /// Print the JSON Schema of pipeline files, for editors.
     Schema,

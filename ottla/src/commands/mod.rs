@@ -10,6 +10,7 @@ pub mod consume;
 pub mod group;
 pub mod pipeline;
 pub mod produce;
+pub mod query;
 pub mod run;
 pub mod schema;
 pub mod server;

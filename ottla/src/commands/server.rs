@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{OptionalListen, ServerArguments};
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::pipelines_api::PipelinesApi;
 use crate::sql_api::SqlApi;
 
 pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
@@ -34,8 +35,15 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
     let transport = Arc::new(broker.in_process());
-    let sql = Arc::new(SqlApi::new(broker.address().to_string(), transport, is_access_controlled));
-    tokio::spawn(http.run(broker.monitor(), Arc::clone(&sql)));
+    let sql = Arc::new(SqlApi::new(
+        broker.address().to_string(),
+        Arc::clone(&transport) as _,
+        is_access_controlled,
+    ));
+    let pipelines =
+        Arc::new(PipelinesApi::new(broker.address().to_string(), transport, is_access_controlled));
+    tokio::spawn(http.run(broker.monitor(), Arc::clone(&sql), Arc::clone(&pipelines)));
+    let opened = Arc::clone(&pipelines);
     let resumed = Arc::clone(&sql);
     tokio::spawn(async move { resumed.resume().await });
     let mut out = std::io::stdout();
@@ -60,6 +68,8 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         write!(out, " pg={}", listener.local_addr()?)?;
         tokio::spawn(crate::pg::serve(listener, Arc::clone(&sql)));
     }
+    // Not before the registry's address is known, which formats may ask.
+    tokio::spawn(async move { opened.open().await });
     writeln!(out)?;
     out.flush()?;
     tokio::select! {
@@ -69,6 +79,7 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     if let Some(herder) = herder {
         herder.stop().await;
     }
+    pipelines.stop().await;
     sql.stop().await;
     broker.shutdown().await?;
     Ok(())

@@ -80,7 +80,9 @@ fn tag(statement: &Statement) -> &'static str {
         },
         Statement::Show(_) => "SHOW",
         Statement::Describe(_) => "DESCRIBE",
-        Statement::Explain(_) => "EXPLAIN",
+        Statement::Explain(_) | Statement::ExplainQuery(_) => "EXPLAIN",
+        Statement::Pause(_) => "PAUSE",
+        Statement::Resume(_) => "RESUME",
         Statement::Query(_) => "SELECT",
     }
 }

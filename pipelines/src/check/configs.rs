@@ -18,7 +18,7 @@ pub type Configs = BTreeMap<String, Json>;
 /// Checks the config of every source and sink.
 pub fn check(
     graph: &Graph<'_>,
-    folder: &Path,
+    folders: Folders<'_>,
     substitutes: &Substitutes,
     secrets: &Secrets,
     findings: &mut Findings,
@@ -31,7 +31,7 @@ pub fn check(
             StageKind::Transform => continue,
         };
         let Some(connector) = connector_of(kind, stage, findings) else { continue };
-        if let Some(config) = check_one(connector, stage, folder, substitutes, secrets, findings) {
+        if let Some(config) = check_one(connector, stage, folders, substitutes, secrets, findings) {
             configs.insert(stage.name.name.clone(), config);
         }
     }
@@ -60,7 +60,7 @@ fn connector_of(
 fn check_one(
     connector: &ConnectorType,
     stage: &Stage<'_>,
-    folder: &Path,
+    folders: Folders<'_>,
     substitutes: &Substitutes,
     secrets: &Secrets,
     findings: &mut Findings,
@@ -74,11 +74,19 @@ fn check_one(
         return None;
     }
     for entry in node.entries() {
-        if entry.key == PATH_FIELD
-            && starts_at_file(&entry.value, substitutes)
-            && let Some(Json::String(path)) = config.get_mut(&entry.key)
-        {
-            *path = folder.join(&*path).to_string_lossy().into_owned();
+        let Some(Json::String(path)) = config.get_mut(&entry.key) else { continue };
+        // A URL may be a folder of this machine.
+        let is_path = match entry.key.as_str() {
+            PATH_FIELD => true,
+            URL_FIELD => path.starts_with("./") || path.starts_with("../"),
+            _ => false,
+        };
+        let start = match starts_at_file(&entry.value, substitutes) {
+            true => Some(folders.file),
+            false => folders.working_dir,
+        };
+        if let (true, Some(start)) = (is_path, start) {
+            *path = start.join(&*path).to_string_lossy().into_owned();
         }
     }
     let faults = connector.validate(&config);
@@ -92,3 +100,14 @@ fn check_one(
 
 /// The field that all connectors call their file by. A relative path in it starts at the pipeline's folder.
 const PATH_FIELD: &str = "path";
+/// The field in which a connector may take a folder of this machine, written `./FOLDER`.
+const URL_FIELD: &str = "url";
+
+/// Where relative paths start.
+#[derive(Clone, Copy, Debug)]
+pub struct Folders<'a> {
+    /// Those of the file.
+    pub file: &'a Path,
+    /// Those of whoever runs it; without it they stay as they are.
+    pub working_dir: Option<&'a Path>,
+}

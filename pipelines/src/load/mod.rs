@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::check::configs::Folders;
 use crate::check::graph::Graph;
 use crate::check::values::Environment;
 use crate::check::{configs, plugins, schemas, shape, sql, tests_section, values, wiring};
@@ -55,8 +56,19 @@ impl Pipeline {
         text: &str,
         environment: &Environment<'_>,
     ) -> Result<Pipeline, Vec<Diagnostic>> {
+        Self::from_text_in(path, text, environment, None)
+    }
+
+    /// [`Pipeline::from_text`], with the folder in which the working directory's relative paths start.
+    pub fn from_text_in(
+        path: &Path,
+        text: &str,
+        environment: &Environment<'_>,
+        working_dir: Option<&Path>,
+    ) -> Result<Pipeline, Vec<Diagnostic>> {
         let mut findings = Findings::new(path, text);
-        match check(path, text, environment, &mut findings) {
+        let folders = Folders { file: path.parent().unwrap_or(Path::new("")), working_dir };
+        match check(folders, text, environment, &mut findings) {
             Some((spec, resolved, tests)) if !findings.has_errors() => Ok(Pipeline {
                 file: path.to_owned(),
                 spec,
@@ -81,6 +93,14 @@ pub fn validate(path: &Path, environment: &Environment<'_>) -> Vec<Diagnostic> {
         Ok(pipeline) => pipeline.warnings,
         Err(findings) => findings,
     }
+}
+
+/// The variables that a text declares under `env:`; none of a text that is no YAML.
+pub fn declared_variables(text: &str) -> Vec<String> {
+    let root = yaml::parse(text).ok();
+    let variables =
+        root.as_ref().and_then(|root| root.get("env")).map(yaml::Node::entries).unwrap_or_default();
+    variables.iter().map(|entry| entry.key.clone()).collect()
 }
 
 /// The JSON Schema of pipeline files, for editors. Each connector's config is described under its type.
@@ -109,12 +129,12 @@ pub fn json_schema() -> serde_json::Value {
 
 /// All checks. What they find is in `findings`; the rest is there when enough is right to have it.
 fn check(
-    path: &Path,
+    folders: Folders<'_>,
     text: &str,
     environment: &Environment<'_>,
     findings: &mut Findings,
 ) -> Option<(Spec, ResolvedPipeline, Vec<TestCase>)> {
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let folder = folders.file;
     let root = match yaml::parse(text) {
         Ok(root) => root,
         Err(yaml::NotYaml { at: Some(at), reason }) => {
@@ -132,7 +152,7 @@ fn check(
     let graph = Graph::of(&root, &sql::topics_read);
     let schemas = schemas::read(&root, findings);
     wiring::check(&root, &graph, &schemas, findings);
-    let configs = configs::check(&graph, folder, &substitutes, &secrets, findings);
+    let configs = configs::check(&graph, folders, &substitutes, &secrets, findings);
     let plugins = plugins::load(&root, folder, &substitutes, findings);
     let plans = sql::plan_all(&root, &graph, &schemas, text, findings);
     let tests = tests_section::check(&root, &graph, &schemas, &plans, &substitutes, findings);

@@ -121,6 +121,24 @@ fn the_flights_data_is_january_in_the_order_of_the_year() {
 }
 
 #[test]
+fn the_sensors_plugin_was_made_from_the_source_beside_it() {
+    let file = |name: &str| std::fs::read(manifest_dir().join("sensors/decode").join(name)).unwrap();
+    let mut source = Vec::new();
+    for name in ["Cargo.toml", "src/lib.rs"] {
+        let bytes = file(name);
+        source.extend_from_slice(format!("{name} {}\n", bytes.len()).as_bytes());
+        source.extend_from_slice(&bytes);
+    }
+    let lock: serde_json::Value = serde_json::from_slice(&file("fixture.lock.json")).unwrap();
+    assert_eq!(
+        lock["source_sha256"],
+        ottla_plugins::sha256_hex(&source),
+        "build the plugin anew, and its lock"
+    );
+    assert_eq!(lock["output_sha256"], ottla_plugins::sha256_hex(&file("decode.wasm")));
+}
+
+#[test]
 fn variables_from_outside_take_the_place_of_defaults() {
     let environment = |name: &str| (name == "OUT_DB").then(|| "/tmp/elsewhere.db".to_owned());
     let pipeline = Pipeline::load(&manifest_dir().join("flights/pipeline.yaml"), &environment).unwrap();

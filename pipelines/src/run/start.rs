@@ -43,7 +43,7 @@ pub(super) async fn start(client: &Client, stage: &ResolvedStage) -> Result<Runn
             let handle = Query::start(client, config).await.map_err(|error| error.to_string())?;
             Worker::Query(RunningQuery::new(handle, stage.on_error == ErrorPolicy::Stop))
         }
-        Work::Plugin { transform } => {
+        Work::Plugin { transform, .. } => {
             let config = StageConfig {
                 id: stage.id.clone(),
                 inputs: stage.inputs.clone(),

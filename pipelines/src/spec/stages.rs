@@ -42,6 +42,9 @@ pub struct TransformSpec {
     pub wasm: Option<WasmSpec>,
     /// The topic written; the transform's own name when it is left out.
     pub to: Option<String>,
+    /// A query whose state cannot be kept may lose it: its state and the topic it writes are deleted, and it begins anew.
+    #[serde(default)]
+    pub replace: bool,
     pub on_error: Option<OnError>,
 }
 

@@ -1,20 +1,14 @@
 //! The topics of a test: made, filled with the given rows, and read to their ends.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use bytes::Bytes;
-use ottla_client::{
-    Client, ClientError, ConsumerConfig, OFFSET_EARLIEST, Producer, ProducerConfig, Record, TopicPartition,
-};
+use ottla_client::{Client, ClientError, Producer, ProducerConfig, Record};
 use ottla_formats::{Format, JsonFormat, format_named};
 use serde_json::Value as Json;
 
 use super::TopicRows;
 use crate::resolve::{ResolvedPipeline, RowsOfTopic};
 use crate::run::ensure_topics;
-
-const POLL: Duration = Duration::from_millis(100);
+use crate::topic_log;
 
 /// Makes the topics.
 pub(super) async fn make(client: &Client, pipeline: &ResolvedPipeline) -> Result<(), String> {
@@ -80,17 +74,11 @@ pub(super) async fn rows(
     topic: &str,
 ) -> Result<Vec<Json>, String> {
     let failed = |error: ClientError| format!("reading `{topic}`: {error}");
-    let records = read(client, topic).await.map_err(failed)?;
+    let records = topic_log::read(client, topic).await.map_err(failed)?;
     let known = pipeline.rows.get(topic);
     let values: Vec<Bytes> = match known.is_some_and(|known| known.is_keyed) {
         false => records.into_iter().filter_map(|(_, value)| value).collect(),
-        true => {
-            let mut last: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
-            for (key, value) in records {
-                last.insert(key.unwrap_or_default(), value);
-            }
-            last.into_values().flatten().collect()
-        }
+        true => topic_log::last_of_each_key(records).into_values().collect(),
     };
     let json = match known.filter(|known| known.format != "json") {
         None => values,
@@ -106,21 +94,4 @@ pub(super) async fn rows(
             .unwrap_or_else(|_| Json::String(String::from_utf8_lossy(&bytes).into_owned()))
     };
     Ok(json.into_iter().map(value).collect())
-}
-
-/// Keys and values of the one partition, up to its end now.
-async fn read(client: &Client, topic: &str) -> Result<Vec<(Option<Bytes>, Option<Bytes>)>, ClientError> {
-    let place = TopicPartition::new(topic, 0);
-    let consumer = client.consumer(ConsumerConfig::default()).await?;
-    let ends = consumer.end_offsets(std::slice::from_ref(&place)).await?;
-    let end = ends.get(&place).copied().unwrap_or_default();
-    consumer.assign(vec![(place.clone(), OFFSET_EARLIEST)]).await?;
-    let mut records = Vec::new();
-    while end > 0 && consumer.position(&place).await? < end {
-        let fetched = consumer.poll(POLL).await?.into_iter().flat_map(|fetched| fetched.records);
-        let wanted = fetched.filter(|record| record.offset < end);
-        records.extend(wanted.map(|record| (record.key, record.value)));
-    }
-    consumer.close().await?;
-    Ok(records)
 }

@@ -71,7 +71,8 @@ fn phase(phase: &QueryPhase) -> String {
         QueryPhase::Recovering => "recovering".to_owned(),
         QueryPhase::Running => "running".to_owned(),
         QueryPhase::Finished => "finished".to_owned(),
-        QueryPhase::Stopped => "stopped".to_owned(),
+        // Of those that are kept, only who was told to rest does.
+        QueryPhase::Stopped => "paused".to_owned(),
         QueryPhase::Failed(reason) => format!("failed: {reason}"),
     }
 }
@@ -136,6 +137,14 @@ fn describe_function(
 pub(super) fn explain(plan: &QueryPlan) -> Result<Outcome, EngineError> {
     let mut rows: Vec<Vec<String>> = plan.to_string().lines().map(|line| vec![line.to_owned()]).collect();
     rows.extend(plan.warnings().into_iter().map(|warning| vec![format!("warning: {warning}")]));
+    text(&["plan"], rows)
+}
+
+/// How a query runs: its statement, and then as [`explain`].
+pub(super) fn explain_query(sql: &str, plan: &QueryPlan) -> Result<Outcome, EngineError> {
+    let mut rows: Vec<Vec<String>> = sql.trim().lines().map(|line| vec![line.to_owned()]).collect();
+    rows.push(vec![String::new()]);
+    rows.extend(plan.to_string().lines().map(|line| vec![line.to_owned()]));
     text(&["plan"], rows)
 }
 

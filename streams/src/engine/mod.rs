@@ -11,12 +11,14 @@
 //! | `store.rs` | the topic of the statements kept | no |
 //! | `modules.rs` | the topic of the functions' modules | no |
 //! | `functions.rs` | modules read and started | no |
+//! | `pausing.rs` | queries that rest | no |
 //! | `mod.rs` | the order of effects | no |
 
 mod answers;
 mod functions;
 mod modules;
 mod objects;
+mod pausing;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +124,8 @@ struct State {
     running: BTreeMap<String, QueryHandle>,
     /// Queries that could not be started again, and why.
     failed: BTreeMap<String, String>,
+    /// Queries that rest.
+    paused: BTreeSet<String>,
 }
 
 impl Engine {
@@ -130,9 +134,9 @@ impl Engine {
     /// # Errors
     /// When the cluster cannot be reached, or what was kept cannot be run any more.
     pub async fn open(client: Client) -> Result<Engine, EngineError> {
-        let (store, kept) = Store::open(&client).await?;
+        let (store, kept, paused) = Store::open(&client).await?;
         let (running, failed) = (BTreeMap::new(), BTreeMap::new());
-        let mut state = State { store, objects: Objects::default(), running, failed };
+        let mut state = State { store, objects: Objects::default(), running, failed, paused };
         let wanted: BTreeSet<String> = kept.iter().filter_map(|kept| kept.module.clone()).collect();
         let modules = modules::read(&client, &wanted).await?;
         for kept in kept {
@@ -192,12 +196,15 @@ impl Engine {
                 Ok(Some(Box::pin(history::columns(&self.client, *query, &catalog, limits)).await?))
             }
             // These only tell, and little.
-            Some(Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_)) => {
-                match self.execute(text).await?.pop() {
-                    Some(Outcome::Rows { schema, .. }) => Ok(Some(schema)),
-                    _ => Ok(None),
-                }
-            }
+            Some(
+                Statement::Show(_)
+                | Statement::Describe(_)
+                | Statement::Explain(_)
+                | Statement::ExplainQuery(_),
+            ) => match self.execute(text).await?.pop() {
+                Some(Outcome::Rows { schema, .. }) => Ok(Some(schema)),
+                _ => Ok(None),
+            },
             _ => Ok(None),
         }
     }
@@ -261,6 +268,12 @@ impl State {
             Statement::Show(kind) => Ok(answers::show(&self.objects, kind, |name| self.status_of(name))?),
             Statement::Describe(name) => Ok(answers::describe(&self.objects, &name)?),
             Statement::Explain(query) => Ok(answers::explain(&plan_query(&query, &self.objects.catalog())?)?),
+            Statement::ExplainQuery(name) => {
+                let (object, (plan, _)) = self.objects.query(&name)?;
+                Ok(answers::explain_query(&object.kept.sql, plan)?)
+            }
+            Statement::Pause(name) => self.pause(&name).await,
+            Statement::Resume(name) => self.resume_query(client, &name).await,
             other @ (Statement::Query(_) | Statement::CreateFunction(_)) => {
                 unreachable!("{other:?} is not run here")
             }
@@ -292,7 +305,10 @@ impl State {
             let mut object = self.objects.decide_create(&statement, &kept.sql)?;
             // The name of an INSERT was chosen when it was made.
             object.kept.name.clone_from(&kept.name);
-            let started = self.start(client, &object).await;
+            let started = match self.paused.contains(&kept.name) {
+                true => Ok(()),
+                false => self.start(client, &object).await,
+            };
             self.objects.apply_create(object);
             started?;
         }
@@ -356,6 +372,9 @@ impl State {
         };
         let name = object.kept.name.clone();
         self.store.forget(&name).await?;
+        if self.paused.remove(&name) {
+            self.store.keep_paused(&name, false).await?;
+        }
         if let Some(query) = self.running.remove(&name)
             && let Err(error) = query.stop().await
         {
@@ -383,11 +402,10 @@ impl State {
     }
 
     fn status_of(&self, name: &str) -> Option<QueryStatus> {
-        let failed = |reason: &String| QueryStatus {
-            phase: QueryPhase::Failed(reason.clone()),
-            ..QueryStatus::default()
-        };
-        self.running.get(name).map(QueryHandle::status).or_else(|| self.failed.get(name).map(failed))
+        let of_phase = |phase| QueryStatus { phase, ..QueryStatus::default() };
+        let failed = || self.failed.get(name).map(|reason| of_phase(QueryPhase::Failed(reason.clone())));
+        let paused = || self.paused.contains(name).then(|| of_phase(QueryPhase::Stopped));
+        self.running.get(name).map(QueryHandle::status).or_else(failed).or_else(paused)
     }
 }
 

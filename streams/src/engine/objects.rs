@@ -211,6 +211,18 @@ impl Objects {
         }
     }
 
+    /// What runs under a name: the object that has the query, its plan and what it writes.
+    pub fn query(&self, name: &Name) -> Result<(&Object, &(QueryPlan, Stream)), SqlError> {
+        let found = self.objects.get(&name.text);
+        if let Some(found) = found.and_then(|object| Some((object, object.query.as_ref()?))) {
+            return Ok(found);
+        }
+        let names = self.objects.values().filter(|object| object.query.is_some());
+        let names: Vec<&str> = names.map(|object| object.kept.name.as_str()).collect();
+        let error = SqlError::new(name.position, format!("there is no query `{}`", name.text));
+        Err(error.with_nearest(&name.text, names))
+    }
+
     /// Takes in what [`Objects::decide_create`] has made.
     pub fn apply_create(&mut self, object: Object) {
         self.objects.insert(object.kept.name.clone(), object);

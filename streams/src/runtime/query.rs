@@ -130,6 +130,11 @@ impl QueryHandle {
         self.status.borrow().clone()
     }
 
+    /// Whether it runs no more, for whatever reason.
+    pub fn has_ended(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// A receiver that wakes when the status changes.
     pub fn watch(&self) -> watch::Receiver<QueryStatus> {
         self.status.clone()

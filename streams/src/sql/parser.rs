@@ -33,6 +33,12 @@ pub enum Statement {
     Describe(Name),
     /// `EXPLAIN SELECT …`: how the query would run on.
     Explain(Box<QueryStatement>),
+    /// `EXPLAIN QUERY name`: how a query runs.
+    ExplainQuery(Name),
+    /// `PAUSE [QUERY] name`: it rests until it is resumed, also over restarts.
+    Pause(Name),
+    /// `RESUME [QUERY] name`: it goes on where it was.
+    Resume(Name),
     /// `SELECT …`: a query over streams.
     Query(Box<QueryStatement>),
 }
@@ -185,6 +191,14 @@ fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
     let Token::Word(word) = &first.token else {
         return Err(unexpected("a statement", &first));
     };
+    for (order, statement) in
+        [("PAUSE", Statement::Pause as fn(Name) -> Statement), ("RESUME", Statement::Resume)]
+    {
+        if peek_word(parser, order) {
+            parser.next_token();
+            return parse_query_name(parser).map(statement);
+        }
+    }
     match word.keyword {
         Keyword::SELECT | Keyword::WITH | Keyword::VALUES => {
             Ok(Statement::Query(Box::new(parse_query(parser)?)))
@@ -231,13 +245,18 @@ fn parse_statement(parser: &mut Parser) -> Result<Statement, SqlError> {
         }
         Keyword::EXPLAIN => {
             parser.next_token();
+            if peek_word(parser, "QUERY") {
+                return parse_query_name(parser).map(Statement::ExplainQuery);
+            }
             parse_query(parser).map(|query| Statement::Explain(Box::new(query)))
         }
         _ => {
             let error =
                 SqlError::new(first.span, format!("`{}` does not begin a statement Ottla runs", word.value));
-            const WORDS: [&str; 8] =
-                ["SELECT", "CREATE", "WITH", "INSERT", "DROP", "SHOW", "DESCRIBE", "EXPLAIN"];
+            const WORDS: [&str; 10] = [
+                "SELECT", "CREATE", "WITH", "INSERT", "DROP", "SHOW", "DESCRIBE", "EXPLAIN", "PAUSE",
+                "RESUME",
+            ];
             Err(match nearest(&word.value, WORDS) {
                 Some(right) => error.with_help(format!("did you mean `{right}`?")),
                 None => error.with_help(format!("they begin with {}", WORDS.join(", "))),
@@ -261,6 +280,14 @@ fn parse_create_view(parser: &mut Parser) -> Result<Statement, SqlError> {
 fn parse_name(parser: &mut Parser, what: &str) -> Result<Name, SqlError> {
     let (text, position) = ddl::identifier(parser, what)?;
     Ok(Name { text, position })
+}
+
+/// `[QUERY] name`
+fn parse_query_name(parser: &mut Parser) -> Result<Name, SqlError> {
+    if peek_word(parser, "QUERY") {
+        parser.next_token();
+    }
+    parse_name(parser, "the query's name")
 }
 
 fn parse_kind(parser: &mut Parser, is_plural: bool) -> Result<ObjectKind, SqlError> {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use ottla_pipelines::{Diagnostic, testing};
+use ottla_pipelines::testing;
 use serde_json::json;
 
-use super::load;
+use super::{finding_json, load};
 use crate::cli::Output;
 use crate::commands::run::Embedded;
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ pub(super) async fn run(file: &Path, name: Option<&str>, output: Output) -> Resu
         embedded.shutdown().await?;
         failed += usize::from(!findings.is_empty());
         if output == Output::Json {
-            let told: Vec<_> = findings.iter().map(diagnostic).collect();
+            let told: Vec<_> = findings.iter().map(finding_json).collect();
             results.push(json!({ "test": case.name, "passed": findings.is_empty(), "findings": told }));
             continue;
         }
@@ -44,10 +44,4 @@ pub(super) async fn run(file: &Path, name: Option<&str>, output: Output) -> Resu
         0 => Ok(()),
         _ => Err(Failure::failed(format!("{}: {failed} of {} tests failed", file.display(), cases.len()))),
     }
-}
-
-/// A finding for programs.
-pub(super) fn diagnostic(finding: &Diagnostic) -> serde_json::Value {
-    json!({ "severity": finding.severity.word(), "file": finding.file, "message": finding.message, "help": finding.help,
-            "line": finding.position.map(|at| at.line), "column": finding.position.map(|at| at.column) })
 }
