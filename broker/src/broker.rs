@@ -1,15 +1,17 @@
 //! Starting and stopping a broker: opens the data directory, replays the metadata log, opens partitions, listens.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
-use crate::controller::GroupLimits;
+use crate::broker_session::BrokerSession;
+use crate::controller::{BrokerEndpoint, GroupLimits, Registration};
 use crate::controller::{
     Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource, SnapshotId,
     TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
@@ -108,6 +110,8 @@ pub struct Broker {
     addresses: Vec<(String, SocketAddr)>,
     log_dirs: Arc<LogDirs>,
     quorum: QuorumHandle,
+    /// Where the node is one of several.
+    session: Option<BrokerSession>,
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
     /// What is done now and then.
@@ -131,13 +135,15 @@ impl Broker {
         let (log_dirs, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
         let quorum = join_quorum(&config, &log_dirs, metadata, voters)?;
         let (mut serving, mut chores) = (JoinSet::new(), JoinSet::new());
+        let decides = Arc::new(OnceLock::new());
         if let Some(listener) = quorum_listener {
-            let face = Face::Member(quorum.clone());
+            let face = Face::Member(quorum.clone(), decides.clone());
             chores.spawn(async move { listener.serve(face).await });
         }
         let partitions = Arc::new(Partitions::new(log_dirs.clone(), config.node_id));
         let rules = TopicRules {
             node_id: config.node_id,
+            is_alone: quorum.is_alone(),
             default_partitions: config.num_partitions,
             directories: log_dirs.ids(),
             group_limits: GroupLimits {
@@ -147,7 +153,10 @@ impl Broker {
             topic_defaults: config.topic_defaults(),
             snapshots: config.snapshots,
         };
-        let controller = Controller::start(quorum.clone(), rules, partitions.clone()).await?;
+        let session_timeout = Duration::from_millis(config.broker_session_timeout_ms);
+        let controller =
+            Controller::start(quorum.clone(), rules, partitions.clone(), session_timeout).await?;
+        let _ = decides.set(controller.clone());
         let internal_topic = |name, partition_count| {
             let topic = InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count);
             topic.skipping_damage(config.skip_damaged_records)
@@ -209,11 +218,15 @@ impl Broker {
             let limits = limits.of_listener(&context.config, &endpoint.name);
             serving.spawn(listener.run(endpoint, limits, context.clone(), stopped.clone()));
         }
+        let session = (!quorum.is_alone()).then(|| session_of(&context));
+        if let Some(session) = session.clone() {
+            chores.spawn(session.run());
+        }
         chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));
         chores.spawn(context.partitions.clone().resume_moves());
-        Ok(Broker { context, addresses, log_dirs, quorum, stop, serving, chores })
+        Ok(Broker { context, addresses, log_dirs, quorum, session, stop, serving, chores })
     }
 
     /// Where clients of the first listener connect.
@@ -244,6 +257,9 @@ impl Broker {
 
     /// Stops serving, makes everything durable and leaves word of it, so that the next start need not scan.
     pub async fn shutdown(mut self) -> Result<(), LogError> {
+        if let Some(session) = &self.session {
+            session.leave().await;
+        }
         let _ = self.stop.send(true);
         while self.serving.join_next().await.is_some() {}
         self.context.transactions.close().await;
@@ -268,6 +284,27 @@ impl Broker {
         let marked = tokio::task::spawn_blocking(marking).await;
         tracing::info!("broker stopped");
         marked.unwrap_or(Ok(()))
+    }
+}
+
+/// What keeps the node registered as one of the cluster's brokers.
+fn session_of(context: &Context) -> BrokerSession {
+    let endpoints = context.endpoints.iter().map(|endpoint| BrokerEndpoint {
+        listener: endpoint.name.to_string(),
+        host: endpoint.host.to_string(),
+        port: u16::try_from(endpoint.port).unwrap_or_default(),
+        // Kafka's numbers are those of the order.
+        security_protocol: endpoint.protocol as i16,
+    });
+    BrokerSession {
+        controller: context.controller.clone(),
+        registration: Registration {
+            id: context.node_id(),
+            incarnation_id: Uuid::new_v4(),
+            endpoints: endpoints.collect(),
+            log_dirs: context.partitions.log_dirs().ids(),
+        },
+        heartbeat_interval: Duration::from_millis(context.config.broker_heartbeat_interval_ms),
     }
 }
 

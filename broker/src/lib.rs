@@ -1,6 +1,7 @@
 //! The broker: partition logs, controller, groups, and the server that speaks Kafka.
 
 mod broker;
+mod broker_session;
 pub mod controller;
 pub mod coordinator;
 mod group_topics;

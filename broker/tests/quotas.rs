@@ -201,7 +201,7 @@ async fn who_floods_with_requests_is_throttled_and_counted_and_the_others_do_not
     let dir = tempfile::tempdir().unwrap();
     let settings = [("quota.window.num", "2"), ("quota.window.size.seconds", "1")];
     let (broker, mut admin) = started(&dir, &settings).await;
-    set(&mut admin, "client-id", "producer_byte_rate", 100_000.0).await;
+    set(&mut admin, "client-id", "producer_byte_rate", 50_000.0).await;
     let request = produce("t", batch(&["7".repeat(1000).as_str()], None), 1);
     let mut flooding = Wire::connect(broker.address()).await;
     let since = Instant::now();

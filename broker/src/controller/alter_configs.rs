@@ -189,6 +189,7 @@ mod tests {
     fn rules() -> TopicRules {
         TopicRules {
             node_id: NodeId(1),
+            is_alone: true,
             default_partitions: 1,
             directories: vec![Uuid::from_u128(7)],
             group_limits: GroupLimits::default(),

@@ -7,6 +7,7 @@ use ottla_protocol::messages::metadata_records::ConfigRecord;
 use uuid::Uuid;
 
 use super::acls;
+use super::brokers::{self, Brokers};
 use super::client_quotas::{self, ClientQuotas};
 use super::configs::Configs;
 use super::features::{self, Feature, FeatureLevels};
@@ -115,6 +116,7 @@ pub struct ClusterImage {
     scram_credentials: Arc<ScramCredentials>,
     client_quotas: Arc<ClientQuotas>,
     feature_levels: FeatureLevels,
+    brokers: Brokers,
     /// No decision and in no record: what the node that reads was started with, under which configs are read.
     started_with: Arc<Configs>,
 }
@@ -194,6 +196,11 @@ impl ClusterImage {
     /// The level that a feature is at.
     pub fn feature_level(&self, feature: &Feature) -> i16 {
         self.feature_levels.get(feature.name).copied().unwrap_or(feature.level_default)
+    }
+
+    /// Who is registered.
+    pub fn brokers(&self) -> &Brokers {
+        &self.brokers
     }
 
     /// The levels that were set.
@@ -328,6 +335,13 @@ impl ClusterImage {
             }
             MetadataRecord::RemoveUserScramCredential(record) => {
                 scram_credentials::apply_removal(Arc::make_mut(&mut self.scram_credentials), record);
+            }
+            MetadataRecord::RegisterBroker(record) => brokers::apply_registration(&mut self.brokers, record),
+            MetadataRecord::UnregisterBroker(record) => {
+                self.brokers.remove(&NodeId(record.broker_id));
+            }
+            MetadataRecord::BrokerRegistrationChange(record) => {
+                brokers::apply_change(&mut self.brokers, record);
             }
             MetadataRecord::FeatureLevel(record) => features::apply(&mut self.feature_levels, record),
             MetadataRecord::ClientQuota(record) => {

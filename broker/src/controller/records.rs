@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use ottla_protocol::messages::metadata_records::{
-    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord,
-    PartitionRecord, ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord,
-    RemoveUserScramCredentialRecord, TopicRecord, UserScramCredentialRecord,
+    AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, ConfigRecord,
+    FeatureLevelRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord,
+    RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord, TopicRecord,
+    UnregisterBrokerRecord, UserScramCredentialRecord,
 };
 use ottla_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
@@ -39,6 +40,12 @@ pub enum MetadataRecord {
     ClientQuota(ClientQuotaRecord),
     /// A feature is at this level.
     FeatureLevel(FeatureLevelRecord),
+    /// A broker is there.
+    RegisterBroker(RegisterBrokerRecord),
+    /// A broker is there no more.
+    UnregisterBroker(UnregisterBrokerRecord),
+    /// Some of a broker's registration is different from now on.
+    BrokerRegistrationChange(BrokerRegistrationChangeRecord),
 }
 
 /// Why a stored record cannot be understood.
@@ -66,6 +73,9 @@ impl MetadataRecord {
     /// The record as it is stored.
     pub fn encode(&self) -> Result<Bytes, EncodeError> {
         match self {
+            MetadataRecord::RegisterBroker(message) => frame(0, 3, message),
+            MetadataRecord::UnregisterBroker(message) => frame(1, 0, message),
+            MetadataRecord::BrokerRegistrationChange(message) => frame(17, 2, message),
             MetadataRecord::Topic(message) => frame(2, 0, message),
             MetadataRecord::Partition(message) => frame(3, partition_version(message), message),
             MetadataRecord::Config(message) => frame(4, 0, message),
@@ -122,6 +132,9 @@ impl Stored {
         }
         let left_out = |kind| Stored::LeftOut { kind };
         Ok(Stored::Change(match number {
+            0 => MetadataRecord::RegisterBroker(body(&mut reader, version, unknown)?),
+            1 => MetadataRecord::UnregisterBroker(body(&mut reader, version, unknown)?),
+            17 => MetadataRecord::BrokerRegistrationChange(body(&mut reader, version, unknown)?),
             2 => MetadataRecord::Topic(body(&mut reader, version, unknown)?),
             3 => MetadataRecord::Partition(body(&mut reader, version, unknown)?),
             4 => MetadataRecord::Config(body(&mut reader, version, unknown)?),
@@ -138,9 +151,9 @@ impl Stored {
             24 => return Ok(Stored::EndTransaction),
             25 => return Ok(Stored::AbortTransaction),
             10 | 26 => return Ok(left_out(Some("delegation tokens"))),
-            // Brokers and controllers that registered or were fenced, nothing at all, the end of a migration from
+            // Brokers that were fenced as before Kafka 3.3, controllers that registered, nothing at all, the end of a migration from
             // ZooKeeper, and eligible leaders, of which a single replica has none.
-            0 | 1 | 7 | 8 | 17 | 20 | 21 | 27 | 28 => return Ok(left_out(None)),
+            7 | 8 | 20 | 21 | 27 | 28 => return Ok(left_out(None)),
             _ => return Err(unknown),
         }))
     }
@@ -205,6 +218,14 @@ mod tests {
                 }),
                 MetadataRecord::RemoveUserScramCredential(RemoveUserScramCredentialRecord {
                     name: name.as_str().into(), mechanism: 1,
+                }),
+                MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+                    broker_id: partition, broker_epoch: next, incarnation_id: topic_id, log_dirs: vec![topic_id],
+                    fenced: next > 0, ..Default::default()
+                }),
+                MetadataRecord::UnregisterBroker(UnregisterBrokerRecord { broker_id: partition, broker_epoch: next }),
+                MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+                    broker_id: partition, broker_epoch: next, fenced: -1, ..Default::default()
                 }),
                 MetadataRecord::ClientQuota(ClientQuotaRecord {
                     entity: vec![EntityData { entity_type: "user".into(), entity_name: None }],

@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::records::{BatchBuilder, BatchOptions};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use uuid::Uuid;
 
 use super::acls;
 use super::alter_configs::{self, AlterConfigs};
 use super::assign::decide_assign;
+use super::brokers::{self, Registration};
 use super::client_quotas::{self, AlterQuotas};
 use super::error::ControllerError;
 use super::features::{self, UpdateFeature};
@@ -26,10 +28,11 @@ use super::producer_ids::{self, ProducerIdBlock};
 use super::records::MetadataRecord;
 use super::replay::{Replay, replay};
 use super::scram_credentials::{self, AlterScram};
+use super::sessions::Sessions;
 use super::snapshot::SnapshotId;
 use super::snapshots::Snapshots;
 use super::takeover::decide_takeover;
-use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
+use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules, refuse};
 use crate::ids::{NodeId, Offset};
 use crate::partition::{Assignment, Partitions, now_ms, off_the_runtime};
 use crate::quorum::{Epoch, QuorumHandle, QuorumState};
@@ -37,6 +40,8 @@ use crate::security::acl::{Acl, AclFilter};
 
 /// Requests that may wait; more of them wait at their connections.
 const QUEUE_LEN: usize = 256;
+/// How often it is looked which brokers are silent.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a decision waits until this node, which has become the leader, has read what its predecessors decided.
 const OFFICE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -49,6 +54,19 @@ pub struct GrowTopic {
     pub count: i32,
     /// Replicas of each new partition, when the client chooses.
     pub assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+/// What a broker says of itself while it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Who.
+    pub id: NodeId,
+    /// Of its registration.
+    pub epoch: Offset,
+    /// How much of the metadata it has applied.
+    pub applied: Offset,
+    /// It stops, and nobody shall be sent to it any more.
+    pub stops: bool,
 }
 
 type Answers<T> = oneshot::Sender<Vec<Result<T, Refusal>>>;
@@ -65,6 +83,8 @@ enum Command {
     Quotas { changes: Vec<AlterQuotas>, validate_only: bool, reply: Answers<()> },
     Features { updates: Vec<UpdateFeature>, validate_only: bool, reply: Answers<()> },
     ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
+    Register { wanted: Registration, reply: oneshot::Sender<Result<Offset, Refusal>> },
+    Heartbeat { heartbeat: Heartbeat, reply: oneshot::Sender<Result<bool, Refusal>> },
 }
 
 /// A handle to the controller; cheap to clone.
@@ -73,6 +93,7 @@ pub struct Controller {
     commands: mpsc::Sender<Command>,
     image: Arc<ArcSwap<ClusterImage>>,
     quorum: QuorumHandle,
+    applied: watch::Receiver<Offset>,
 }
 
 impl Controller {
@@ -81,13 +102,17 @@ impl Controller {
         quorum: QuorumHandle,
         rules: TopicRules,
         partitions: Arc<Partitions>,
+        session_timeout: Duration,
     ) -> Result<Controller, ControllerError> {
         let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
         let (reader, dir) = (quorum.log().clone(), quorum.dir().clone());
         let committed = quorum.high_watermark();
         let replay = blocking(move || replay(&reader, &dir, nothing, committed)).await?;
         let mut snapshots = Snapshots::new(quorum.clone(), rules.snapshots, replay.bytes);
+        let (publish_applied, applied) = watch::channel(replay.next);
         let mut owner = Owner {
+            applied: publish_applied,
+            sessions: Sessions::new(session_timeout),
             state: quorum.watch(),
             image: Arc::new(ArcSwap::from_pointee(replay.image.clone())),
             replay,
@@ -107,12 +132,38 @@ impl Controller {
         let published = owner.image.clone();
         let (commands, inbox) = mpsc::channel(QUEUE_LEN);
         tokio::spawn(owner.run(inbox));
-        Ok(Controller { commands, image: published, quorum })
+        Ok(Controller { commands, image: published, quorum, applied })
     }
 
     /// The quorum that keeps the metadata log.
     pub fn log(&self) -> &QuorumHandle {
         &self.quorum
+    }
+
+    /// How much of the metadata log the image has.
+    pub fn applied(&self) -> Offset {
+        *self.applied.borrow()
+    }
+
+    /// Registers a broker, which is fenced until it has all of the metadata; gives the epoch of its registration.
+    pub async fn register_broker(&self, wanted: Registration) -> Result<Offset, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Register { wanted, reply }, answer).await
+    }
+
+    /// Notes that a broker is there; gives whether it is fenced.
+    pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<bool, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Heartbeat { heartbeat, reply }, answer).await
+    }
+
+    async fn tell<T>(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        self.commands.send(command).await.map_err(|_| ControllerError::Stopped)?;
+        answer.await.map_err(|_| ControllerError::Stopped)?
     }
 
     /// The cluster as it is decided and stored now.
@@ -242,12 +293,18 @@ struct Owner {
     replay: Replay,
     /// Set once the partitions are open: from then on they follow the image.
     follows: Option<Snapshots>,
+    applied: watch::Sender<Offset>,
+    sessions: Sessions,
 }
 
 impl Owner {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut checks = tokio::time::interval(SESSION_CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let is_alone = self.quorum.is_alone();
         loop {
             tokio::select! {
+                _ = checks.tick(), if !is_alone => self.fence_the_silent().await,
                 command = inbox.recv() => match command {
                     Some(command) => self.on_command(command).await,
                     None => return,
@@ -337,6 +394,12 @@ impl Owner {
                 };
                 let _ = reply.send(self.change(&updates, validate_only, decide).await);
             }
+            Command::Register { wanted, reply } => {
+                let _ = reply.send(self.register(&wanted).await);
+            }
+            Command::Heartbeat { heartbeat, reply } => {
+                let _ = reply.send(self.on_heartbeat(heartbeat).await);
+            }
             Command::ProducerIds { reply } => {
                 let node_id = self.rules.node_id;
                 let decide = |image: &ClusterImage| producer_ids::decide_block(image, node_id);
@@ -419,6 +482,66 @@ impl Owner {
         timeout(OFFICE_TIME_MAX, taking_office).await.unwrap_or(Err(ControllerError::NotController))
     }
 
+    async fn register(&mut self, wanted: &Registration) -> Result<Offset, Refusal> {
+        let epoch = self.office().await?;
+        let image = self.image.load_full();
+        self.sessions.begin(epoch, &image);
+        let is_alive = self.sessions.is_alive(wanted.id);
+        // In its epoch nobody else appends, so this is where the first record will be.
+        let at = self.quorum.log().log_end();
+        let (records, registered) = brokers::decide_register(&image, wanted, at, is_alive)?;
+        if !records.is_empty() {
+            self.commit(epoch, &records).await?;
+        }
+        self.sessions.heard_of(wanted.id);
+        tracing::info!(node_id = %wanted.id, epoch = %registered, "a broker has registered");
+        Ok(registered)
+    }
+
+    async fn on_heartbeat(&mut self, heartbeat: Heartbeat) -> Result<bool, Refusal> {
+        let Heartbeat { id, epoch: registered, applied, stops } = heartbeat;
+        let epoch = self.office().await?;
+        let image = self.image.load_full();
+        self.sessions.begin(epoch, &image);
+        let Some(broker) = image.brokers().get(&id) else {
+            return refuse(ErrorCode::BrokerIdNotRegistered, format!("broker {id} is not registered"));
+        };
+        if broker.epoch != registered {
+            let message = format!("broker {id} has registered again with the epoch {}", broker.epoch);
+            return refuse(ErrorCode::StaleBrokerEpoch, message);
+        }
+        self.sessions.heard_of(id);
+        let records = match (stops, applied > registered) {
+            (true, _) => brokers::decide_fence(&image, id),
+            (false, true) => brokers::decide_unfence(&image, id),
+            // It does not know of its own registration yet.
+            (false, false) => return Ok(broker.is_fenced),
+        };
+        if !records.is_empty() {
+            self.commit(epoch, &records).await?;
+            tracing::info!(node_id = %id, is_fenced = stops, "a broker's fence has changed");
+        }
+        Ok(stops)
+    }
+
+    /// Fences the brokers of which nothing was heard for too long, where this node decides.
+    async fn fence_the_silent(&mut self) {
+        if self.state.borrow().leads_from.is_none() {
+            return;
+        }
+        let Ok(epoch) = self.office().await else { return };
+        let image = self.image.load_full();
+        self.sessions.begin(epoch, &image);
+        for id in self.sessions.silent(&image) {
+            let records = brokers::decide_fence(&self.image.load(), id);
+            tracing::warn!(node_id = %id, "a broker is fenced: nothing was heard of it for broker.session.timeout.ms");
+            if let Err(error) = self.commit(epoch, &records).await {
+                tracing::warn!(%error, "a broker was not fenced");
+                return;
+            }
+        }
+    }
+
     /// Appends records and waits until they are committed and the image has them.
     async fn commit(&mut self, epoch: Epoch, records: &[MetadataRecord]) -> Result<(), ControllerError> {
         let end = self.quorum.append(epoch, batch_of(records)?).await?;
@@ -454,6 +577,7 @@ impl Owner {
             false
         };
         if !has_changed {
+            self.applied.send_replace(self.replay.next);
             return Ok(());
         }
         let image = Arc::new(self.replay.image.clone());
@@ -467,6 +591,7 @@ impl Owner {
         // The records are committed, so the image holds whatever became of the files; a partition that could not be
         // opened is offline and its clients retry.
         self.image.store(image.clone());
+        self.applied.send_replace(self.replay.next);
         snapshots.appended(std::mem::take(&mut self.replay.bytes));
         if self.replay.is_whole() {
             snapshots.write_if_due(&image, id);

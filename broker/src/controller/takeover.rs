@@ -26,12 +26,11 @@ pub struct OtherNodes {
     nodes: String,
 }
 
-/// The records that make `node_id` the leader of whatever has none.
+/// The records that make a node which is the whole cluster the leader of whatever has none.
 pub(super) fn decide_takeover(
     image: &ClusterImage,
     node_id: NodeId,
 ) -> Result<Vec<MetadataRecord>, OtherNodes> {
-    let mut records = Vec::new();
     let mut others: Option<OtherNodes> = None;
     for topic in image.topics() {
         for (number, partition) in (0i32..).zip(&topic.partitions) {
@@ -46,7 +45,19 @@ pub(super) fn decide_takeover(
                 if others.names.len() < NAMED_MAX {
                     others.names.push(TopicPartition::new(topic.name.clone(), number).to_string());
                 }
-            } else if partition.leader.is_none() && may_lead(partition, node_id) {
+            }
+        }
+    }
+    others.map_or_else(|| Ok(lead_unled(image, node_id)), Err)
+}
+
+/// The records that make `node_id` the leader of what it keeps all of and nobody leads.
+pub(super) fn lead_unled(image: &ClusterImage, node_id: NodeId) -> Vec<MetadataRecord> {
+    let mut records = Vec::new();
+    for topic in image.topics() {
+        for (number, partition) in (0i32..).zip(&topic.partitions) {
+            let is_kept = partition.replicas.contains(&node_id);
+            if is_kept && partition.leader.is_none() && may_lead(partition, node_id) {
                 records.push(MetadataRecord::PartitionChange(PartitionChangeRecord {
                     partition_id: number,
                     topic_id: topic.id,
@@ -59,7 +70,7 @@ pub(super) fn decide_takeover(
             }
         }
     }
-    others.map_or(Ok(records), Err)
+    records
 }
 
 /// Whether a node is known to have everything that was committed.

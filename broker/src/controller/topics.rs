@@ -24,8 +24,10 @@ const PARTITIONS_MAX: usize = 50_000;
 /// What the broker's own config says about new topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRules {
-    /// Who leads everything, while there is one node.
+    /// The node that decides.
     pub node_id: NodeId,
+    /// It is the whole cluster, and leads everything.
+    pub is_alone: bool,
     /// `num.partitions`.
     pub default_partitions: i32,
     /// The ids of the log dirs that may get partitions; stored with each replica (KIP-858).
@@ -128,7 +130,7 @@ pub(super) fn decide_create(
     check_name(image, &wanted.name)?;
     let (partitions, replication_factor) = match wanted.assignments.as_slice() {
         [] => (wanted_partitions(rules, wanted.partitions)?, wanted_replication(wanted.replication_factor)?),
-        assignments => check_assignments(rules, wanted, assignments)?,
+        assignments => check_assignments(image, rules, wanted, assignments)?,
     };
     if image.partition_count() + partitions as usize > PARTITIONS_MAX {
         return refuse(
@@ -162,7 +164,10 @@ pub(super) fn decide_create(
             value: Some(value.as_str().into()),
         })
     }));
-    records.extend(partition_records(image, rules, id, 0..partitions));
+    let mut assignments = wanted.assignments.clone();
+    assignments.sort_by_key(|(number, _)| *number);
+    let assigned: Vec<Vec<NodeId>> = assignments.into_iter().map(|(_, replicas)| replicas).collect();
+    records.extend(partition_records(image, &hosts(image, rules)?, id, 0..partitions, &assigned));
     Ok((records, CreatedTopic { id, partitions, replication_factor, configs }))
 }
 
@@ -194,7 +199,35 @@ fn wanted_replication(wanted: i16) -> Result<i16, Refusal> {
     }
 }
 
+/// The brokers that may get a partition, with the log dirs that each has.
+fn hosts(image: &ClusterImage, rules: &TopicRules) -> Result<Vec<(NodeId, Vec<Uuid>)>, Refusal> {
+    if rules.is_alone {
+        return Ok(vec![(rules.node_id, rules.directories.clone())]);
+    }
+    let serving = image.brokers().iter().filter(|(_, broker)| !broker.is_fenced);
+    let hosts: Vec<_> = serving.map(|(id, broker)| (*id, broker.log_dirs.clone())).collect();
+    match hosts.is_empty() {
+        true => refuse(
+            ErrorCode::InvalidReplicationFactor,
+            "Unable to replicate the partition 1 time(s): All brokers are currently fenced.",
+        ),
+        false => Ok(hosts),
+    }
+}
+
+/// Whether each partition is wanted on one broker that may get it.
+fn are_hosts<'a>(
+    hosts: &[(NodeId, Vec<Uuid>)],
+    mut assignments: impl Iterator<Item = &'a Vec<NodeId>>,
+) -> bool {
+    assignments.all(|replicas| match replicas.as_slice() {
+        [replica] => hosts.iter().any(|(host, _)| host == replica),
+        _ => false,
+    })
+}
+
 fn check_assignments(
+    image: &ClusterImage,
     rules: &TopicRules,
     wanted: &CreateTopic,
     assignments: &[(i32, Vec<NodeId>)],
@@ -211,34 +244,45 @@ fn check_assignments(
     if numbers.iter().enumerate().any(|(expected, number)| expected as i32 != *number) {
         return invalid("partitions should be a consecutive 0-based integer sequence");
     }
-    if assignments.iter().any(|(_, replicas)| replicas != &[rules.node_id]) {
+    if !are_hosts(&hosts(image, rules)?, assignments.iter().map(|(_, replicas)| replicas)) {
         return invalid("a replica is assigned to a broker that is not registered, twice, or to none");
     }
     Ok((numbers.len() as i32, 1))
 }
 
-/// Records of new partitions, each in the log dir that has the fewest.
+/// Records of new partitions: on the brokers that were asked for, else on one after the other, each in the log dir that has the
+/// fewest.
 fn partition_records(
     image: &ClusterImage,
-    rules: &TopicRules,
+    hosts: &[(NodeId, Vec<Uuid>)],
     topic_id: Uuid,
     numbers: Range<i32>,
-) -> impl Iterator<Item = MetadataRecord> {
-    let mut placement = Placement::among(&rules.directories, image);
-    let node_id = rules.node_id.0;
-    numbers.map(move |partition_id| {
-        MetadataRecord::Partition(PartitionRecord {
+    assigned: &[Vec<NodeId>],
+) -> Vec<MetadataRecord> {
+    let mut places: Vec<(NodeId, Placement)> =
+        hosts.iter().map(|(host, dirs)| (*host, Placement::among(dirs, image))).collect();
+    // Topics do not all begin with the same broker.
+    let begin = image.partition_count();
+    let count = places.len().max(1);
+    let begun = numbers.start;
+    let mut record = |partition_id: i32| {
+        let nth = (partition_id - begun) as usize;
+        let wanted = assigned.get(nth).and_then(|replicas| replicas.first());
+        let at = wanted.and_then(|wanted| places.iter().position(|(host, _)| host == wanted));
+        let (host, placement) = places.get_mut(at.unwrap_or((begin + nth) % count))?;
+        Some(MetadataRecord::Partition(PartitionRecord {
             partition_id,
             topic_id,
-            replicas: vec![node_id],
-            isr: vec![node_id],
-            leader: node_id,
+            replicas: vec![host.0],
+            isr: vec![host.0],
+            leader: host.0,
             leader_epoch: 0,
             partition_epoch: 0,
             directories: vec![placement.place().unwrap_or_default()],
             ..PartitionRecord::default()
-        })
-    })
+        }))
+    };
+    numbers.filter_map(&mut record).collect()
 }
 
 /// Decides about giving a topic more partitions; `count` is the total.
@@ -267,16 +311,16 @@ pub(super) fn decide_grow(
             format!("the node would have more than {PARTITIONS_MAX} partitions"),
         );
     }
+    let hosts = hosts(image, rules)?;
     if let Some(assignments) = assignments
-        && (assignments.len() as i32 != more
-            || assignments.iter().any(|replicas| replicas != &[rules.node_id]))
+        && (assignments.len() as i32 != more || !are_hosts(&hosts, assignments.iter()))
     {
         return refuse(
             ErrorCode::InvalidReplicaAssignment,
             format!("{more} new partition(s) need one registered broker each"),
         );
     }
-    Ok(partition_records(image, rules, topic.id, now..count).collect())
+    Ok(partition_records(image, &hosts, topic.id, now..count, assignments.unwrap_or_default()))
 }
 
 /// Decides about removing a topic.
@@ -316,11 +360,13 @@ mod tests {
     use super::*;
     use crate::controller::assign::decide_assign;
     use crate::controller::image::PartitionImage;
+    use ottla_protocol::messages::metadata_records::RegisterBrokerRecord;
     use proptest::prelude::*;
 
     fn rules() -> TopicRules {
         TopicRules {
             node_id: NodeId(1),
+            is_alone: true,
             default_partitions: 3,
             directories: vec![Uuid::from_u128(500)],
             group_limits: GroupLimits::default(),
@@ -384,6 +430,40 @@ mod tests {
         let foreign = CreateTopic { assignments: vec![(0, vec![NodeId(9)])], ..wanted("t") };
         assert_eq!(code(create(&mut image, &foreign, 1)), ErrorCode::InvalidReplicaAssignment);
         assert_eq!(image, ClusterImage::default());
+    }
+
+    #[test]
+    fn in_a_cluster_partitions_are_on_one_serving_broker_after_the_other_or_where_they_are_wanted() {
+        let mut image = ClusterImage::default();
+        let rules = TopicRules { is_alone: false, ..rules() };
+        let refused = decide_create(&image, &rules, &wanted("t"), Uuid::from_u128(1)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidReplicationFactor, "nobody serves");
+        for (broker_id, fenced) in [(1, false), (2, true), (3, false)] {
+            image.apply(&MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+                broker_id,
+                fenced,
+                log_dirs: vec![Uuid::from_u128(broker_id as u128)],
+                ..RegisterBrokerRecord::default()
+            }));
+        }
+        let mut make = |wanted: &CreateTopic, id: u128| {
+            let (records, _) = decide_create(&image, &rules, wanted, Uuid::from_u128(id))?;
+            records.iter().for_each(|record| image.apply(record));
+            let partitions = &image.topic(&wanted.name).unwrap().partitions;
+            let places = partitions
+                .iter()
+                .map(|partition| (partition.replicas[0].0, partition.directories[0].as_u128()));
+            Ok::<_, Refusal>(places.collect::<Vec<_>>())
+        };
+        let three = CreateTopic { partitions: 3, ..wanted("spread") };
+        assert_eq!(make(&three, 1).unwrap(), [(1, 1), (3, 3), (1, 1)]);
+        assert_eq!(make(&CreateTopic { partitions: 1, ..wanted("next") }, 2).unwrap(), [(3, 3)]);
+        let assigned = |node| CreateTopic {
+            assignments: vec![(1, vec![NodeId(1)]), (0, vec![NodeId(node)])],
+            ..wanted("assigned")
+        };
+        assert_eq!(make(&assigned(2), 3).unwrap_err().code, ErrorCode::InvalidReplicaAssignment);
+        assert_eq!(make(&assigned(3), 3).unwrap(), [(3, 3), (1, 1)]);
     }
 
     #[test]

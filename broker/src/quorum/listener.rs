@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use ottla_protocol::messages::k59_fetch_snapshot::{
 };
 use ottla_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, BeginQuorumEpochRequest, BeginQuorumEpochResponse,
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
     DescribeClusterRequest, DescribeQuorumRequest, EndQuorumEpochRequest, EndQuorumEpochResponse,
     FetchRequest, FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
 };
@@ -31,8 +32,8 @@ use super::handle::{Answered, QuorumHandle};
 use super::peers::PeerAddress;
 use super::types::{Epoch, LogEnd, ReplicaKey, Request};
 use super::wire::{self, FetchTerms};
-use crate::controller::{METADATA_TOPIC, SnapshotId};
-use crate::ids::Offset;
+use crate::controller::{BrokerEndpoint, Controller, Heartbeat, METADATA_TOPIC, Registration, SnapshotId};
+use crate::ids::{NodeId, Offset};
 use crate::server::FrameReader;
 
 /// Connections at a time: every other controller and broker has a few.
@@ -49,7 +50,7 @@ const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is served, with first and last version.
-const SERVED: [(ApiKey, i16, i16); 8] = [
+const SERVED: [(ApiKey, i16, i16); 10] = [
     (ApiKey::Fetch, 17, 18),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::Vote, 1, 2),
@@ -58,6 +59,8 @@ const SERVED: [(ApiKey, i16, i16); 8] = [
     (ApiKey::DescribeQuorum, 0, 2),
     (ApiKey::FetchSnapshot, 1, 1),
     (ApiKey::DescribeCluster, 1, 2),
+    (ApiKey::BrokerRegistration, 2, 4),
+    (ApiKey::BrokerHeartbeat, 0, 1),
 ];
 
 /// A bound socket that serves the quorum once it is told to.
@@ -101,8 +104,8 @@ impl QuorumListener {
 pub(crate) enum Face {
     /// New: part of no cluster yet.
     New(ReplicaKey),
-    /// A member of the quorum.
-    Member(QuorumHandle),
+    /// A member of the quorum, with what decides once it is there.
+    Member(QuorumHandle, Arc<OnceLock<Controller>>),
 }
 
 async fn serve(mut stream: TcpStream, face: &Face) -> io::Result<()> {
@@ -157,7 +160,7 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
         return Err(invalid(format!("{key:?} version {version} is not served by controllers")));
     }
     let quorum = match face {
-        Face::Member(quorum) => quorum,
+        Face::Member(quorum, _) => quorum,
         Face::New(me) => return answer_new(*me, key, &mut call),
     };
     let cluster_id = quorum.membership().cluster_id.as_str();
@@ -220,6 +223,42 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
             let request: DescribeClusterRequest = call.read()?;
             call.reply::<DescribeClusterRequest>(&describe::controllers(quorum, &request))
         }
+        ApiKey::BrokerRegistration => {
+            let request: BrokerRegistrationRequest = call.read()?;
+            let is_of_cluster = wire::is_of_cluster(Some(&request.cluster_id), cluster_id);
+            let registered = match (decides(face), is_of_cluster) {
+                (_, false) => Err(ErrorCode::InconsistentClusterId),
+                (None, true) => Err(ErrorCode::NotController),
+                (Some(controller), true) => {
+                    controller.register_broker(registration(request)).await.map_err(|refusal| refusal.code)
+                }
+            };
+            call.reply::<BrokerRegistrationRequest>(&BrokerRegistrationResponse {
+                error_code: registered.err().unwrap_or(ErrorCode::None).code(),
+                broker_epoch: registered.map_or(-1, |epoch| epoch.0),
+                ..BrokerRegistrationResponse::default()
+            })
+        }
+        ApiKey::BrokerHeartbeat => {
+            let request: BrokerHeartbeatRequest = call.read()?;
+            let heartbeat = Heartbeat {
+                id: NodeId(request.broker_id),
+                epoch: Offset(request.broker_epoch),
+                applied: Offset(request.current_metadata_offset),
+                stops: request.want_fence || request.want_shut_down,
+            };
+            let answered = match decides(face) {
+                None => Err(ErrorCode::NotController),
+                Some(controller) => controller.heartbeat(heartbeat).await.map_err(|refusal| refusal.code),
+            };
+            call.reply::<BrokerHeartbeatRequest>(&BrokerHeartbeatResponse {
+                error_code: answered.err().unwrap_or(ErrorCode::None).code(),
+                is_caught_up: answered.is_ok_and(|_| heartbeat.applied > heartbeat.epoch),
+                is_fenced: answered.unwrap_or(true),
+                should_shut_down: answered.is_ok() && request.want_shut_down,
+                ..BrokerHeartbeatResponse::default()
+            })
+        }
         _ => Err(invalid("not served")),
     }
 }
@@ -236,6 +275,28 @@ fn answer_new(me: ReplicaKey, key: ApiKey, call: &mut Call) -> io::Result<Bytes>
             call.reply::<DescribeClusterRequest>(&describe::no_cluster())
         }
         _ => Err(invalid(format!("{key:?} came before this controller is part of a cluster"))),
+    }
+}
+
+fn decides(face: &Face) -> Option<&Controller> {
+    match face {
+        Face::Member(_, controller) => controller.get(),
+        Face::New(_) => None,
+    }
+}
+
+fn registration(request: BrokerRegistrationRequest) -> Registration {
+    let endpoints = request.listeners.into_iter().map(|listener| BrokerEndpoint {
+        listener: listener.name.to_string(),
+        host: listener.host.to_string(),
+        port: listener.port,
+        security_protocol: listener.security_protocol,
+    });
+    Registration {
+        id: NodeId(request.broker_id),
+        incarnation_id: request.incarnation_id,
+        endpoints: endpoints.collect(),
+        log_dirs: request.log_dirs,
     }
 }
 

@@ -170,18 +170,20 @@ impl Quorum {
             #[cfg(test)]
             bug: None,
         };
-        let election_at = if is_alone { now } else { now + quorum.random_timeout() };
-        quorum.role = match election.leader {
+        let me = quorum.config.me.id;
+        let mut election_at = || if is_alone { now } else { now + quorum.random_timeout() };
+        let role = match election.leader {
             // It led, and what it had promised then is forgotten.
-            Some(leader) if leader == quorum.config.me.id => Role::Resigned {
-                election_at,
+            Some(leader) if leader == me => Role::Resigned {
+                election_at: election_at(),
                 untold: Default::default(),
                 successors: Vec::new(),
                 tell_at: now,
             },
             Some(leader) if !is_alone => Role::Follower(quorum.following(leader, now)),
-            _ => Role::Unattached { election_at },
+            _ => Role::Unattached { election_at: election_at() },
         };
+        quorum.role = role;
         quorum
     }
 
@@ -426,6 +428,37 @@ impl Quorum {
             std::cmp::Ordering::Less => Err(Refusal::FencedEpoch),
             std::cmp::Ordering::Greater => Err(Refusal::UnknownEpoch),
             std::cmp::Ordering::Equal => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::quorum::QuorumTimeouts;
+
+    #[test]
+    fn who_votes_alone_leads_at_once_and_has_committed_what_it_has() {
+        let me = ReplicaKey { id: NodeId(1), directory: Uuid::from_u128(5) };
+        let other = ReplicaKey { id: NodeId(2), directory: Uuid::from_u128(6) };
+        for (leader, voted) in [(None, None), (Some(me.id), Some(me)), (Some(other.id), None)] {
+            let mut log = EpochLog::default();
+            log.append(Epoch(3), Offset(7));
+            let election = ElectionState { epoch: Epoch(3), leader, voted };
+            let config = QuorumTimeouts::default().config(me, 1);
+            let now = Monotonic::from_millis(10);
+            let mut quorum = Quorum::new(config, [me].into_iter().collect(), election, log, now);
+            assert_eq!(quorum.high_watermark(), Offset(7));
+            assert_eq!(quorum.next_deadline(), Some(now));
+            let effects = quorum.step(now, Event::Tick);
+            assert!(quorum.is_leader(), "{effects:?}");
+            let Some(Effect::AppendLeaderChange { epoch }) = effects.last() else { panic!("{effects:?}") };
+            assert!(*epoch > Epoch(3));
+            quorum.step(now, Event::Appended { end: Offset(8) });
+            let effects = quorum.step(now, Event::Flushed { end: Offset(8) });
+            assert_eq!(effects, [Effect::HighWatermark(Offset(8))]);
         }
     }
 }

@@ -18,6 +18,7 @@ use ottla_protocol::messages::quorum_records::{LeaderChangeMessage, Voter};
 use ottla_protocol::records::{Batch, BatchBuilder, BatchOptions, ControlType};
 use ottla_protocol::wire::{Message, Writer};
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use super::handle::{
     Answered, Description, Input, Inputs, Membership, ProposeError, QuorumHandle, QuorumState,
@@ -333,15 +334,20 @@ impl Owner {
     /// The record that says who leads from here on, and who voted for it.
     fn leader_change(&self) -> Bytes {
         let voter = |key: ReplicaKey| Voter { voter_id: key.id.0, voter_directory_id: key.directory };
-        let message = LeaderChangeMessage {
-            version: 1,
+        // Kafka reads directories only where it has read which voters have which (`voters_file.rs`).
+        let version = if self.machine.voters().len() > 1 { 1 } else { 0 };
+        let mut message = LeaderChangeMessage {
+            version,
             leader_id: self.membership_id().0,
             voters: self.machine.voters().iter().map(voter).collect(),
             granting_voters: Vec::new(),
         };
+        if version == 0 {
+            message.voters.iter_mut().for_each(|voter| voter.voter_directory_id = Uuid::nil());
+        }
         let mut writer = Writer::new();
-        if message.encode(&mut writer, 1).is_err() {
-            unreachable!("every value fits version 1");
+        if message.encode(&mut writer, version).is_err() {
+            unreachable!("every value fits its version");
         }
         let value = writer.finish_contiguous();
         BatchBuilder::control(now_ms(), ControlType::LeaderChange, &value, BatchOptions::default())

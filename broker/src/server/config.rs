@@ -118,6 +118,10 @@ pub struct BrokerConfig {
     /// The controllers of the cluster, which vote about its metadata; none where this node is a cluster by itself. A node whose id
     /// is among them is one of them.
     pub controllers: Vec<PeerAddress>,
+    /// `broker.session.timeout.ms`: how long a broker of a cluster may be silent, milliseconds.
+    pub broker_session_timeout_ms: u64,
+    /// `broker.heartbeat.interval.ms`: how often one says that it is there, milliseconds.
+    pub broker_heartbeat_interval_ms: u64,
     /// `controller.quorum.*`: how long members of the metadata quorum wait for each other.
     pub quorum: QuorumTimeouts,
     /// What was [set](BrokerConfig::set) by name, as text.
@@ -162,6 +166,8 @@ impl BrokerConfig {
             housekeeping: HousekeepingConfig::default(),
             snapshots: SnapshotRules::default(),
             controllers: Vec::new(),
+            broker_session_timeout_ms: 9_000,
+            broker_heartbeat_interval_ms: 2_000,
             quorum: QuorumTimeouts::default(),
             set: Configs::new(),
         }

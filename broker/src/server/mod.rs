@@ -8,6 +8,7 @@
 //! rest (waits for the disk, for data, for a coordinator) and makes the reply.
 
 mod access;
+mod cluster;
 mod config;
 mod connection;
 mod context;

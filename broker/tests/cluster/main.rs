@@ -8,3 +8,4 @@ mod forms;
 mod goes_on;
 mod nodes;
 mod refuses;
+mod registers;

@@ -1,6 +1,6 @@
 //! What the metadata log stores (KIP-631). A record's value is a frame version (1), the record's number and its
-//! version, all unsigned varints, then the message. The numbers: topic 2, partition 3, config 4, partition change 5, remove topic 9,
-//! SCRAM credential 11, feature level 12, client quota 14, producer ids 15, access control entry 18, its removal 19, the removal of a SCRAM
+//! version, all unsigned varints, then the message. The numbers: broker 0, its end 1, topic 2, partition 3, config 4, partition change 5, remove topic 9,
+//! SCRAM credential 11, feature level 12, client quota 14, producer ids 15, broker change 17, access control entry 18, its removal 19, the removal of a SCRAM
 //! credential 22.
 //!
 //! Generated from `protocol/messages/metadata_records.msg` by `just generate`; not to be edited here.
@@ -713,6 +713,275 @@ impl Message for RemoveAccessControlEntryRecord {
         writable::<Self>(version)?;
         w.uuid(self.id);
         w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterBrokerRecord {
+    /// A broker is there, fenced or not.
+    pub broker_id: i32,
+    /// Versions 2+.
+    pub is_migrating_zk_broker: bool,
+    pub incarnation_id: Uuid,
+    pub broker_epoch: i64,
+    pub end_points: Vec<BrokerEndpoint>,
+    pub features: Vec<BrokerFeature>,
+    pub rack: Option<Str>,
+    pub fenced: bool,
+    /// Versions 1+.
+    pub in_controlled_shutdown: bool,
+    /// Versions 3+, tagged 0.
+    pub log_dirs: Vec<Uuid>,
+}
+
+impl Default for RegisterBrokerRecord {
+    fn default() -> Self {
+        Self {
+            broker_id: 0,
+            is_migrating_zk_broker: false,
+            incarnation_id: Uuid::nil(),
+            broker_epoch: 0,
+            end_points: Vec::new(),
+            features: Vec::new(),
+            rack: None,
+            fenced: true,
+            in_controlled_shutdown: false,
+            log_dirs: Vec::new(),
+        }
+    }
+}
+
+impl Message for RegisterBrokerRecord {
+    const NAME: &'static str = "RegisterBrokerRecord";
+    const VERSIONS: (i16, i16) = (0, 3);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let mut this = Self {
+            broker_id: r.i32()?,
+            is_migrating_zk_broker: if version >= 2 { r.bool()? } else { false },
+            incarnation_id: r.uuid()?,
+            broker_epoch: r.i64()?,
+            end_points: r.array(true, BrokerEndpoint::BYTES_MIN, |r| BrokerEndpoint::decode(r, version))?,
+            features: r.array(true, BrokerFeature::BYTES_MIN, |r| BrokerFeature::decode(r, version))?,
+            rack: r.nullable_string(true)?,
+            fenced: r.bool()?,
+            in_controlled_shutdown: if version >= 1 { r.bool()? } else { false },
+            log_dirs: Vec::new(),
+        };
+        r.tagged_fields(|tag, r| {
+            match tag {
+                0 if version >= 3 => this.log_dirs = r.array(true, 16, Reader::uuid)?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.i32(self.broker_id);
+        if version >= 2 {
+            w.bool(self.is_migrating_zk_broker);
+        } else if self.is_migrating_zk_broker {
+            return Err(EncodeError::FieldNotInVersion { field: "is_migrating_zk_broker", version });
+        }
+        w.uuid(self.incarnation_id);
+        w.i64(self.broker_epoch);
+        w.array(&self.end_points, true, |w, each| each.encode(w, version))?;
+        w.array(&self.features, true, |w, each| each.encode(w, version))?;
+        w.nullable_string(self.rack.as_ref(), true)?;
+        w.bool(self.fenced);
+        if version >= 1 {
+            w.bool(self.in_controlled_shutdown);
+        } else if self.in_controlled_shutdown {
+            return Err(EncodeError::FieldNotInVersion { field: "in_controlled_shutdown", version });
+        }
+        let has_log_dirs = version >= 3 && !self.log_dirs.is_empty();
+        w.unsigned_varint(u32::from(has_log_dirs));
+        if has_log_dirs {
+            w.tagged(0, |w| {
+                w.array(&self.log_dirs, true, |w, each| {
+                    w.uuid(*each);
+                    Ok(())
+                })
+            })?;
+        }
+
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerEndpoint {
+    pub name: Str,
+    pub host: Str,
+    pub port: u16,
+    pub security_protocol: i16,
+}
+
+impl BrokerEndpoint {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 7;
+
+    fn decode(r: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
+        let this = Self {
+            name: r.string(true)?,
+            host: r.string(true)?,
+            port: r.u16()?,
+            security_protocol: r.i16()?,
+        };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        w.string(&self.name, true)?;
+        w.string(&self.host, true)?;
+        w.u16(self.port);
+        w.i16(self.security_protocol);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerFeature {
+    pub name: Str,
+    pub min_supported_version: i16,
+    pub max_supported_version: i16,
+}
+
+impl BrokerFeature {
+    /// The fewest bytes it takes on the wire in any version.
+    const BYTES_MIN: usize = 6;
+
+    fn decode(r: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
+        let this =
+            Self { name: r.string(true)?, min_supported_version: r.i16()?, max_supported_version: r.i16()? };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        w.string(&self.name, true)?;
+        w.i16(self.min_supported_version);
+        w.i16(self.max_supported_version);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnregisterBrokerRecord {
+    /// A broker is there no more.
+    pub broker_id: i32,
+    pub broker_epoch: i64,
+}
+
+impl Message for UnregisterBrokerRecord {
+    const NAME: &'static str = "UnregisterBrokerRecord";
+    const VERSIONS: (i16, i16) = (0, 0);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let this = Self { broker_id: r.i32()?, broker_epoch: r.i64()? };
+        r.skip_tagged_fields()?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.i32(self.broker_id);
+        w.i64(self.broker_epoch);
+        w.no_tagged_fields();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerRegistrationChangeRecord {
+    /// What is left out stays as it is.
+    pub broker_id: i32,
+    pub broker_epoch: i64,
+    /// 1: fenced from now on; -1: not any more.
+    pub fenced: i8,
+    /// Versions 1+, tagged 1.
+    pub in_controlled_shutdown: i8,
+    /// Versions 2+, tagged 2.
+    pub log_dirs: Vec<Uuid>,
+}
+
+impl Message for BrokerRegistrationChangeRecord {
+    const NAME: &'static str = "BrokerRegistrationChangeRecord";
+    const VERSIONS: (i16, i16) = (0, 2);
+
+    fn is_flexible(version: i16) -> bool {
+        version >= 0
+    }
+
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
+        readable::<Self>(version)?;
+        let mut this = Self {
+            broker_id: r.i32()?,
+            broker_epoch: r.i64()?,
+            fenced: 0,
+            in_controlled_shutdown: 0,
+            log_dirs: Vec::new(),
+        };
+        r.tagged_fields(|tag, r| {
+            match tag {
+                0 => this.fenced = r.i8()?,
+                1 if version >= 1 => this.in_controlled_shutdown = r.i8()?,
+                2 if version >= 2 => this.log_dirs = r.array(true, 16, Reader::uuid)?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(this)
+    }
+
+    fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        writable::<Self>(version)?;
+        w.i32(self.broker_id);
+        w.i64(self.broker_epoch);
+        let has_fenced = self.fenced != 0;
+        let has_in_controlled_shutdown = version >= 1 && self.in_controlled_shutdown != 0;
+        let has_log_dirs = version >= 2 && !self.log_dirs.is_empty();
+        w.unsigned_varint(
+            u32::from(has_fenced) + u32::from(has_in_controlled_shutdown) + u32::from(has_log_dirs),
+        );
+        if has_fenced {
+            w.tagged(0, |w| {
+                w.i8(self.fenced);
+                Ok(())
+            })?;
+        }
+        if has_in_controlled_shutdown {
+            w.tagged(1, |w| {
+                w.i8(self.in_controlled_shutdown);
+                Ok(())
+            })?;
+        }
+        if has_log_dirs {
+            w.tagged(2, |w| {
+                w.array(&self.log_dirs, true, |w, each| {
+                    w.uuid(*each);
+                    Ok(())
+                })
+            })?;
+        }
+
         Ok(())
     }
 }

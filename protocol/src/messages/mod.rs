@@ -56,6 +56,8 @@ pub mod k57_update_features;
 pub mod k59_fetch_snapshot;
 pub mod k60_describe_cluster;
 pub mod k61_describe_producers;
+pub mod k62_broker_registration;
+pub mod k63_broker_heartbeat;
 pub mod k65_describe_transactions;
 pub mod k66_list_transactions;
 pub mod k68_consumer_group_heartbeat;
@@ -138,6 +140,8 @@ pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 pub use k59_fetch_snapshot::{FetchSnapshotRequest, FetchSnapshotResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use k62_broker_registration::{BrokerRegistrationRequest, BrokerRegistrationResponse};
+pub use k63_broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 pub use k65_describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 pub use k66_list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 pub use k68_consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -149,9 +153,10 @@ pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
 pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use metadata_records::{
-    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord,
-    PartitionRecord, ProducerIdsRecord, RemoveAccessControlEntryRecord, RemoveTopicRecord,
-    RemoveUserScramCredentialRecord, TopicRecord, UserScramCredentialRecord,
+    AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, ConfigRecord,
+    FeatureLevelRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord,
+    RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord, TopicRecord,
+    UnregisterBrokerRecord, UserScramCredentialRecord,
 };
 pub use quorum_records::{KRaftVersionRecord, LeaderChangeMessage, VotersRecord};
 pub use transaction_records::{TransactionLogKey, TransactionLogValue};
@@ -212,6 +217,8 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::FetchSnapshot, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::BrokerRegistration, first: 0, last: 4, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::BrokerHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeTransactions, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListTransactions, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ConsumerGroupHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
@@ -279,6 +286,8 @@ $callback! {
             FetchSnapshot FetchSnapshotRequest FetchSnapshotResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
             DescribeProducers DescribeProducersRequest DescribeProducersResponse;
+            BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse;
+            BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse;
             DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
             ListTransactions ListTransactionsRequest ListTransactionsResponse;
             ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
@@ -327,6 +336,9 @@ macro_rules! for_each_data {
             ClientQuotaRecord;
             AccessControlEntryRecord;
             RemoveAccessControlEntryRecord;
+            RegisterBrokerRecord;
+            UnregisterBrokerRecord;
+            BrokerRegistrationChangeRecord;
             LeaderChangeMessage;
             KRaftVersionRecord;
             VotersRecord;

@@ -7,7 +7,7 @@ use ottla_protocol::messages::metadata_records::{
 use super::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 use crate::controller::configs::Configs;
 use crate::controller::records::MetadataRecord;
-use crate::controller::{acls, client_quotas, features, scram_credentials};
+use crate::controller::{acls, brokers, client_quotas, features, scram_credentials};
 use crate::ids::NodeId;
 
 /// In a record, of a partition that nobody leads.
@@ -30,9 +30,11 @@ impl ClusterImage {
             scram_credentials,
             client_quotas,
             feature_levels,
+            brokers,
             started_with: _,
         } = self;
-        let mut records = Vec::new();
+        let mut records: Vec<MetadataRecord> =
+            brokers.iter().map(|(id, broker)| brokers::to_record(*id, broker)).collect();
         for topic in topics.values() {
             tell_topic(topic, &mut records);
         }

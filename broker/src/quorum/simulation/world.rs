@@ -288,8 +288,8 @@ impl World {
             }
             250..275 => self.cuts.clear(),
             290..292 => self.wipe(index),
-            300..330 => self.snapshot(index),
-            330..335 => self.tell(index, Event::Resign, &[]),
+            300..430 => self.snapshot(index),
+            430..435 => self.tell(index, Event::Resign, &[]),
             _ => {}
         }
     }
@@ -308,7 +308,7 @@ impl World {
 
     fn snapshot(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let Some(quorum) = &node.quorum else { return };
+        let Some(quorum) = node.quorum.as_ref().filter(|_| node.paused_until <= self.now_ms) else { return };
         let (start, limit) =
             (node.disk.start.offset.0, quorum.high_watermark().0.min(node.disk.durable as i64));
         if limit > start {

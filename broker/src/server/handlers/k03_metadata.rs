@@ -35,15 +35,18 @@ pub(in super::super) async fn handle(context: Arc<Context>, call: Call<MetadataR
         }
         Some(wanted) => describe_wanted(&context, &asker, wanted, may_create).await,
     };
+    let brokers =
+        context.reachable_brokers(&call.peer.endpoint).into_iter().filter(|broker| !broker.is_fenced);
+    let brokers = brokers.map(|broker| MetadataResponseBroker {
+        node_id: broker.id.0,
+        host: broker.host,
+        port: broker.port,
+        rack: None,
+    });
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: context.node_id().0,
-            host: call.peer.endpoint.host.clone(),
-            port: call.peer.endpoint.port,
-            rack: None,
-        }],
+        brokers: brokers.collect(),
         cluster_id: Some(context.cluster_id.clone()),
-        controller_id: context.node_id().0,
+        controller_id: context.controller_id(),
         topics,
         cluster_authorized_operations: asker.access.operations(
             &context,

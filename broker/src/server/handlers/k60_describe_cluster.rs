@@ -27,17 +27,21 @@ pub(in super::super) async fn handle(
             ..DescribeClusterResponse::default()
         };
     }
+    let with_fenced = call.request.include_fenced_brokers;
+    let brokers = context.reachable_brokers(&call.peer.endpoint).into_iter();
+    let brokers =
+        brokers.filter(|broker| with_fenced || !broker.is_fenced).map(|broker| DescribeClusterBroker {
+            broker_id: broker.id.0,
+            host: broker.host,
+            port: broker.port,
+            rack: None,
+            is_fenced: broker.is_fenced,
+        });
     DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: context.cluster_id.clone(),
-        controller_id: context.node_id().0,
-        brokers: vec![DescribeClusterBroker {
-            broker_id: context.node_id().0,
-            host: call.peer.endpoint.host.clone(),
-            port: call.peer.endpoint.port,
-            rack: None,
-            is_fenced: false,
-        }],
+        controller_id: context.controller_id(),
+        brokers: brokers.collect(),
         cluster_authorized_operations: call.access.operations(
             &context,
             call.request.include_cluster_authorized_operations,

@@ -69,10 +69,16 @@ fn open_partition(context: &Context, topic: &str, partition: i32) -> Result<Open
         return Ok(open);
     }
     match context.image().topic(topic) {
-        Some(image) if usize::try_from(partition).is_ok_and(|number| number < image.partitions.len()) => {
-            Err(ErrorCode::KafkaStorageError)
+        Some(image) => {
+            match usize::try_from(partition).ok().and_then(|number| image.partitions.get(number)) {
+                Some(found) if found.leader.is_some_and(|leader| leader != context.node_id()) => {
+                    Err(ErrorCode::NotLeaderOrFollower)
+                }
+                Some(_) => Err(ErrorCode::KafkaStorageError),
+                None => Err(ErrorCode::UnknownTopicOrPartition),
+            }
         }
-        _ => Err(ErrorCode::UnknownTopicOrPartition),
+        None => Err(ErrorCode::UnknownTopicOrPartition),
     }
 }
 

@@ -1,0 +1,126 @@
+//! This node as one of the cluster's brokers: it registers with the controller, tells it over and over that it is there, and
+//! leaves in good order (KIP-631). Where the controller says that it does not know the node any more, it registers again.
+
+use std::time::Duration;
+
+use ottla_protocol::messages::k62_broker_registration::Listener;
+use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
+use ottla_protocol::{ErrorCode, Message};
+use tokio::time::timeout;
+
+use crate::controller::{Controller, Heartbeat, Registration};
+use crate::ids::Offset;
+
+/// How long after a failure, or while it may not serve yet, it speaks again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct BrokerSession {
+    pub controller: Controller,
+    pub registration: Registration,
+    pub heartbeat_interval: Duration,
+}
+
+impl BrokerSession {
+    /// Keeps the node registered for as long as it is polled.
+    pub async fn run(self) {
+        let (mut epoch, mut has_warned) = (None, false);
+        loop {
+            let Some(known) = epoch else {
+                match self.register().await {
+                    Ok(registered) => {
+                        tracing::info!(epoch = %registered, "registered with the controller");
+                        (epoch, has_warned) = (Some(registered), false);
+                    }
+                    Err(code) => {
+                        if code == ErrorCode::DuplicateBrokerRegistration && !has_warned {
+                            has_warned = true;
+                            tracing::error!(
+                                node_id = %self.registration.id,
+                                "another broker with this node's id is alive: stop it, or start this node with another --node-id"
+                            );
+                        }
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+                continue;
+            };
+            let pause = match self.heartbeat(known, false).await {
+                Ok(is_fenced) => {
+                    if is_fenced {
+                        RETRY
+                    } else {
+                        self.heartbeat_interval
+                    }
+                }
+                Err(ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered) => {
+                    epoch = None;
+                    RETRY
+                }
+                Err(_) => RETRY,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Tells the controller that the node stops, so that nobody is sent to it any more.
+    pub async fn leave(&self) {
+        let image = self.controller.image();
+        let own = image.brokers().get(&self.registration.id);
+        if let Some(own) = own.filter(|own| own.incarnation_id == self.registration.incarnation_id) {
+            // Who does not hear it notices the silence.
+            let _ = timeout(FAREWELL, self.heartbeat(own.epoch, true)).await;
+        }
+    }
+
+    async fn register(&self) -> Result<Offset, ErrorCode> {
+        let quorum = self.controller.log();
+        if quorum.state().leads_from.is_some() {
+            let registered = self.controller.register_broker(self.registration.clone()).await;
+            return registered.map_err(|refusal| refusal.code);
+        }
+        let listeners = self.registration.endpoints.iter().map(|endpoint| Listener {
+            name: endpoint.listener.as_str().into(),
+            host: endpoint.host.as_str().into(),
+            port: endpoint.port,
+            security_protocol: endpoint.security_protocol,
+        });
+        let request = BrokerRegistrationRequest {
+            broker_id: self.registration.id.0,
+            cluster_id: quorum.membership().cluster_id.as_str().into(),
+            incarnation_id: self.registration.incarnation_id,
+            listeners: listeners.collect(),
+            log_dirs: self.registration.log_dirs.clone(),
+            ..BrokerRegistrationRequest::default()
+        };
+        let version = <BrokerRegistrationRequest as Message>::VERSIONS.1;
+        let answer = quorum.ask_leader(&request, version).await.ok_or(ErrorCode::NotController)?;
+        ErrorCode::check(answer.error_code)?;
+        Ok(Offset(answer.broker_epoch))
+    }
+
+    /// Gives whether the node is fenced.
+    async fn heartbeat(&self, epoch: Offset, stops: bool) -> Result<bool, ErrorCode> {
+        let heartbeat =
+            Heartbeat { id: self.registration.id, epoch, applied: self.controller.applied(), stops };
+        let quorum = self.controller.log();
+        if quorum.state().leads_from.is_some() {
+            return self.controller.heartbeat(heartbeat).await.map_err(|refusal| refusal.code);
+        }
+        let request = BrokerHeartbeatRequest {
+            broker_id: heartbeat.id.0,
+            broker_epoch: epoch.0,
+            current_metadata_offset: heartbeat.applied.0,
+            want_fence: stops,
+            want_shut_down: stops,
+            ..BrokerHeartbeatRequest::default()
+        };
+        let version = <BrokerHeartbeatRequest as Message>::VERSIONS.1;
+        let answer = quorum.ask_leader(&request, version).await.ok_or(ErrorCode::NotController)?;
+        ErrorCode::check(answer.error_code)?;
+        Ok(answer.is_fenced)
+    }
+}

@@ -1,0 +1,45 @@
+//! The cluster as clients are told of it: which brokers there are, where they are reached, and which of them decides.
+
+use ottla_protocol::wire::Str;
+
+use super::context::Context;
+use super::endpoint::Endpoint;
+use crate::ids::NodeId;
+
+/// A broker as clients of one listener reach it.
+pub(super) struct ReachableBroker {
+    pub id: NodeId,
+    pub host: Str,
+    pub port: i32,
+    pub is_fenced: bool,
+}
+
+impl Context {
+    /// The brokers that clients of a listener may be sent to, by that listener's name. A node that is alone is one for whoever
+    /// comes in anywhere.
+    pub(super) fn reachable_brokers(&self, endpoint: &Endpoint) -> Vec<ReachableBroker> {
+        if self.controller.log().is_alone() {
+            let (host, port) = (endpoint.host.clone(), endpoint.port);
+            return vec![ReachableBroker { id: self.node_id(), host, port, is_fenced: false }];
+        }
+        let image = self.image();
+        let reached = image.brokers().iter().filter_map(|(id, broker)| {
+            let reached = broker.endpoint(&endpoint.name)?;
+            Some(ReachableBroker {
+                id: *id,
+                host: reached.host.as_str().into(),
+                port: i32::from(reached.port),
+                is_fenced: broker.is_fenced,
+            })
+        });
+        reached.collect()
+    }
+
+    /// The id of the broker that takes what only the controller decides; -1 where none is known.
+    pub(super) fn controller_id(&self) -> i32 {
+        match self.controller.log().is_alone() {
+            true => self.node_id().0,
+            false => self.controller.log().state().leader.map_or(-1, |leader| leader.0),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Who is there, as clients are told.
+
+use ottla_broker::ids::NodeId;
+use ottla_protocol::messages::{DescribeClusterRequest, MetadataRequest};
+
+use crate::nodes::{Cluster, Node, leader_of, make, until};
+use crate::wire::Wire;
+
+/// The brokers that a node's clients are told of.
+async fn brokers(node: &Node) -> Vec<(i32, i32)> {
+    let metadata = Wire::connect(node.address()).await.call(12, &MetadataRequest::default()).await;
+    metadata.brokers.iter().map(|broker| (broker.node_id, broker.port)).collect()
+}
+
+async fn all_tell_of(nodes: &[Node]) {
+    let mut expected: Vec<(i32, i32)> =
+        nodes.iter().map(|node| (node.id.0, i32::from(node.address().port()))).collect();
+    expected.sort();
+    until("every node tells of every living broker", async || {
+        for node in nodes {
+            if brokers(node).await != expected {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_tells_of_the_brokers_that_live_and_of_the_one_that_decides() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    all_tell_of(&nodes).await;
+    let leader = leader_of(&nodes).await;
+    for node in &nodes {
+        let mut wire = Wire::connect(node.address()).await;
+        let metadata = wire.call(12, &MetadataRequest::default()).await;
+        assert_eq!(metadata.controller_id, nodes[leader].id.0);
+        let described = wire.call(2, &DescribeClusterRequest::default()).await;
+        assert_eq!((described.controller_id, described.brokers.len()), (nodes[leader].id.0, 3));
+    }
+    // One that is killed is missed after a while, also where it decided who is missed; one that stops says so.
+    let id = nodes.remove(leader).id;
+    all_tell_of(&nodes).await;
+    nodes.push(cluster.start(id.0).await);
+    all_tell_of(&nodes).await;
+    nodes.remove(0).stop().await;
+    all_tell_of(&nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_is_led_by_nobody_while_its_broker_is_away() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    all_tell_of(&nodes).await;
+    make(&nodes, "kept").await;
+    let leader_of_partition = async |node: &Node| {
+        let metadata = Wire::connect(node.address()).await.call(12, &MetadataRequest::default()).await;
+        metadata.topics.first().map(|topic| topic.partitions[0].leader_id)
+    };
+    let mut holder = -1;
+    until("somebody leads the partition", async || {
+        holder = leader_of_partition(&nodes[0]).await.unwrap_or(-1);
+        holder >= 0
+    })
+    .await;
+    let place = nodes.iter().position(|node| node.id == NodeId(holder)).unwrap();
+    nodes.remove(place).kill();
+    until("nobody leads it", async || leader_of_partition(&nodes[0]).await == Some(-1)).await;
+    nodes.push(cluster.start(holder).await);
+    until("it is led again", async || leader_of_partition(&nodes[0]).await == Some(holder)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_without_a_vote_joins_and_one_with_an_id_that_is_taken_is_not_let_in() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    let spare = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let observer = |at: usize| {
+        let mut config = cluster.config(1);
+        config.node_id = NodeId(9);
+        config.log_dirs.log_dirs[0] = spare[at].path().to_owned();
+        config
+    };
+    nodes.push(Node::start(&observer(0)).await.unwrap());
+    all_tell_of(&nodes).await;
+    make(&nodes[..3], "seen-by-all").await;
+    crate::nodes::all_know(&nodes, &["seen-by-all"]).await;
+    let impostor = Node::start(&observer(1)).await.unwrap();
+    make(&nodes[..3], "undisturbed").await;
+    crate::nodes::all_know(&nodes, &["undisturbed"]).await;
+    all_tell_of(&nodes).await;
+    impostor.kill();
+}
