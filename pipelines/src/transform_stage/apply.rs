@@ -3,7 +3,7 @@
 //! does inside its walls.
 
 use ottla_client::{ConsumerRecord, Header};
-use ottla_plugins::{PluginError, Record, RecordHeader, Transform};
+use ottla_plugins::{PluginError, PluginFault, Record, RecordHeader, Transform};
 
 use super::origin::is_own;
 
@@ -27,17 +27,21 @@ impl BatchFunction for Transform {
     }
 }
 
+/// Calls of one batch that may run out of time: enough to find one record at fault, and few beside the hours that a plugin
+/// which always loops would take over a batch cut to single records.
+const DEADLINES_MAX: usize = 16;
+
 /// All outputs of these records, in their order.
 ///
 /// # Errors
-/// When the plugin itself cannot run, so that no record is at fault.
+/// When the plugin itself cannot run, or runs out of time again and again, so that no record is at fault.
 pub fn apply<'a>(
     function: &dyn BatchFunction,
     inputs: &'a [ConsumerRecord],
 ) -> Result<Vec<Applied<'a>>, PluginError> {
     let records: Vec<Record> = inputs.iter().map(plugin_record).collect();
     let mut applied = Vec::with_capacity(inputs.len());
-    apply_halves(function, inputs, &records, &mut applied)?;
+    apply_halves(function, inputs, &records, &mut applied, &mut 0)?;
     Ok(applied)
 }
 
@@ -46,9 +50,14 @@ fn apply_halves<'a>(
     inputs: &'a [ConsumerRecord],
     records: &[Record],
     applied: &mut Vec<Applied<'a>>,
+    deadlines: &mut usize,
 ) -> Result<(), PluginError> {
-    match (function.call(records), inputs) {
+    let called = function.call(records);
+    *deadlines +=
+        usize::from(called.as_ref().is_err_and(|error| matches!(error.fault, PluginFault::Deadline { .. })));
+    match (called, inputs) {
         (Ok(outputs), _) => number_outputs(inputs, outputs, applied),
+        (Err(error), _) if *deadlines > DEADLINES_MAX => return Err(error),
         (Err(error), _) if !error.is_about_a_batch() => return Err(error),
         (Err(_), []) => {}
         (Err(error), [input]) => applied.push(Applied::Bad { input, reason: error.to_string() }),
@@ -56,8 +65,8 @@ fn apply_halves<'a>(
             let middle = inputs.len() / 2;
             let (first_inputs, second_inputs) = inputs.split_at(middle);
             let (first_records, second_records) = records.split_at(middle);
-            apply_halves(function, first_inputs, first_records, applied)?;
-            apply_halves(function, second_inputs, second_records, applied)?;
+            apply_halves(function, first_inputs, first_records, applied, deadlines)?;
+            apply_halves(function, second_inputs, second_records, applied, deadlines)?;
         }
     }
     Ok(())
@@ -109,7 +118,6 @@ mod tests {
     use std::cell::Cell;
 
     use bytes::Bytes;
-    use ottla_plugins::PluginFault;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -179,6 +187,35 @@ mod tests {
             let bad = values.iter().filter(|value| value.is_none()).count();
             prop_assert!(repeat.calls.get() <= 1 + bad * 2 * 7, "{} calls for {} bad of {}", repeat.calls.get(), bad, values.len());
         }
+    }
+
+    /// Runs out of time for every batch that holds a record of this value.
+    struct Loops {
+        value: u8,
+        calls: Cell<usize>,
+    }
+
+    impl BatchFunction for Loops {
+        fn call(&self, records: &[Record]) -> Result<Vec<Record>, PluginError> {
+            self.calls.set(self.calls.get() + 1);
+            if !records.iter().any(|record| record.value.as_deref() == Some(&[self.value])) {
+                return Ok(Vec::new());
+            }
+            let fault = PluginFault::Deadline { budget_ms: 100 };
+            Err(PluginError { plugin: "loops".to_owned(), fault })
+        }
+    }
+
+    #[test]
+    fn one_record_that_a_plugin_loops_over_is_found_and_a_plugin_that_always_loops_is_given_up() {
+        let inputs: Vec<_> = (0..500).map(|offset| input(offset, Some(u8::from(offset == 321)))).collect();
+        let loops = |value| Loops { value, calls: Cell::new(0) };
+        let applied = apply(&loops(1), &inputs).unwrap();
+        assert_eq!(told(&applied), [(321, None)]);
+        let always = loops(0);
+        let error = apply(&always, &inputs).unwrap_err();
+        assert!(matches!(error.fault, PluginFault::Deadline { .. }));
+        assert!(always.calls.get() <= 2 * (DEADLINES_MAX + 1), "{} calls", always.calls.get());
     }
 
     #[test]
