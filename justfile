@@ -37,6 +37,10 @@ kafka-tools: release
 pipelines: release
     tests/end_to_end/pipelines.sh
 
+# Plugins in JavaScript and Rust: written, built, tried and used in SQL, with the release binary
+plugins: release setup
+    tests/end_to_end/plugins.sh
+
 # The machines of groups, transactions and the quorum through random histories, and the quorum's bug bank
 simulations:
     OTTLA_SEEDS=10000 cargo test --release -p ottla-broker --lib -- simulation --include-ignored

@@ -19,7 +19,7 @@ fi
 "$cache/py/bin/python" -c 'import confluent_kafka.schema_registry.avro, jsonschema, kafka, aiokafka, psycopg, moto.server, pyarrow' 2>/dev/null ||
     "$cache/py/bin/pip" install -q -r "$(dirname "$0")/../tests/conformance/requirements.txt"
 
-if [ ! -d "$cache/node/node_modules/kafkajs" ]; then
+if [ ! -d "$cache/node/node_modules/kafkajs" ] || [ ! -d "$cache/node/node_modules/componentize-qjs" ]; then
     mkdir -p "$cache/node"
     cp "$(dirname "$0")/../tests/conformance/package.json" "$cache/node/"
     (cd "$cache/node" && npm install --silent --no-audit --no-fund)

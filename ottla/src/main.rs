@@ -66,6 +66,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(command) => commands::user::run(command).await,
         Command::Transaction(command) => commands::transaction::run(command).await,
         Command::Connector(command) => commands::connector::run(command).await,
+        Command::Plugin(command) => commands::plugin::run(command).await,
         Command::Schema(command) => commands::schema::run(command).await,
         Command::Query(command) => commands::query::run(command).await,
         Command::Sql(arguments) => commands::sql::run(arguments).await,

@@ -64,6 +64,15 @@ impl Plugin {
         load().map_err(|fault| fault.of(name))
     }
 
+    /// The same for a component that has been read.
+    ///
+    /// # Errors
+    /// As [`Plugin::load`], but for the file's.
+    pub fn open(host: &Host, name: &str, component: &[u8], limits: &Limits) -> Result<Plugin, PluginError> {
+        let loaded = open(host, name, component, World::Transform, limits).map_err(|fault| fault.of(name))?;
+        Ok(Plugin { inner: Arc::new(loaded) })
+    }
+
     pub fn name(&self) -> &str {
         &self.inner.name
     }

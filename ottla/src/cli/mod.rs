@@ -28,6 +28,7 @@ pub use topic::TopicCommand;
 pub use transaction::{AbortWhich, TransactionCommand};
 
 use crate::commands::connector::ConnectorCommand;
+use crate::commands::plugin::PluginCommand;
 use crate::commands::schema::SchemaCommand;
 use crate::config::ServerArguments;
 
@@ -78,6 +79,9 @@ pub enum Command {
     /// Make connectors, and say what they shall do.
     #[command(subcommand)]
     Connector(ConnectorCommand),
+    /// Write, build and try plugins in WebAssembly.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Register schemas, and say which versions are compatible.
     #[command(subcommand)]
     Schema(SchemaCommand),

@@ -9,6 +9,7 @@ pub mod connector;
 pub mod consume;
 pub mod group;
 pub mod pipeline;
+pub mod plugin;
 pub mod produce;
 pub mod query;
 pub mod run;

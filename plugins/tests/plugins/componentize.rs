@@ -36,6 +36,13 @@ pub fn component_for(fixture: &str, (resolve, world): &(Resolve, WorldId)) -> Ve
     component_of(&module)
 }
 
+/// The core module of a fixture, which says which world it is of as those of the SDKs do.
+pub fn module_of_sdk(fixture: &str, world: &str) -> Vec<u8> {
+    let text = std::fs::read_to_string(folder().join("tests/fixtures").join(fixture).with_extension("wat"));
+    let said = format!("(module (@custom \"component-type:ottla-plugin-1.0-{world}\" \"\")");
+    wat::parse_str(text.unwrap().replacen("(module", &said, 1)).unwrap()
+}
+
 /// The component of a core module that carries its world's type.
 pub fn component_of(module: &[u8]) -> Vec<u8> {
     ComponentEncoder::default().module(module).unwrap().validate(true).encode().unwrap()

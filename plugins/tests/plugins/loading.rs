@@ -1,11 +1,15 @@
 //! What is refused at load, and in which words.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_plugins::{CacheDir, Host, Limits, MEMORY_MAX_BYTES, Plugin, PluginFault, Record, sha256_hex};
+use arrow::array::{ArrayRef, Int64Array};
+use ottla_plugins::{
+    CacheDir, Host, Limits, MEMORY_MAX_BYTES, Plugin, PluginFault, Record, ScalarPlugin, sha256_hex,
+};
 
-use crate::componentize::{component, component_for, host, load, load_bytes, world};
+use crate::componentize::{component, component_for, host, load, load_bytes, module_of_sdk, world};
 
 #[test]
 fn a_missing_file_is_told_with_its_path() {
@@ -85,6 +89,29 @@ fn more_memory_than_the_host_grants_is_refused_before_anything_starts() {
     let error =
         load("identity", &Limits { memory_bytes: MEMORY_MAX_BYTES + 1, ..Limits::default() }).unwrap_err();
     assert!(matches!(error.fault, PluginFault::LimitTooHigh { limit: "memory", .. }), "{error}");
+}
+
+#[test]
+fn a_core_module_of_an_sdk_becomes_a_component_of_its_world() {
+    let component = ottla_plugins::component_of(&module_of_sdk("identity", "transform")).unwrap();
+    let plugin = Plugin::open(&host(), "identity", &component, &Limits::default()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(plugin.transform().call(&[Record::default()]).unwrap(), [Record::default()]);
+    }
+    let component = ottla_plugins::component_of(&module_of_sdk("scalar", "udf-scalar")).unwrap();
+    let plugin = ScalarPlugin::open(&host(), "scalar", &component, &Limits::default()).unwrap();
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    let same = plugin.function("same").unwrap();
+    for _ in 0..2 {
+        assert_eq!(&same.call(&[Arc::clone(&column)], 2).unwrap(), &column);
+    }
+    // One that says it is of a world and has nothing of it.
+    let component = ottla_plugins::component_of(&module_of_sdk("scalar", "transform")).unwrap();
+    let error = Plugin::open(&host(), "other", &component, &Limits::default()).unwrap_err();
+    assert!(
+        matches!(&error.fault, PluginFault::NotAComponent(reason) if reason.contains("transform")),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,38 +1,71 @@
-//! The canonical ABI of `func(batch: list<u8>) -> result<list<u8>, string>`, by hand: it is three functions, and a generator
-//! for them would be most of what a plugin is built from.
+//! The canonical ABI of `func(batch: list<u8>) -> result<list<u8>, string>` and `func() -> string`, by hand: it is a handful of functions,
+//! and a generator for them would be most of what a plugin is built from.
 
 use alloc::alloc::{Layout, alloc, handle_alloc_error, realloc as grow};
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{Transform, transform_frame};
+/// A text or a list in memory.
+#[repr(C)]
+pub struct Text {
+    bytes: *mut u8,
+    length: usize,
+}
 
 /// The result in memory: which case, and where its bytes are.
 #[repr(C)]
 pub struct Answer {
     is_err: u8,
-    bytes: *mut u8,
-    length: usize,
+    text: Text,
+}
+
+impl Text {
+    fn of(bytes: Vec<u8>) -> Text {
+        let bytes = Box::leak(bytes.into_boxed_slice());
+        Text { bytes: bytes.as_mut_ptr(), length: bytes.len() }
+    }
+
+    /// # Safety
+    /// It must come from [`Text::of`], and must not be used again.
+    unsafe fn free(self) {
+        drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(self.bytes, self.length)) });
+    }
 }
 
 /// # Safety
-/// `frame` must come from [`realloc`] with this length, and is owned by this call.
-pub unsafe fn transform<T: Transform>(frame: *mut u8, length: usize) -> *mut Answer {
-    let frame = if length == 0 { Vec::new() } else { unsafe { Vec::from_raw_parts(frame, length, length) } };
-    let (is_err, bytes) = match transform_frame::<T>(&frame) {
+/// `batch` must come from [`realloc`] with this length, and is owned by this call.
+pub unsafe fn call(
+    batch: *mut u8,
+    length: usize,
+    work: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>,
+) -> *mut Answer {
+    let batch = if length == 0 { Vec::new() } else { unsafe { Vec::from_raw_parts(batch, length, length) } };
+    let (is_err, bytes) = match work(&batch) {
         Ok(bytes) => (0, bytes),
         Err(reason) => (1, reason.into_bytes()),
     };
-    drop(frame);
-    let bytes = Box::leak(bytes.into_boxed_slice());
-    Box::into_raw(Box::new(Answer { is_err, bytes: bytes.as_mut_ptr(), length: bytes.len() }))
+    drop(batch);
+    Box::into_raw(Box::new(Answer { is_err, text: Text::of(bytes) }))
 }
 
 /// # Safety
-/// `answer` must come from [`transform`], and must not be used again.
+/// `answer` must come from [`call`], and must not be used again.
 pub unsafe fn free(answer: *mut Answer) {
     let answer = unsafe { Box::from_raw(answer) };
-    drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(answer.bytes, answer.length)) });
+    unsafe { answer.text.free() };
+}
+
+/// A text as a function's result.
+pub fn give(text: String) -> *mut Text {
+    Box::into_raw(Box::new(Text::of(text.into_bytes())))
+}
+
+/// # Safety
+/// `text` must come from [`give`], and must not be used again.
+pub unsafe fn free_text(text: *mut Text) {
+    let text = unsafe { Box::from_raw(text) };
+    unsafe { text.free() };
 }
 
 /// # Safety
