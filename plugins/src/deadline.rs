@@ -54,13 +54,14 @@ impl CallBudget {
 
 /// A reading of the calling thread's CPU clock, or of the wall clock where the system does not tell.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ThreadTime {
+pub enum ThreadTime {
     Cpu(Duration),
     Wall(Instant),
 }
 
 impl ThreadTime {
-    pub(crate) fn now() -> ThreadTime {
+    /// The reading now.
+    pub fn now() -> ThreadTime {
         Self::cpu().unwrap_or_else(|| ThreadTime::Wall(Instant::now()))
     }
 
@@ -71,7 +72,8 @@ impl ThreadTime {
         Some(ThreadTime::Cpu(Duration::from_nanos(nanoseconds)))
     }
 
-    fn since(self, earlier: ThreadTime) -> Duration {
+    /// What has passed between two readings of one thread.
+    pub fn since(self, earlier: ThreadTime) -> Duration {
         match (self, earlier) {
             (ThreadTime::Cpu(now), ThreadTime::Cpu(then)) => now.saturating_sub(then),
             (ThreadTime::Wall(now), ThreadTime::Wall(then)) => now.saturating_duration_since(then),

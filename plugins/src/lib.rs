@@ -34,6 +34,7 @@ mod world;
 pub use cache::CacheDir;
 pub use columns::ColumnError;
 pub use componentize::component_of;
+pub use deadline::ThreadTime;
 pub use error::{PluginError, PluginFault};
 pub use frame::{FrameError, Record, RecordHeader};
 pub use host::Host;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
@@ -12,7 +12,8 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMillisecondType};
 use clap::Args;
 use ottla_plugins::{
-    Limits, PluginError, Record, ScalarFunction, ScalarPlugin, Transform, ValueType, read_component,
+    Limits, PluginError, Record, ScalarFunction, ScalarPlugin, ThreadTime, Transform, ValueType,
+    read_component,
 };
 use serde_json::{Value, json};
 
@@ -49,8 +50,8 @@ pub struct TestArguments {
 struct Summary {
     given: usize,
     returned: usize,
-    /// Of all rounds together.
-    elapsed: Duration,
+    /// Of this thread, in the plugin and on the way there and back, in all rounds together.
+    cpu_time: Duration,
 }
 
 pub(super) fn run(arguments: &TestArguments) -> Result<(), Failure> {
@@ -63,15 +64,14 @@ pub(super) fn run(arguments: &TestArguments) -> Result<(), Failure> {
         Started::Functions(plugin) => function(arguments, &lines, &plugin)?,
     };
     let calls = summary.given as f64 * f64::from(arguments.repeat);
-    let nanos = if calls > 0.0 { summary.elapsed.as_nanos() as f64 / calls } else { 0.0 };
+    let nanos = if calls > 0.0 { summary.cpu_time.as_nanos() as f64 / calls } else { 0.0 };
     match arguments.output {
         Output::Json => {
-            let summary =
-                json!({ "records": summary.given, "outputs": summary.returned, "nanos_per_record": nanos });
+            let summary = json!({ "records": summary.given, "outputs": summary.returned, "cpu_nanos_per_record": nanos });
             println!("{}", json!({ "summary": summary }));
         }
         _ => eprintln!(
-            "{} records in, {} out, {:.3} µs for each record",
+            "{} records in, {} out, {:.3} µs of CPU time for each record",
             summary.given,
             summary.returned,
             nanos / 1000.0
@@ -101,15 +101,15 @@ fn transform(arguments: &TestArguments, lines: &[String], transform: &Transform)
             }
         })
         .collect();
-    let mut summary = Summary { given: records.len(), returned: 0, elapsed: Duration::ZERO };
+    let mut summary = Summary { given: records.len(), returned: 0, cpu_time: Duration::ZERO };
     let mut out = std::io::stdout().lock();
     for round in 0..arguments.repeat {
         for (first, batch) in
             (0..).step_by(arguments.batch as usize).zip(records.chunks(arguments.batch as usize))
         {
-            let started = Instant::now();
+            let started = ThreadTime::now();
             let outputs = transform.call(batch)?;
-            summary.elapsed += started.elapsed();
+            summary.cpu_time += ThreadTime::now().since(started);
             if round > 0 {
                 continue;
             }
@@ -162,7 +162,7 @@ fn function(arguments: &TestArguments, lines: &[String], plugin: &ScalarPlugin) 
         }
         rows.push(row);
     }
-    let mut summary = Summary { given: rows.len(), returned: 0, elapsed: Duration::ZERO };
+    let mut summary = Summary { given: rows.len(), returned: 0, cpu_time: Duration::ZERO };
     let mut out = std::io::stdout().lock();
     for (first, batch) in (1..).step_by(arguments.batch as usize).zip(rows.chunks(arguments.batch as usize)) {
         let mut columns = Vec::with_capacity(types.len());
@@ -177,9 +177,9 @@ fn function(arguments: &TestArguments, lines: &[String], plugin: &ScalarPlugin) 
             columns.push(column);
         }
         for round in 0..arguments.repeat {
-            let started = Instant::now();
+            let started = ThreadTime::now();
             let answer = function.call(&columns, batch.len())?;
-            summary.elapsed += started.elapsed();
+            summary.cpu_time += ThreadTime::now().since(started);
             if round == 0 {
                 summary.returned += answer.len();
                 for row in 0..answer.len() {
