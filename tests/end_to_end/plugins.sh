@@ -84,7 +84,10 @@ fi
 
 "$ottla" plugin new rustfunctions --language rust --world udf-scalar >/dev/null
 "$ottla" plugin new upper --language rust --world transform >/dev/null
-export CARGO_TARGET_DIR=$cache/wasm-target
+# Relative, as a folder may be given.
+mkdir -p "$cache/wasm-target"
+ln -s "$cache/wasm-target" wasm-target
+export CARGO_TARGET_DIR=wasm-target
 if "$ottla" plugin build rustfunctions 2>rust.err; then
     "$ottla" plugin build upper -o json >/dev/null
     same "a transform in Rust answers" "$(printf 'K\tABC')" \

@@ -7,7 +7,9 @@ use crate::failure::Failure;
 
 /// Builds a Rust project for WebAssembly: the core module that it makes.
 pub(super) fn rust_module(project: &Path) -> Result<PathBuf, Failure> {
+    // Cargo runs in the project's folder, and we do not.
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| project.join("target"), PathBuf::from);
+    let target = std::path::absolute(&target).map_err(|error| super::at(&target, &error))?;
     let mut command = cargo(project)?;
     command.args(["build", "--release", "--target", "wasm32-unknown-unknown"]);
     command.arg("--target-dir").arg(&target).current_dir(project);
