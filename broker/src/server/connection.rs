@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::context::Context;
 use super::dispatch::{Started, dispatch};
 use super::frames::FrameReader;
+use super::lane::Lane;
 use super::peer::Peer;
 use super::reply::Reply;
 use super::transport::{Sink, Source};
@@ -139,13 +140,14 @@ pub(super) async fn serve(mut reader: impl Source, mut writer: impl Sink, peer: 
     let request_bytes_max = context.config.request_bytes_max;
     let mut frames = FrameReader::new(request_bytes_max);
     let requests = Requests::new(peer, context);
-    let (replies, mut waiting) = mpsc::channel::<UnderWay>(REQUESTS_IN_FLIGHT_MAX);
+    let waiting = Lane::new(REQUESTS_IN_FLIGHT_MAX);
     let writing = async {
-        while let Some(under_way) = waiting.recv().await {
+        loop {
             let send = async |reply| timeout(idle, writer.send(reply)).await?;
-            requests.answer(under_way, send).await?;
+            if let Err(error) = requests.answer(waiting.pop().await, send).await {
+                return error;
+            }
         }
-        Ok(())
     };
     let reading = async {
         loop {
@@ -159,15 +161,15 @@ pub(super) async fn serve(mut reader: impl Source, mut writer: impl Sink, peer: 
             };
             // It may have begun to arrive before the last reply showed that its sender has to wait.
             requests.peer.unmuted().await;
-            if replies.send(requests.start(frame).await?).await.is_err() {
-                return Ok(());
-            }
+            waiting.push(requests.start(frame).await?).await;
         }
     };
     // Whichever side ends first ends the other: replies to a client that is gone are not waited for.
+    // Reading comes first: what it has pushed is popped in the same turn.
     let ended: io::Result<()> = tokio::select! {
+        biased;
         result = reading => result,
-        result = writing => result,
+        error = writing => Err(error),
     };
     match ended {
         Ok(()) => tracing::trace!(peer = %requests.peer.host, "connection ended"),
@@ -183,25 +185,25 @@ pub async fn serve_frames(
     context: Arc<Context>,
 ) {
     let requests = Requests::new(peer, context);
-    let (replies, mut waiting) = mpsc::channel::<UnderWay>(REQUESTS_IN_FLIGHT_MAX);
+    let waiting = Lane::new(REQUESTS_IN_FLIGHT_MAX);
     let writing = async {
-        while let Some(under_way) = waiting.recv().await {
+        loop {
             let send = async |reply| responses.send(in_memory(reply).await?).await.map_err(io::Error::other);
-            requests.answer(under_way, send).await?;
+            if let Err(error) = requests.answer(waiting.pop().await, send).await {
+                return error;
+            }
         }
-        Ok(())
     };
     let reading = async {
         while let Some(frame) = inbox.recv().await {
-            if replies.send(requests.start(frame).await?).await.is_err() {
-                break;
-            }
+            waiting.push(requests.start(frame).await?).await;
         }
         Ok(())
     };
     let ended: io::Result<()> = tokio::select! {
+        biased;
         result = reading => result,
-        result = writing => result,
+        error = writing => Err(error),
     };
     if let Err(error) = ended {
         tracing::debug!(peer = %requests.peer.host, %error, "connection closed");

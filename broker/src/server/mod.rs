@@ -19,6 +19,7 @@ mod fetch_sessions;
 mod frames;
 mod handlers;
 mod in_process;
+mod lane;
 mod limits;
 mod listener;
 mod meter;
