@@ -9,7 +9,8 @@ use ottla_protocol::records::{BatchHeader, Batches};
 
 use crate::controller::{Controller, CreateTopic, Refusal};
 use crate::coordinator::{CoordinatorLog, LogError, LogSlice};
-use crate::ids::Offset;
+use crate::groups::partition_for;
+use crate::ids::{NodeId, Offset};
 use crate::log::{self, ReadError};
 use crate::partition::Partitions;
 
@@ -60,7 +61,27 @@ impl InternalTopic {
         }
     }
 
+    /// Who leads the partition that a group's or a transactional id's state is in; `None` while nobody does, or there is no such topic.
+    pub fn leader_for(&self, key: &str) -> Option<NodeId> {
+        let image = self.controller.image();
+        let partitions = &image.topic(self.name)?.partitions;
+        let number = partition_for(key, i32::try_from(partitions.len()).ok()?);
+        partitions.get(usize::try_from(number).ok()?)?.leader
+    }
+
+    /// Whether another node leads a partition, so that what is here of it says nothing.
+    fn is_elsewhere(&self, partition: i32) -> bool {
+        let image = self.controller.image();
+        let found =
+            image.topic(self.name).and_then(|topic| topic.partitions.get(usize::try_from(partition).ok()?));
+        let leader = found.and_then(|partition| partition.leader);
+        leader.is_some_and(|leader| leader != self.controller.log().membership().config.me.id)
+    }
+
     fn read_blocking(&self, partition: i32, from: i64, bytes_max: usize) -> Result<LogSlice, LogError> {
+        if self.is_elsewhere(partition) {
+            return Err(LogError::NotLeader);
+        }
         let Some(open) = self.partitions.get(self.name, partition) else {
             return Ok(LogSlice::default());
         };

@@ -1,7 +1,12 @@
 //! Who is there, as clients are told.
 
 use ottla_broker::ids::NodeId;
-use ottla_protocol::messages::{DescribeClusterRequest, MetadataRequest};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k09_offset_fetch::OffsetFetchRequestGroup;
+use ottla_protocol::messages::{
+    DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, OffsetFetchRequest,
+};
+use ottla_protocol::wire::Str;
 
 use crate::nodes::{Cluster, Node, leader_of, make, until};
 use crate::wire::Wire;
@@ -92,4 +97,49 @@ async fn a_broker_without_a_vote_joins_and_one_with_an_id_that_is_taken_is_not_l
     crate::nodes::all_know(&nodes, &["undisturbed"]).await;
     all_tell_of(&nodes).await;
     impostor.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_coordinated_where_its_partition_is_led_and_nowhere_else() {
+    let cluster = Cluster::of(3);
+    let nodes = cluster.start_all().await;
+    all_tell_of(&nodes).await;
+    let keys: Vec<Str> = (0..12).map(|number| format!("group-{number}").into()).collect();
+    let request = FindCoordinatorRequest {
+        key_type: 0,
+        coordinator_keys: keys.clone(),
+        ..FindCoordinatorRequest::default()
+    };
+    // Where the topic is not there yet, the one that decides makes it.
+    let leader = leader_of(&nodes).await;
+    Wire::connect(nodes[leader].address()).await.call(4, &request).await;
+    let mut found: Vec<i32> = Vec::new();
+    until("all nodes tell of the same coordinators", async || {
+        let mut told = Vec::new();
+        for node in &nodes {
+            let answer = Wire::connect(node.address()).await.call(4, &request).await;
+            if answer.coordinators.iter().any(|coordinator| coordinator.error_code != 0) {
+                return false;
+            }
+            told.push(answer.coordinators.iter().map(|coordinator| coordinator.node_id).collect::<Vec<_>>());
+        }
+        found = told[0].clone();
+        told.iter().all(|one| *one == found)
+    })
+    .await;
+    assert!(found.iter().any(|id| *id != found[0]), "not one for all: {found:?}");
+    for (key, coordinator) in keys.iter().zip(&found) {
+        for node in &nodes {
+            let group =
+                OffsetFetchRequestGroup { group_id: key.clone(), ..OffsetFetchRequestGroup::default() };
+            let request = OffsetFetchRequest { groups: vec![group], ..OffsetFetchRequest::default() };
+            let expected =
+                if node.id.0 == *coordinator { ErrorCode::None } else { ErrorCode::NotCoordinator };
+            until("the group's state is read where it is, and only there", async || {
+                let answer = Wire::connect(node.address()).await.call(8, &request).await;
+                answer.groups[0].error_code == expected.code()
+            })
+            .await;
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub(in super::super) async fn handle(
         GROUP => ErrorCode::GroupAuthorizationFailed,
         _ => ErrorCode::TransactionalIdAuthorizationFailed,
     };
+    let brokers = context.reachable_brokers(&call.peer.endpoint);
+    let log = if request.key_type == GROUP { &context.offsets_log } else { &context.transactions_log };
     let answer = |key: Str| {
         let allowed = may_know(&key);
         let mut coordinator = Coordinator { key, node_id: -1, port: -1, ..Coordinator::default() };
@@ -55,11 +57,15 @@ pub(in super::super) async fn handle(
                 coordinator.error_code = denied.code();
                 coordinator.error_message = Some(denied.message().into());
             }
-            Ok(()) => {
-                coordinator.node_id = context.node_id().0;
-                coordinator.host = call.peer.endpoint.host.clone();
-                coordinator.port = call.peer.endpoint.port;
-            }
+            Ok(()) => match brokers.iter().find(|broker| Some(broker.id) == log.leader_for(&coordinator.key))
+            {
+                Some(broker) => {
+                    coordinator.node_id = broker.id.0;
+                    coordinator.host = broker.host.clone();
+                    coordinator.port = broker.port;
+                }
+                None => coordinator.error_code = ErrorCode::CoordinatorNotAvailable.code(),
+            },
             Err((code, message)) => {
                 coordinator.error_code = code.code();
                 coordinator.error_message = Some(message.as_str().into());
