@@ -171,12 +171,14 @@ impl Checker<'_> {
     /// Text from outside takes the type that is wanted, if it can.
     fn substitute(&mut self, node: &Node, text: String, schema: &Json, what: &str) -> Json {
         let schema = match alternatives(schema) {
-            // The first alternative that is no null: text is never null.
-            Some(alternatives) => alternatives
-                .iter()
-                .map(|alternative| resolve(self.root, alternative))
-                .find(|alternative| !allows_only(alternative, "null"))
-                .unwrap_or(schema),
+            // One that takes text, else the first that is no null: text is never null.
+            Some(alternatives) => {
+                let resolved: Vec<&Json> =
+                    alternatives.iter().map(|alternative| resolve(self.root, alternative)).collect();
+                let of_text = resolved.iter().find(|alternative| allows(alternative, "string"));
+                let of_any = || resolved.iter().find(|alternative| !allows_only(alternative, "null"));
+                of_text.or_else(of_any).copied().unwrap_or(schema)
+            }
             None => schema,
         };
         let value = if allows(schema, "string") {

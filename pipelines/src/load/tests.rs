@@ -293,6 +293,17 @@ fn a_repeated_key_is_one_of_the_findings() {
 }
 
 #[test]
+fn a_variable_may_be_the_config_of_a_topic() {
+    let text = small_with(
+        "name: small\n",
+        "name: small\nenv: { KEEP_MS: { default: 60000 } }\ntopics: { orders: { config: { retention.ms: !env KEEP_MS } } }\n",
+    );
+    let pipeline = load_text(&text).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let orders = pipeline.resolve().topics.iter().find(|topic| topic.name == "orders").unwrap();
+    assert_eq!(orders.configs["retention.ms"], "60000");
+}
+
+#[test]
 fn event_time_and_keys_are_of_columns_that_there_are() {
     let text = small_with(
         "name: small\n",

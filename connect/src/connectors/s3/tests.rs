@@ -217,6 +217,9 @@ fn says_field_by_field_what_is_wrong() {
         config.check().iter().map(ToString::to_string).collect()
     };
     assert!(told(json!({ "url": "s3://lake/raw" })).is_empty());
+    for folder in ["file:///data/lake", "/data/lake", "./lake", "../lake"] {
+        assert!(told(json!({ "url": folder })).is_empty(), "{folder}");
+    }
     for (settings, expected) in [
         (json!({ "url": "gs://lake" }), "url: gs: is not known"),
         (json!({ "url": "lake" }), "expected s3://BUCKET/PREFIX"),
