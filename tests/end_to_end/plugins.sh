@@ -9,7 +9,15 @@ cache=${OTTLA_CACHE:-$HOME/.cache/ottla}
 ottla=$(realpath "${1:-${CARGO_TARGET_DIR:-$root/target}/release/ottla}")
 work=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+stop() {
+    # It writes until it has ended.
+    if [ -n "$server" ]; then
+        kill "$server" 2>/dev/null || true
+        wait "$server" || true
+    fi
+    rm -rf "$work"
+}
+trap stop EXIT
 cd "$work"
 passed=0 failed=0
 same() { # name, expected, actual
