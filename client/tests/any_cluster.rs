@@ -69,7 +69,7 @@ async fn records_of_every_codec_come_back_as_they_were_sent() {
             timestamp_ms: Some(1_000 + each),
             ..Record::new("key", value(index))
         });
-        let delivery = producer.send_batch(&topic, 0, records.collect()).await.unwrap();
+        let delivery = producer.send_batch(&topic, 0, records.collect::<Vec<_>>()).await.unwrap();
         assert_eq!(delivery.await.unwrap().offset, index as i64 * 100);
         producer.close().await.unwrap();
     }

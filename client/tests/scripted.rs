@@ -188,7 +188,7 @@ async fn one_future_covers_records_that_went_into_many_batches() {
     let metadata = producer.send_batch(TOPIC, 0, records).await.unwrap().await.unwrap();
     assert_eq!((metadata.offset, broker.log(0).len()), (0, 100));
     assert!(broker.count(ApiKey::Produce) > 10);
-    assert!(producer.send_batch(TOPIC, 0, Vec::new()).await.is_err());
+    assert!(producer.send_batch(TOPIC, 0, []).await.is_err());
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::TableSource;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
-use ottla_client::{Client, ClientError, ConsumerRecord, ErrorCode, IsolationLevel};
+use ottla_client::{Client, ClientError, ConsumerRecord, ErrorCode};
 use ottla_formats::FormatError;
 
 use crate::planner::{
@@ -370,7 +370,7 @@ async fn read_topic(
     mut each: impl FnMut(i32, Vec<ConsumerRecord>),
 ) -> Result<(), HistoryError> {
     let partitions = topics::partitions(client, topic).await?;
-    let consumer = topics::reader(client, IsolationLevel::ReadCommitted).await?;
+    let consumer = topics::reader(client).await?;
     let ends = topics::end_offsets(&consumer, &partitions).await?;
     consumer.close().await?;
     let within = |partition, records: Vec<ConsumerRecord>| {
@@ -379,7 +379,7 @@ async fn read_topic(
         ControlFlow::Continue(())
     };
     let begin = Offsets::new();
-    match topics::read_range(client, IsolationLevel::ReadCommitted, topic, &begin, &ends, within).await? {
+    match topics::read_range(client, topic, &begin, &ends, within).await? {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(budget.spent()),
     }

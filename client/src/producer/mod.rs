@@ -186,9 +186,9 @@ impl Producer {
         &self,
         topic: &str,
         partition: i32,
-        records: Vec<Record>,
+        records: impl AsRef<[Record]>,
     ) -> Result<Delivery, ClientError> {
-        self.append(topic, Choice::Partition(partition), &records).await
+        self.append(topic, Choice::Partition(partition), records.as_ref()).await
     }
 
     async fn append(&self, topic: &str, choice: Choice, records: &[Record]) -> Result<Delivery, ClientError> {

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ottla_client::{
-    Client, ClientError, CommittedOffset, ConsumerConfig, ConsumerRecord, ErrorCode, NewTopic,
-    OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, Producer, ProducerConfig, Record, TopicPartition,
+    Client, ClientError, CommittedOffset, ConsumerConfig, ConsumerRecord, ErrorCode, FetchedPartition,
+    IsolationLevel, NewTopic, OFFSET_EARLIEST, OFFSET_LATEST, OffsetReset, Producer, ProducerConfig, Record,
+    TopicPartition,
 };
 
 use crate::herder::{CONFIGS_TOPIC, STATUS_TOPIC};
@@ -40,8 +41,10 @@ pub(crate) struct Bounds {
 pub(crate) struct Fetched {
     pub(crate) partition: i32,
     pub(crate) records: Vec<ConsumerRecord>,
+    /// Where reading goes on: after the last record, and after what is given to nobody, as the ends of transactions are.
+    pub(crate) next_offset: i64,
     /// The partition's end as far as the reader knows.
-    pub(crate) high_watermark: i64,
+    pub(crate) end: i64,
 }
 
 /// Resolves to the offset of the first record when all are acknowledged; `None` when the cluster cannot tell it.
@@ -217,15 +220,17 @@ impl Cluster for KafkaCluster {
             auto_offset_reset: OffsetReset::Earliest,
             enable_auto_commit: false,
             fetch_max_bytes: FETCH_BYTES_MAX,
+            isolation_level: IsolationLevel::ReadCommitted,
             ..ConsumerConfig::default()
         };
         let consumer = self.client.consumer(config).await?;
-        let places = from
+        let places: Vec<_> = from
             .iter()
             .map(|(partition, offset)| (TopicPartition::new(&topic.name, *partition), *offset))
             .collect();
+        let partitions = places.iter().map(|(partition, _)| partition.clone()).collect();
         consumer.assign(places).await?;
-        Ok(Box::new(KafkaReader { consumer }))
+        Ok(Box::new(KafkaReader { consumer, partitions }))
     }
 
     async fn group_offsets(&self, group: &str, topic: &Topic) -> Result<BTreeMap<i32, i64>, ClientError> {
@@ -292,20 +297,26 @@ impl Writer for KafkaWriter {
 
 struct KafkaReader {
     consumer: ottla_client::Consumer,
+    partitions: Vec<TopicPartition>,
 }
 
 #[async_trait]
 impl Reader for KafkaReader {
     async fn poll(&mut self, wait: Duration) -> Result<Vec<Fetched>, ClientError> {
-        let fetched = self.consumer.poll(wait).await?;
-        Ok(fetched
-            .into_iter()
-            .map(|fetched| Fetched {
-                partition: fetched.topic_partition.partition,
-                records: fetched.records,
-                high_watermark: fetched.high_watermark,
-            })
-            .collect())
+        let mut fetched = Vec::new();
+        for FetchedPartition { topic_partition, records, high_watermark } in self.consumer.poll(wait).await? {
+            let Some(last) = records.last() else { continue };
+            let (partition, next_offset) = (topic_partition.partition, last.offset + 1);
+            fetched.push(Fetched { partition, records, next_offset, end: high_watermark });
+        }
+        if fetched.is_empty() {
+            for partition in &self.partitions {
+                let next_offset = self.consumer.position(partition).await?;
+                let partition = partition.partition;
+                fetched.push(Fetched { partition, records: Vec::new(), next_offset, end: next_offset });
+            }
+        }
+        Ok(fetched)
     }
 
     async fn close(self: Box<Self>) {

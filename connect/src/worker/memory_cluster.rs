@@ -270,8 +270,8 @@ impl Reader for MemoryReader {
                     all[from..].iter().take(POLL_RECORDS_MAX).cloned().collect();
                 if let Some(last) = records.last() {
                     *next = last.offset + 1;
-                    let high_watermark = i64::try_from(all.len()).unwrap();
-                    fetched.push(Fetched { partition: *partition, records, high_watermark });
+                    let end = i64::try_from(all.len()).unwrap();
+                    fetched.push(Fetched { partition: *partition, records, next_offset: *next, end });
                 }
             }
         }

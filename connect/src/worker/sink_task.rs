@@ -276,7 +276,8 @@ impl Attempt {
                 next = orders.beyond(order) => order = next,
                 fetched = reader.poll(FETCH_WAIT) => {
                     let fetched = fetched.map_err(&fetching)?;
-                    if fetched.is_empty() {
+                    if fetched.iter().all(|fetched| fetched.records.is_empty()) {
+                        self.on_fetched(fetched).await?;
                         self.keep_offsets().await?;
                         continue;
                     }
@@ -297,16 +298,18 @@ impl Attempt {
     async fn on_fetched(&mut self, fetched: Vec<Fetched>) -> Result<(), ConnectError> {
         let mut taken = 0;
         let mut letters = 0;
-        for Fetched { partition, mut records, high_watermark } in fetched {
-            self.ends.insert(partition, high_watermark);
+        for Fetched { partition, mut records, next_offset, end } in fetched {
+            let known = self.ends.entry(partition).or_default();
+            *known = end.max(*known);
             let next = self.next_offsets.get(&partition).copied().unwrap_or(0);
             records.retain(|record| record.offset >= next);
-            let Some(last) = records.last().map(|record| record.offset) else { continue };
-            let (records, bad) = self.write(partition, records).await?;
-            taken += records.len() as u64;
-            letters += bad.len() as u64;
-            self.write_letters(partition, &records, bad).await?;
-            self.next_offsets.insert(partition, last + 1);
+            if !records.is_empty() {
+                let (records, bad) = self.write(partition, records).await?;
+                taken += records.len() as u64;
+                letters += bad.len() as u64;
+                self.write_letters(partition, &records, bad).await?;
+            }
+            self.next_offsets.insert(partition, next_offset.max(next));
         }
         if taken > 0 {
             self.commit().await?;

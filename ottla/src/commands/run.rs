@@ -9,7 +9,9 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use indicatif::{ProgressBar, ProgressStyle};
 use ottla_broker::{Broker, BrokerConfig};
-use ottla_client::{Client, ClientConfig, ClientError, ConsumerConfig, OFFSET_EARLIEST, TopicPartition};
+use ottla_client::{
+    Client, ClientConfig, ClientError, ConsumerConfig, IsolationLevel, OFFSET_EARLIEST, TopicPartition,
+};
 use ottla_pipelines::run::StageProgress;
 use ottla_pipelines::{Event, Outcome, ResolvedPipeline, Summary, Work};
 use serde_json::json;
@@ -242,7 +244,9 @@ async fn latest_by_key(client: &Client, topic: &str) -> Result<BTreeMap<Vec<u8>,
     let partitions = client.admin().describe_topic(topic).await?.partition_count();
     let places: Vec<TopicPartition> =
         (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
-    let consumer = client.consumer(ConsumerConfig::default()).await?;
+    let config =
+        ConsumerConfig { isolation_level: IsolationLevel::ReadCommitted, ..ConsumerConfig::default() };
+    let consumer = client.consumer(config).await?;
     let mut ends = consumer.end_offsets(&places).await?;
     ends.retain(|_, end| *end > 0);
     consumer.assign(ends.keys().map(|place| (place.clone(), OFFSET_EARLIEST)).collect()).await?;
@@ -252,9 +256,6 @@ async fn latest_by_key(client: &Client, topic: &str) -> Result<BTreeMap<Vec<u8>,
         for fetched in consumer.poll(POLL).await? {
             for record in fetched.records {
                 looked_at += 1;
-                if ends.get(&fetched.topic_partition).is_some_and(|end| record.offset + 1 >= *end) {
-                    ends.remove(&fetched.topic_partition);
-                }
                 // A record without a key is a row of its own.
                 let own = || {
                     format!("{:010}-{:020}", fetched.topic_partition.partition, record.offset).into_bytes()
@@ -264,6 +265,12 @@ async fn latest_by_key(client: &Client, topic: &str) -> Result<BTreeMap<Vec<u8>,
                     Some(value) => latest.insert(key, value.to_vec()),
                     None => latest.remove(&key),
                 };
+            }
+        }
+        // The last record may be before the end, as where a transaction ends.
+        for place in ends.keys().cloned().collect::<Vec<_>>() {
+            if ends.get(&place).copied() <= Some(consumer.position(&place).await?) {
+                ends.remove(&place);
             }
         }
     }

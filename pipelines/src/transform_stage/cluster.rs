@@ -20,6 +20,8 @@ pub struct TopicInfo {
 pub struct Fetched {
     pub partition: TopicPartition,
     pub records: Vec<ConsumerRecord>,
+    /// Where reading goes on: after the last record, and after what is given to nobody, as the ends of transactions are.
+    pub next_offset: i64,
 }
 
 /// What was stored for an input partition.

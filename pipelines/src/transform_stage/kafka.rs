@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use ottla_client::{
-    Client, ClientError, Consumer, ConsumerConfig, ConsumerRecord, Producer, ProducerConfig, Record,
-    TopicPartition,
+    Client, ClientError, Consumer, ConsumerConfig, ConsumerRecord, FetchedPartition, IsolationLevel,
+    Producer, ProducerConfig, Record, TopicPartition,
 };
+use tokio::sync::Mutex;
 
 use super::cluster::{Acknowledged, Fetched, StageCluster, StoredCommit, TopicInfo};
 
@@ -19,6 +20,8 @@ const TAIL_POLL: Duration = Duration::from_millis(500);
 pub struct KafkaStageCluster {
     client: Client,
     input: Consumer,
+    /// What the input is read from.
+    inputs: Mutex<Vec<TopicPartition>>,
     /// Apart from the input's, so that reading a tail moves no position.
     tails: Consumer,
     producer: Producer,
@@ -27,12 +30,16 @@ pub struct KafkaStageCluster {
 impl KafkaStageCluster {
     /// `group_id` is where the input's offsets are kept.
     pub async fn open(client: &Client, group_id: &str) -> Result<KafkaStageCluster, ClientError> {
-        let config = ConsumerConfig { enable_auto_commit: false, ..ConsumerConfig::default() };
+        let config = ConsumerConfig {
+            enable_auto_commit: false,
+            isolation_level: IsolationLevel::ReadCommitted,
+            ..ConsumerConfig::default()
+        };
         let input =
             client.consumer(ConsumerConfig { group_id: Some(group_id.to_owned()), ..config.clone() }).await?;
         let tails = client.consumer(config).await?;
         let producer = client.producer(ProducerConfig::default()).await?;
-        Ok(KafkaStageCluster { client: client.clone(), input, tails, producer })
+        Ok(KafkaStageCluster { client: client.clone(), input, inputs: Mutex::default(), tails, producer })
     }
 }
 
@@ -101,17 +108,26 @@ impl StageCluster for KafkaStageCluster {
     }
 
     async fn seek(&self, positions: &BTreeMap<TopicPartition, i64>) -> Result<(), ClientError> {
+        *self.inputs.lock().await = positions.keys().cloned().collect();
         self.input
             .assign(positions.iter().map(|(partition, offset)| (partition.clone(), *offset)).collect())
             .await
     }
 
     async fn poll(&self, timeout: Duration) -> Result<Vec<Fetched>, ClientError> {
-        let fetched = self.input.poll(timeout).await?;
-        Ok(fetched
-            .into_iter()
-            .map(|fetched| Fetched { partition: fetched.topic_partition, records: fetched.records })
-            .collect())
+        let mut fetched = Vec::new();
+        for FetchedPartition { topic_partition, records, .. } in self.input.poll(timeout).await? {
+            let Some(last) = records.last() else { continue };
+            let next_offset = last.offset + 1;
+            fetched.push(Fetched { partition: topic_partition, records, next_offset });
+        }
+        if fetched.is_empty() {
+            for partition in self.inputs.lock().await.iter() {
+                let next_offset = self.input.position(partition).await?;
+                fetched.push(Fetched { partition: partition.clone(), records: Vec::new(), next_offset });
+            }
+        }
+        Ok(fetched)
     }
 
     async fn send(&self, partition: &TopicPartition, record: Record) -> Result<Acknowledged, ClientError> {

@@ -150,7 +150,7 @@ impl StageCluster for MemoryCluster {
             let records: Vec<_> =
                 disk.logs[partition].iter().skip(*position as usize).take(3).cloned().collect();
             *position += records.len() as i64;
-            fetched.push(Fetched { partition: partition.clone(), records });
+            fetched.push(Fetched { partition: partition.clone(), records, next_offset: *position });
         }
         Ok(fetched)
     }

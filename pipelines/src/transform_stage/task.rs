@@ -117,6 +117,7 @@ async fn work(stage: &mut Stage, orders: &watch::Receiver<Order>) -> Result<Stag
         let is_idle = fetched.iter().all(|fetched| fetched.records.is_empty());
         for fetched in fetched {
             stage.take(&fetched.partition, fetched.records).await?;
+            stage.pass(fetched.partition, fetched.next_offset);
         }
         if is_idle || stage.pending.len() >= PENDING_MAX || stage.last_commit.elapsed() >= COMMIT_INTERVAL {
             stage.commit().await?;
@@ -237,6 +238,12 @@ impl Stage {
             self.positions.insert(input.clone(), last + 1);
         }
         Ok(())
+    }
+
+    /// Goes past what there is no record of.
+    fn pass(&mut self, input: TopicPartition, next_offset: i64) {
+        let position = self.positions.entry(input).or_insert(next_offset);
+        *position = next_offset.max(*position);
     }
 
     /// The plugin blocks, so it runs on a thread of its own.

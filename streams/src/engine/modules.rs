@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use ottla_client::{Client, ClientError, ErrorCode, IsolationLevel, NewTopic, ProducerConfig, Record};
+use ottla_client::{Client, ClientError, ErrorCode, NewTopic, ProducerConfig, Record};
 use ottla_plugins::sha256_hex;
 
 use super::EngineError;
@@ -44,12 +44,12 @@ pub(super) async fn read(
         return Ok(BTreeMap::new());
     }
     let partitions = topics::partitions(client, TOPIC).await?;
-    let consumer = topics::reader(client, IsolationLevel::ReadCommitted).await?;
+    let consumer = topics::reader(client).await?;
     let ends = topics::end_offsets(&consumer, &partitions).await?;
     consumer.close().await?;
     let mut found: BTreeMap<String, BTreeMap<usize, Bytes>> = BTreeMap::new();
-    let (committed, begin) = (IsolationLevel::ReadCommitted, Offsets::new());
-    let read = topics::read_range(client, committed, TOPIC, &begin, &ends, |_, records| {
+    let begin = Offsets::new();
+    let read = topics::read_range(client, TOPIC, &begin, &ends, |_, records| {
         for record in records {
             let key = record.key.unwrap_or_default();
             let Some((sha256, part)) = key_parts(&key).filter(|(sha256, _)| wanted.contains(*sha256)) else {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use ottla_client::{
-    Client, ClientError, ErrorCode, IsolationLevel, NewTopic, Producer, ProducerConfig, Record,
-};
+use ottla_client::{Client, ClientError, ErrorCode, NewTopic, Producer, ProducerConfig, Record};
 
 use super::EngineError;
 use super::objects::Kept;
@@ -36,18 +34,17 @@ impl Store {
             _ => {}
         }
         let partitions = topics::partitions(client, TOPIC).await?;
-        let consumer = topics::reader(client, IsolationLevel::ReadCommitted).await?;
+        let consumer = topics::reader(client).await?;
         let ends = topics::end_offsets(&consumer, &partitions).await?;
         consumer.close().await?;
         let mut newest: BTreeMap<Bytes, (i64, Option<Bytes>)> = BTreeMap::new();
         let begin = Offsets::new();
-        let read =
-            topics::read_range(client, IsolationLevel::ReadCommitted, TOPIC, &begin, &ends, |_, records| {
-                for record in records {
-                    newest.insert(record.key.unwrap_or_default(), (record.offset, record.value));
-                }
-                ControlFlow::Continue(())
-            });
+        let read = topics::read_range(client, TOPIC, &begin, &ends, |_, records| {
+            for record in records {
+                newest.insert(record.key.unwrap_or_default(), (record.offset, record.value));
+            }
+            ControlFlow::Continue(())
+        });
         let _all_of_it = read.await?;
         let mut kept: Vec<(i64, Kept)> = Vec::new();
         let mut paused = BTreeSet::new();

@@ -20,7 +20,7 @@ use super::top_n::top_n;
 use super::unnest::unnest;
 use super::watermark::{EventClock, Watermark};
 use crate::planner::{Node, Operator, QueryPlan};
-use crate::state::changelog::{Commit, InputPartition, Intent};
+use crate::state::changelog::{Commit, Cut, InputPartition};
 use crate::state::{OperatorDelta, Overlay, States};
 
 /// A query's operators, ready to run epochs.
@@ -106,12 +106,12 @@ impl DataflowEpoch<'_> {
     ///
     /// # Errors
     /// When an expression cannot be evaluated for a row that no single record made.
-    pub fn finish(mut self, states: &States, intent: &Intent) -> Result<EpochResult> {
+    pub fn finish(mut self, states: &States, cut: &Cut) -> Result<EpochResult> {
         let plan = Arc::clone(&self.flow.plan);
-        let now = match (plan.has_watermark(), intent.is_last) {
+        let now = match (plan.has_watermark(), cut.is_last) {
             (true, true) => Watermark::END,
             // What was closed stays closed, whatever a new partition brings.
-            (true, false) => self.clock.watermark(&plan.sources, &intent.unread).max(self.before),
+            (true, false) => self.clock.watermark(&plan.sources, &cut.unread).max(self.before),
             (false, _) => Watermark::NONE,
         };
         let mut left = self.flow.takers.clone();

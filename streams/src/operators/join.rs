@@ -1,15 +1,17 @@
 //! Pairs of rows: `Δ(A⋈B) = ΔA⋈B' + A⋈ΔB`, where `A` is before the epoch and `B'` after it.
 //!
 //! ```text
-//! 00  key  left row    ─▶ weight, partners      of a LEFT join: the weights of its partners, summed
-//! 01  key  right row   ─▶ weight
-//! 02  expiry  00|01  key  row  ─▶ nothing       rows that can be forgotten once the watermark has passed the expiry
+//! 00  key  left row      ─▶ weight, partners, expiry     partners of a LEFT join only: their weights, summed
+//! 01  key  right row     ─▶ weight, expiry
+//! 02  expiry  00|01 key  ─▶ nothing      some row of the key can be forgotten once the watermark has passed the expiry
 //! ```
+//!
+//! The expiry is there of rows that have one.
 //!
 //! A left row without partner is given with nulls. When its first partner comes the nulls are taken back, and given again
 //! when the last one goes; so the number of its partners is kept with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
@@ -21,9 +23,7 @@ use super::context::Context;
 use super::evaluate::{each, evaluate_all, millis};
 use super::project::batch_of;
 use super::rows::Rows;
-use super::state_keys::{
-    closed_keys, columns_from_bytes, external, row_bytes, time_key, weight_of, weight_row,
-};
+use super::state_keys::{closed_keys, columns_from_bytes, external, time_key, weight_of, weight_row};
 use super::watermark::{Watermark, reject_late};
 use crate::planner::{Closing, JoinNode};
 use crate::state::Overlay;
@@ -52,29 +52,29 @@ pub(super) fn join(
     // A row is late only where its partners may have been forgotten.
     let late_left = node.left_late.filter(|_| node.right_closing.is_some());
     let late_right = node.right_late.filter(|_| node.left_closing.is_some());
-    let left = Side::of(&lefts, left, late_left, node.left_closing, context)?;
-    let right = Side::of(&rights, right, late_right, node.right_closing, context)?;
+    let left = Side::of(LEFT, &lefts, left, late_left, node.left_closing, context)?;
+    let right = Side::of(RIGHT, &rights, right, late_right, node.right_closing, context)?;
     let mut pairs = Pairs::new(node);
 
     // A ⋈ ΔB, with A as it was.
     for of_key in right.by_key() {
-        let prefix = tagged(LEFT, &of_key[0].key);
+        let prefix = tagged(LEFT, of_key[0].key());
         for (stored, row) in overlay.base().prefix(&prefix) {
             let (weight, _) = weight_of(row);
             for change in of_key {
-                pairs.add(&change.key, &stored[prefix.len()..], &change.row, weight, change.weight)?;
+                pairs.add(change.key(), &stored[prefix.len()..], change.row(), weight, change.weight)?;
             }
         }
     }
-    right.store(RIGHT, overlay);
+    right.store(overlay);
     // ΔA ⋈ B', with B as it is now.
     pairs.begin_changed_left();
     for of_key in left.by_key() {
-        let prefix = tagged(RIGHT, &of_key[0].key);
+        let prefix = tagged(RIGHT, of_key[0].key());
         for (stored, row) in overlay.prefix(&prefix) {
             let (weight, _) = weight_of(row);
             for change in of_key {
-                pairs.add(&change.key, &change.row, &stored[prefix.len()..], change.weight, weight)?;
+                pairs.add(change.key(), change.row(), &stored[prefix.len()..], change.weight, weight)?;
             }
         }
     }
@@ -85,16 +85,18 @@ pub(super) fn join(
         let alone = left.without_key.iter().map(|(row, weight)| (row.as_slice(), *weight)).collect();
         output.extend(with_nulls(node, alone)?);
     } else {
-        left.store(LEFT, overlay);
+        left.store(overlay);
     }
-    forget(overlay, context.now);
+    forget(node, overlay, context.now);
     Ok(output)
 }
 
 /// A row of one side, and how often more it is there.
 struct Change {
-    key: Vec<u8>,
-    row: Vec<u8>,
+    /// Its key in the state: the side's tag, the key of the join and the row.
+    stored: Vec<u8>,
+    /// Where the row begins in it.
+    row_at: usize,
     weight: i64,
     /// When it can be forgotten, if ever.
     expiry: Option<i64>,
@@ -110,6 +112,7 @@ struct Side {
 
 impl Side {
     fn of(
+        tag: u8,
         on: &[Arc<dyn PhysicalExpr>],
         input: Vec<Rows>,
         late: Option<Closing>,
@@ -130,24 +133,28 @@ impl Side {
         let keyed = each(&input, context.rejected, |rows| Ok((rows.clone(), evaluate_all(on, rows)?)))?;
         side.changes.reserve(keyed.iter().map(|(rows, _)| rows.len()).sum());
         for (rows, keys) in keyed {
-            let encoded = row_bytes(&rows.batch)?;
-            let key_bytes = codec::encode_rows(&keys, rows.len()).map_err(external)?;
+            let size = 1 + codec::rows_size_guess(&keys) + codec::rows_size_guess(rows.batch.columns());
+            let mut encoded: Vec<Vec<u8>> = (0..rows.len()).map(|_| Vec::with_capacity(size)).collect();
+            encoded.iter_mut().for_each(|bytes| bytes.push(tag));
+            codec::append_rows(&keys, &mut encoded).map_err(external)?;
+            let row_ats: Vec<usize> = encoded.iter().map(Vec::len).collect();
+            codec::append_rows(rows.batch.columns(), &mut encoded).map_err(external)?;
             let ends = closing.map(|closing| millis(rows.batch.column(closing.column), true)).transpose()?;
-            for (index, (row, key)) in encoded.into_iter().zip(key_bytes).enumerate() {
+            for (index, (stored, row_at)) in encoded.into_iter().zip(row_ats).enumerate() {
                 let weight = rows.weight(index);
                 if keys.iter().any(|key| key.is_null(index)) {
-                    *side.without_key.entry(row).or_default() += weight;
+                    *side.without_key.entry(stored[row_at..].to_vec()).or_default() += weight;
                     continue;
                 }
                 let end = ends.as_ref().filter(|ends| ends.is_valid(index)).map(|ends| ends.value(index));
                 let expiry = end.zip(closing).map(|(end, closing)| end.saturating_add(closing.after_ms));
-                side.changes.push(Change { key, row, weight, expiry });
+                side.changes.push(Change { stored, row_at, weight, expiry });
             }
         }
         side.without_key.retain(|_, weight| *weight != 0);
-        side.changes.sort_unstable_by(|one, other| (&one.key, &one.row).cmp(&(&other.key, &other.row)));
+        side.changes.sort_unstable_by(|one, other| one.stored.cmp(&other.stored));
         side.changes.dedup_by(|next, kept| {
-            let is_same = next.key == kept.key && next.row == kept.row;
+            let is_same = next.stored == kept.stored;
             kept.weight += if is_same { next.weight } else { 0 };
             is_same
         });
@@ -157,30 +164,46 @@ impl Side {
 
     /// The changes of each key.
     fn by_key(&self) -> impl Iterator<Item = &[Change]> {
-        self.changes.chunk_by(|one, other| one.key == other.key)
+        self.changes.chunk_by(|one, other| one.key() == other.key())
     }
 
-    /// Adds the changes to the rows of a side that has weights only.
-    fn store(&self, tag: u8, overlay: &mut Overlay<'_>) {
-        for change in &self.changes {
-            let stored = Bytes::from([&[tag], change.key.as_slice(), &change.row].concat());
-            let mut after = 0;
-            overlay.update(stored, |before| {
-                after = before.map_or(0, |row| weight_of(row).0) + change.weight;
-                weight_row(after)
+    /// Adds the changes to the rows of a side whose partners are not counted.
+    fn store(self, overlay: &mut Overlay<'_>) {
+        for change in self.changes {
+            change.store_expiry(overlay);
+            let Change { stored, weight, expiry, .. } = change;
+            overlay.update(Bytes::from(stored), |before| {
+                let after = before.map_or(0, |row| weight_of(row).0) + weight;
+                match expiry {
+                    Some(expiry) if after != 0 => Some(numbers_row(&[after, expiry])),
+                    _ => weight_row(after),
+                }
             });
-            change.store_expiry(tag, after != 0, overlay);
         }
     }
 }
 
 impl Change {
-    fn store_expiry(&self, tag: u8, exists: bool, overlay: &mut Overlay<'_>) {
+    fn key(&self) -> &[u8] {
+        &self.stored[1..self.row_at]
+    }
+
+    fn row(&self) -> &[u8] {
+        &self.stored[self.row_at..]
+    }
+
+    /// Has the key looked at when the row expires. That stays if the row goes before.
+    fn store_expiry(&self, overlay: &mut Overlay<'_>) {
         if let Some(expiry) = self.expiry {
-            let entry = [&[EXPIRY], time_key(expiry).as_slice(), &[tag], &self.key, &self.row].concat();
-            overlay.put(Bytes::from(entry), exists.then(Bytes::new));
+            let entry = [&[EXPIRY], time_key(expiry).as_slice(), &self.stored[..self.row_at]].concat();
+            overlay.put(Bytes::from(entry), Some(Bytes::new()));
         }
     }
+}
+
+/// Numbers as a row of the store.
+fn numbers_row(numbers: &[i64]) -> Bytes {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>().into()
 }
 
 fn tagged(tag: u8, key: &[u8]) -> Vec<u8> {
@@ -333,8 +356,7 @@ fn unmatched(
 ) -> Result<Option<Rows>> {
     let mut changed: BTreeMap<(&[u8], &[u8]), Option<&Change>> =
         partners.changed.keys().map(|(key, row)| ((key.as_slice(), row.as_slice()), None)).collect();
-    let of_epoch =
-        left.changes.iter().map(|change| ((change.key.as_slice(), change.row.as_slice()), Some(change)));
+    let of_epoch = left.changes.iter().map(|change| ((change.key(), change.row()), Some(change)));
     changed.extend(of_epoch);
     let mut alone: Vec<(&[u8], i64)> = Vec::new();
     for ((key, row), change) in changed {
@@ -356,10 +378,14 @@ fn unmatched(
             alone.push((row, is_alone - was_alone));
         }
         if let Some(change) = change {
-            change.store_expiry(LEFT, new_weight != 0, overlay);
+            change.store_expiry(overlay);
         }
-        let value = [new_weight.to_be_bytes(), new_partners.to_be_bytes()].concat();
-        overlay.put(stored, (new_weight != 0).then(|| Bytes::from(value)));
+        let expiry = match change {
+            Some(change) => change.expiry,
+            None => before.and_then(|row| row.get(16..)).and_then(expiry_of),
+        };
+        let numbers: Vec<i64> = [new_weight, new_partners].into_iter().chain(expiry).collect();
+        overlay.put(stored, (new_weight != 0).then(|| numbers_row(&numbers)));
     }
     with_nulls(node, alone)
 }
@@ -378,10 +404,25 @@ fn with_nulls(node: &JoinNode, alone: Vec<(&[u8], i64)>) -> Result<Option<Rows>>
 }
 
 /// Forgets the rows that can have no new partner.
-fn forget(overlay: &mut Overlay<'_>, now: Watermark) {
-    for (entry, _) in closed_keys(overlay, &[EXPIRY], now) {
-        let row = entry.slice(1 + time_key(0).len()..);
-        overlay.put(row, None);
-        overlay.put(entry, None);
+fn forget(node: &JoinNode, overlay: &mut Overlay<'_>, now: Watermark) {
+    let closed = closed_keys(overlay, &[EXPIRY], now);
+    let keys: BTreeSet<Bytes> =
+        closed.iter().map(|(entry, _)| entry.slice(1 + time_key(0).len()..)).collect();
+    for key in keys {
+        let expiry_at = if node.is_left && key.first() == Some(&LEFT) { 16 } else { 8 };
+        // An entry of older states has the row behind the key, whose expiry is nowhere else.
+        let is_over = |stored: &Bytes, row: &Bytes| match row.get(expiry_at..).and_then(expiry_of) {
+            Some(expiry) => now.has_passed(expiry),
+            None => *stored == key,
+        };
+        let over = overlay.prefix(&key).filter(|(stored, row)| is_over(stored, row));
+        let over: Vec<Bytes> = over.map(|(stored, _)| stored.clone()).collect();
+        over.into_iter().for_each(|row| overlay.put(row, None));
     }
+    closed.into_iter().for_each(|(entry, _)| overlay.put(entry, None));
+}
+
+/// The last of a row's numbers.
+fn expiry_of(bytes: &[u8]) -> Option<i64> {
+    bytes.try_into().ok().map(i64::from_be_bytes)
 }

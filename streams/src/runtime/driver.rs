@@ -1,22 +1,21 @@
-//! The task of one query: does what the machine decides, epoch after epoch.
+//! The task of one query: cuts epochs, and does what the machine decides, one after the other.
 //!
-//! It owns the order of effects and nothing else: the intent is durable before the first output, every output before
-//! the commit, and only then the state changes in memory. A crash between any two of them is recovered by doing the
-//! pending epoch again and leaving out what is already in the topics.
+//! It owns the order of effects and nothing else: an epoch is computed, its outputs and what the changelog gets of it are
+//! committed together, and only then the state in memory changes. A crash between any two of them leaves the last commit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::epoch::{EpochOutputs, EpochRunner, OutputRecord};
+use super::epoch::EpochRunner;
 use super::error::QueryError;
 use super::input::{EpochLimits, InputBuffer};
-use super::log::{QueryLog, Sink};
+use super::log::{EpochRecords, QueryLog};
 use super::machine::Machine;
 use super::stages::{Stage, StageClock};
 use super::status::{QueryPhase, QueryStatus};
-use crate::state::changelog::{ChangelogRecord, Epoch, Header, InputOffsets, Intent, Offsets};
+use crate::state::changelog::{ChangelogRecord, Cut, Epoch, Header, InputOffsets};
 
 /// When an epoch is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +63,6 @@ pub(super) struct Driver {
     /// Where the input ends, once the query was told to finish.
     finish_at: Option<InputOffsets>,
     is_stopping: bool,
-    /// Whether the pending epoch may have been begun by a process that is no more.
-    is_recovered_epoch: bool,
     last_cut: Instant,
     stages: StageClock,
 }
@@ -92,7 +89,6 @@ impl Driver {
             commands,
             finish_at: None,
             is_stopping: false,
-            is_recovered_epoch: false,
             last_cut: Instant::now(),
             stages: StageClock::start(),
         }
@@ -121,20 +117,17 @@ impl Driver {
         self.recover().await?;
         self.status.send_modify(|status| status.phase = QueryPhase::Running);
         loop {
-            if self.machine.pending().is_none() {
-                match self.decide().await? {
-                    Decision::Epoch(intent) => self.append(vec![ChangelogRecord::Intent(intent)]).await?,
-                    Decision::End(phase) => return Ok(phase),
-                }
+            match self.decide().await? {
+                Decision::Epoch(cut) => self.run_epoch(&cut).await?,
+                Decision::End(phase) => return Ok(phase),
             }
-            self.run_epoch().await?;
         }
     }
 
     /// Reads the changelog and goes on from where it ends.
     async fn recover(&mut self) -> Result<(), QueryError> {
         loop {
-            let records = self.log.read_changelog(self.machine.next_offset()).await?;
+            let records = self.log.read_changelog().await?;
             if records.is_empty() {
                 break;
             }
@@ -142,13 +135,8 @@ impl Driver {
                 self.machine.apply_bytes(record.offset, record.key.as_ref(), record.value.as_ref())?;
             }
         }
-        if let Some(header) = self.machine.decide_header() {
-            self.append(vec![header]).await?;
-        }
         let committed = self.machine.committed();
-        let pending = self.machine.pending().map(|intent| intent.epoch.0);
-        tracing::info!(query = self.name, epoch = committed.epoch.0, pending, "recovered");
-        self.is_recovered_epoch = pending.is_some();
+        tracing::info!(query = self.name, epoch = committed.epoch.0, "recovered");
         self.buffer = InputBuffer::new(&committed.input_ends);
         self.log.seek_input(&committed.input_ends).await?;
         self.tell();
@@ -196,15 +184,15 @@ impl Driver {
             || first_seen.elapsed() >= self.pace.interval_max
     }
 
-    fn cut(&mut self, is_last: bool) -> Intent {
+    fn cut(&mut self, is_last: bool) -> Cut {
         let ends = self.buffer.cut(self.pace.limits);
         let unread = self.buffer.unread_after(&ends);
         self.last_cut = Instant::now();
-        Machine::intent_after(self.machine.committed(), ends, unread, self.log.now_ms(), is_last)
+        Machine::cut_after(self.machine.committed(), ends, unread, self.log.now_ms(), is_last)
     }
 
-    /// Whether all that was there when the query was told to finish has been read; while nothing waits and nothing is
-    /// pending, what has been read is committed.
+    /// Whether all that was there when the query was told to finish has been read; while nothing waits, what has been
+    /// read is committed.
     fn is_drained(&self) -> bool {
         self.buffer.is_empty() && self.finish_at.as_ref().is_some_and(|ends| self.buffer.holds(ends))
     }
@@ -248,122 +236,29 @@ impl Driver {
         Ok(())
     }
 
-    /// Runs the pending epoch to its commit.
-    async fn run_epoch(&mut self) -> Result<(), QueryError> {
-        let Some(intent) = self.machine.pending().cloned() else { return Ok(()) };
-        while !self.buffer.holds(&intent.input_ends) {
-            self.poll(POLL).await?;
-        }
-        let input = self.buffer.take(&intent.input_ends);
-        self.check_input(&intent, &input)?;
+    /// Runs an epoch to its commit.
+    async fn run_epoch(&mut self, cut: &Cut) -> Result<(), QueryError> {
+        let input = self.buffer.take(&cut.input_ends);
         let (runner, machine, stages) = (&self.runner, &self.machine, &mut self.stages);
         let mut enter = |stage| stages.enter(stage);
-        let mut outputs = computing(|| {
-            runner.run_told(machine.committed(), machine.states(), &intent, &input, &mut enter)
-        })?;
-        self.stages.enter(Stage::Produce);
-        let records = std::mem::take(&mut outputs.outputs);
-        let letters = std::mem::take(&mut outputs.dead_letters);
-        let changes = std::mem::take(&mut outputs.changes);
-        if !changes.is_empty() {
-            self.log.tell_changes(changes).await?;
-        }
-        let output_ends = self.write(Sink::Output, &intent, records).await?;
-        let letter_ends = self.write(Sink::DeadLetters, &intent, letters).await?;
-        self.is_recovered_epoch = false;
+        let mut outputs =
+            computing(|| runner.run_told(machine.committed(), machine.states(), cut, &input, &mut enter))?;
         self.stages.enter(Stage::State);
-        self.commit(&intent, &outputs, &output_ends, &letter_ends).await
-    }
-
-    /// A fetch silently begins at the log's start when what was asked for is gone.
-    fn check_input(&self, intent: &Intent, input: &super::input::EpochInput) -> Result<(), QueryError> {
-        if !self.is_recovered_epoch {
-            return Ok(());
+        let records = self.machine.decide_commit(cut, &outputs);
+        let epoch = EpochRecords {
+            outputs: std::mem::take(&mut outputs.outputs),
+            dead_letters: std::mem::take(&mut outputs.dead_letters),
+            changelog: records.iter().map(ChangelogRecord::encode).collect(),
+            changes: std::mem::take(&mut outputs.changes),
+        };
+        self.stages.enter(Stage::Produce);
+        self.log.commit(epoch).await?;
+        self.stages.enter(Stage::State);
+        for record in records {
+            self.machine.apply(record)?;
         }
-        for (partition, end) in &intent.input_ends {
-            let from = self.machine.committed().input_ends.get(partition).copied().unwrap_or_default();
-            if from < *end && !input.contains_key(partition) {
-                let (query, epoch) = (self.name.clone(), intent.epoch);
-                return Err(QueryError::InputGone { query, epoch, partition: *partition, from, found: *end });
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what is not there yet.
-    async fn write(
-        &mut self,
-        sink: Sink,
-        intent: &Intent,
-        mut records: Vec<OutputRecord>,
-    ) -> Result<Offsets, QueryError> {
-        if self.is_recovered_epoch && !records.is_empty() {
-            let committed = self.machine.committed();
-            let from = match sink {
-                Sink::Output => &committed.output_ends,
-                Sink::DeadLetters => &committed.dead_letter_ends,
-            };
-            let written = self.log.written(sink, from, intent.epoch).await?;
-            let mut sequence = 0..;
-            records.retain(|_| sequence.next().is_none_or(|number| !written.contains(&number)));
-            tracing::info!(
-                query = self.name,
-                epoch = intent.epoch.0,
-                found = written.len(),
-                left = records.len(),
-                "resumed an epoch"
-            );
-            if !records.is_empty() {
-                self.log.write(sink, records).await?;
-            }
-            return self.log.sink_ends(sink).await;
-        }
-        if records.is_empty() {
-            return Ok(Offsets::new());
-        }
-        self.log.write(sink, records).await
-    }
-
-    /// Appends deltas and commit and, when more input waits already, the next intent with them: one flush less.
-    async fn commit(
-        &mut self,
-        intent: &Intent,
-        outputs: &EpochOutputs,
-        output_ends: &Offsets,
-        letter_ends: &Offsets,
-    ) -> Result<(), QueryError> {
-        let mut records = self.machine.decide_commit(intent, outputs, output_ends, letter_ends);
-        self.poll(Duration::ZERO).await?;
-        if let Some(ChangelogRecord::Commit(commit)) = records.last()
-            && self.buffer.is_full(self.pace.limits)
-        {
-            let ends = self.buffer.cut(self.pace.limits);
-            let unread = self.buffer.unread_after(&ends);
-            self.last_cut = Instant::now();
-            records.push(ChangelogRecord::Intent(Machine::intent_after(
-                commit,
-                ends,
-                unread,
-                self.log.now_ms(),
-                false,
-            )));
-        }
-        self.append(records).await?;
         self.stages.enter(Stage::Fetch);
         self.tell();
-        Ok(())
-    }
-
-    /// Appends to the changelog, then applies what it has.
-    async fn append(&mut self, records: Vec<ChangelogRecord>) -> Result<(), QueryError> {
-        let expected = self.machine.next_offset();
-        let found = self.log.append_changelog(records.iter().map(ChangelogRecord::encode).collect()).await?;
-        if found != expected {
-            return Err(QueryError::AnotherInstance { query: self.name.clone(), expected, found });
-        }
-        for (offset, record) in (found..).zip(records) {
-            self.machine.apply(offset, record)?;
-        }
         Ok(())
     }
 
@@ -380,7 +275,7 @@ impl Driver {
 }
 
 enum Decision {
-    Epoch(Intent),
+    Epoch(Cut),
     End(QueryPhase),
 }
 

@@ -1,15 +1,13 @@
 //! One epoch from record bytes to record bytes: decode, run the chain, encode. Pure and deterministic.
 //!
-//! Every output has a sequence number inside its epoch, and the same epoch run again gives the same records with the
-//! same numbers; that is what lets recovery skip those that are in the topic already.
+//! The same epoch run again gives the same records.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use ottla_client::{Header, Record};
+use ottla_client::Record;
 use ottla_formats::Format;
 
 use super::dead_letter::{RejectingStage, dead_letter};
@@ -19,11 +17,8 @@ use super::stages::Stage;
 use super::table_keys::TableKeys;
 use crate::operators::{Dataflow, EpochResult, Rejected, Rows, consolidate, net_changes};
 use crate::planner::{ChangelogMode, QueryPlan, SourceNode};
-use crate::state::changelog::{Commit, Epoch, InputOffsets, InputPartition, Intent, Totals};
+use crate::state::changelog::{Commit, Cut, InputOffsets, InputPartition, Totals};
 use crate::state::{OperatorDelta, States};
-
-/// The header that names the epoch and sequence number of an output: `<query>/<epoch>/<sequence>`.
-pub const EPOCH_HEADER: &str = "ottla.epoch";
 
 /// Records decoded at a time: enough for vectorised kernels, few enough for the caches.
 const CHUNK_RECORDS: usize = 8_192;
@@ -62,11 +57,18 @@ pub enum Target {
 pub struct OutputRecord {
     /// Its place.
     pub target: Target,
-    /// The record, with its `ottla.epoch` header.
+    /// The record.
     pub record: Record,
 }
 
-/// What an epoch writes. A record's sequence number is its index.
+impl OutputRecord {
+    fn new(target: Target, key: Option<Bytes>, value: Option<Bytes>, timestamp_ms: i64) -> Self {
+        let record = Record { key, value, headers: Vec::new(), timestamp_ms: Some(timestamp_ms) };
+        OutputRecord { target, record }
+    }
+}
+
+/// What an epoch writes.
 #[derive(Debug, Default)]
 pub struct EpochOutputs {
     /// For the output topic.
@@ -150,7 +152,7 @@ impl EpochRunner {
         &self.plan
     }
 
-    /// Runs one epoch over exactly the input that `intent` says.
+    /// Runs one epoch over exactly the input that `cut` says.
     ///
     /// # Errors
     /// Never because of an input record: those become dead letters.
@@ -158,10 +160,10 @@ impl EpochRunner {
         &self,
         commit: &Commit,
         states: &States,
-        intent: &Intent,
+        cut: &Cut,
         input: &EpochInput,
     ) -> Result<EpochOutputs, QueryError> {
-        self.run_told(commit, states, intent, input, &mut |_| {})
+        self.run_told(commit, states, cut, input, &mut |_| {})
     }
 
     /// The same, telling `enter` which stage begins.
@@ -172,7 +174,7 @@ impl EpochRunner {
         &self,
         commit: &Commit,
         states: &States,
-        intent: &Intent,
+        cut: &Cut,
         input: &EpochInput,
         enter: &mut dyn FnMut(Stage),
     ) -> Result<EpochOutputs, QueryError> {
@@ -192,9 +194,9 @@ impl EpochRunner {
             }
         }
         enter(Stage::Operators);
-        let result = epoch.finish(states, intent).map_err(|source| self.operator_error(source))?;
+        let result = epoch.finish(states, cut).map_err(|source| self.operator_error(source))?;
         enter(Stage::Encode);
-        self.write(intent, input, result, letters)
+        self.write(cut, input, result, letters)
     }
 
     /// Decodes records of one partition, whose origins are counted from `first`.
@@ -250,7 +252,7 @@ impl EpochRunner {
 
     fn write(
         &self,
-        intent: &Intent,
+        cut: &Cut,
         input: &EpochInput,
         result: EpochResult,
         mut letters: Vec<Letter>,
@@ -264,7 +266,7 @@ impl EpochRunner {
         letters.sort_by_key(|letter| letter.rejected.origin);
         let late = letters.iter().filter(|letter| letter.rejected.is_late).count() as u64;
         let records = Records::new(input);
-        let dead_letters = self.dead_letters(intent.epoch, &records, &letters);
+        let dead_letters = self.dead_letters(&records, &letters);
         let mut outputs = Vec::new();
         let mut changes = Vec::new();
         match (self.plan.mode, &self.output) {
@@ -275,14 +277,14 @@ impl EpochRunner {
             }
             (ChangelogMode::Append, Some(_)) => {
                 for rows in result.rows {
-                    self.write_rows(intent, &records, &rows, &mut outputs)?;
+                    self.write_rows(cut, &records, &rows, &mut outputs)?;
                 }
             }
             (ChangelogMode::Upsert | ChangelogMode::Retract, Some(_)) => {
                 let changes = consolidate(&result.rows, &self.plan.upsert_key, &self.plan.output_schema)
                     .map_err(|source| self.operator_error(source))?;
-                self.write_deletes(intent, &changes.deletes, &mut outputs)?;
-                self.write_keyed(intent, &changes.upserts, &mut outputs)?;
+                self.write_deletes(cut, &changes.deletes, &mut outputs)?;
+                self.write_keyed(cut, &changes.upserts, &mut outputs)?;
             }
         }
         Ok(EpochOutputs {
@@ -301,15 +303,14 @@ impl EpochRunner {
         })
     }
 
-    fn dead_letters(&self, epoch: Epoch, records: &Records<'_>, letters: &[Letter]) -> Vec<OutputRecord> {
+    fn dead_letters(&self, records: &Records<'_>, letters: &[Letter]) -> Vec<OutputRecord> {
         let mut written = Vec::with_capacity(letters.len());
         for letter in letters {
             let Some((partition, record)) = records.get(letter.rejected.origin) else { continue };
             let topic =
                 self.plan.sources.get(usize::from(partition.source)).map_or("", |source| &source.topic);
-            let mut record =
+            let record =
                 dead_letter(&self.name, topic, partition.partition, record, &letter.rejected, letter.stage);
-            record.headers.push(self.epoch_header(epoch, written.len()));
             written.push(OutputRecord { target: Target::Input(partition.partition), record });
         }
         written
@@ -317,12 +318,12 @@ impl EpochRunner {
 
     fn write_deletes(
         &self,
-        intent: &Intent,
+        cut: &Cut,
         keys: &RecordBatch,
         outputs: &mut Vec<OutputRecord>,
     ) -> Result<(), QueryError> {
         for key in self.encode_keys(keys)? {
-            self.push(intent, Target::Key, Some(key), None, intent.now_ms, outputs);
+            outputs.push(OutputRecord::new(Target::Key, Some(key), None, cut.now_ms));
         }
         Ok(())
     }
@@ -330,7 +331,7 @@ impl EpochRunner {
     /// Rows with the key that tells them apart.
     fn write_keyed(
         &self,
-        intent: &Intent,
+        cut: &Cut,
         rows: &RecordBatch,
         outputs: &mut Vec<OutputRecord>,
     ) -> Result<(), QueryError> {
@@ -339,7 +340,7 @@ impl EpochRunner {
         }
         let keys = rows.project(&self.plan.upsert_key).map_err(|error| self.operator_error(error.into()))?;
         for (key, value) in self.encode_keys(&keys)?.into_iter().zip(self.encode(rows)?) {
-            self.push(intent, Target::Key, Some(key), Some(value), intent.now_ms, outputs);
+            outputs.push(OutputRecord::new(Target::Key, Some(key), Some(value), cut.now_ms));
         }
         Ok(())
     }
@@ -347,13 +348,13 @@ impl EpochRunner {
     /// Rows that stand: with the key that tells them apart or, without one, the key of the record they came from.
     fn write_rows(
         &self,
-        intent: &Intent,
+        cut: &Cut,
         records: &Records<'_>,
         rows: &Rows,
         outputs: &mut Vec<OutputRecord>,
     ) -> Result<(), QueryError> {
         if !self.plan.upsert_key.is_empty() {
-            return self.write_keyed(intent, &rows.batch, outputs);
+            return self.write_keyed(cut, &rows.batch, outputs);
         }
         for (row, value) in self.encode(&rows.batch)?.into_iter().enumerate() {
             let origin = rows.origin(row).and_then(|origin| records.get(origin));
@@ -362,37 +363,13 @@ impl EpochRunner {
                     (Target::Key, record.key.clone(), record.timestamp_ms)
                 }
                 Some((partition, record)) => (Target::Input(partition.partition), None, record.timestamp_ms),
-                None => (Target::Input(0), None, intent.now_ms),
+                None => (Target::Input(0), None, cut.now_ms),
             };
             for _ in 0..rows.weight(row) {
-                self.push(intent, target, key.clone(), Some(value.clone()), timestamp_ms, outputs);
+                outputs.push(OutputRecord::new(target, key.clone(), Some(value.clone()), timestamp_ms));
             }
         }
         Ok(())
-    }
-
-    fn push(
-        &self,
-        intent: &Intent,
-        target: Target,
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-        timestamp_ms: i64,
-        outputs: &mut Vec<OutputRecord>,
-    ) {
-        let headers = vec![self.epoch_header(intent.epoch, outputs.len())];
-        outputs.push(OutputRecord {
-            target,
-            record: Record { key, value, headers, timestamp_ms: Some(timestamp_ms) },
-        });
-    }
-
-    fn epoch_header(&self, epoch: Epoch, sequence: usize) -> Header {
-        let mut value = Vec::with_capacity(self.name.len() + 24);
-        value.extend_from_slice(self.name.as_bytes());
-        // Writing to memory has no way to fail.
-        let _always = write!(value, "/{epoch}/{sequence}");
-        Header { key: Bytes::from_static(EPOCH_HEADER.as_bytes()), value: Some(Bytes::from(value)) }
     }
 
     fn encode(&self, batch: &RecordBatch) -> Result<Vec<Bytes>, QueryError> {
@@ -421,15 +398,6 @@ impl EpochRunner {
     pub fn output_schema(&self) -> &SchemaRef {
         &self.plan.output_schema
     }
-}
-
-/// The epoch and sequence number in a record's header, if the record is an output of the query.
-pub fn epoch_of(query: &str, headers: &[Header]) -> Option<(Epoch, usize)> {
-    let header = headers.iter().rev().find(|header| header.key == EPOCH_HEADER)?;
-    let text = std::str::from_utf8(header.value.as_deref()?).ok()?;
-    let numbers = text.strip_prefix(query)?.strip_prefix('/')?;
-    let (epoch, sequence) = numbers.split_once('/')?;
-    Some((Epoch(epoch.parse().ok()?), sequence.parse().ok()?))
 }
 
 /// The records of an epoch by origin: their place in the input, partition after partition.

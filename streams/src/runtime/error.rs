@@ -5,7 +5,7 @@ use ottla_client::ClientError;
 use ottla_formats::FormatError;
 
 use crate::planner::plain_message;
-use crate::state::changelog::{ChangelogError, Epoch, InputPartition};
+use crate::state::changelog::{ChangelogError, Epoch};
 
 /// Why a query could not start or go on. What was committed before stays, and a restart goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +29,16 @@ pub enum QueryError {
         source: ChangelogError,
     },
     /// The changelog's records do not follow from each other.
-    #[error("query {query}: offset {offset} of its changelog cannot follow what is before it: {reason}")]
+    #[error(
+        "query {query}: its changelog has a commit of epoch {epoch} after that of epoch {after}; it is damaged"
+    )]
     ChangelogOrder {
         /// The query's name.
         query: String,
-        /// The record's offset.
-        offset: i64,
-        /// What was expected.
-        reason: String,
+        /// The commit's epoch.
+        epoch: Epoch,
+        /// The epoch that was committed before.
+        after: Epoch,
     },
     /// The changelog was made by another query text, or for another query.
     #[error(
@@ -48,33 +50,11 @@ pub enum QueryError {
         /// Whose state it is.
         made_by: String,
     },
-    /// Somebody else writes to the changelog.
-    #[error(
-        "query {query}: another instance writes to its changelog (offset {found}, expected {expected}); only one may run"
-    )]
+    /// Another instance of the query has begun and took over.
+    #[error("query {query}: another instance of it has taken over; only one may run")]
     AnotherInstance {
         /// The query's name.
         query: String,
-        /// The offset that the next record should have had.
-        expected: i64,
-        /// The offset that it got.
-        found: i64,
-    },
-    /// Input records that a decided epoch needs are no longer in the topic.
-    #[error(
-        "query {query}: epoch {epoch} needs records of source and partition {partition} from offset {from}, and the topic now begins at {found}; they were deleted too early"
-    )]
-    InputGone {
-        /// The query's name.
-        query: String,
-        /// The epoch.
-        epoch: Epoch,
-        /// The input partition.
-        partition: InputPartition,
-        /// The first offset needed.
-        from: i64,
-        /// The first offset there is.
-        found: i64,
     },
     /// An operator failed over a whole group, or a function for no row's sake.
     #[error("query {query}: {}", plain_message(source))]

@@ -1,39 +1,42 @@
 //! The topics of a query on a Kafka cluster, through the client.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use ottla_client::{
-    Client, ClientError, Consumer, Delivery, ErrorCode, IsolationLevel, NewTopic, Producer, ProducerConfig,
-    Record, TopicPartition, partition_of_key,
+    Client, ClientError, Consumer, ErrorCode, NewTopic, OFFSET_EARLIEST, Producer, ProducerConfig, Record,
+    TopicPartition, partition_of_key,
 };
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
-use super::epoch::{OutputRecord, Target, epoch_of};
+use super::epoch::{OutputRecord, Target};
 use super::error::QueryError;
 use super::input::FetchedInput;
 use super::kafka_input::{KafkaInput, now_ms};
-use super::log::{QueryLog, RawChangelogRecord, Sink};
+use super::log::{EpochRecords, QueryLog, RawChangelogRecord};
 use super::query::QueryConfig;
 use super::topics;
 use crate::planner::ChangelogMode;
-use crate::state::changelog::{Epoch, InputOffsets, Offsets};
+use crate::state::changelog::InputOffsets;
+
+/// How long an epoch is tried to be written while the cluster does not take it.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(120);
+/// Between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A changelog's segments: only those that are full can be compacted.
+const CHANGELOG_SEGMENT_BYTES: &str = "67108864";
 
 /// Input, output, dead letters and changelog of one query.
 pub(super) struct KafkaLog {
     query: String,
-    client: Client,
     producer: Producer,
     input: KafkaInput,
-    /// Tells the ends of what the query itself writes.
-    own: Consumer,
     output: SinkTopic,
     dead_letters: SinkTopic,
     changelog: String,
-    changelog_reader: Mutex<Option<ChangelogReader>>,
+    changelog_reader: Mutex<ChangelogReader>,
 }
 
 struct SinkTopic {
@@ -42,9 +45,45 @@ struct SinkTopic {
 }
 
 struct ChangelogReader {
-    consumer: Consumer,
+    partition: TopicPartition,
+    /// Until the end was reached.
+    consumer: Option<Consumer>,
     end: i64,
 }
+
+impl ChangelogReader {
+    async fn open(client: &Client, topic: &str) -> Result<ChangelogReader, ClientError> {
+        let partition = TopicPartition::new(topic, 0);
+        let consumer = topics::reader(client).await?;
+        let ends = topics::end_offsets(&consumer, std::slice::from_ref(&partition)).await?;
+        consumer.assign(vec![(partition.clone(), OFFSET_EARLIEST)]).await?;
+        let end = ends.get(&0).copied().unwrap_or_default();
+        Ok(ChangelogReader { partition, consumer: Some(consumer), end })
+    }
+
+    async fn next(&mut self) -> Result<Vec<RawChangelogRecord>, ClientError> {
+        let Some(consumer) = &self.consumer else { return Ok(Vec::new()) };
+        let mut records = Vec::new();
+        while records.is_empty() {
+            // What is aborted or compacted away is passed over, so the position decides, not the last record.
+            if self.end == 0 || consumer.position(&self.partition).await? >= self.end {
+                self.consumer = None;
+                return Ok(Vec::new());
+            }
+            for fetched in consumer.poll(Duration::from_millis(500)).await? {
+                records.extend(fetched.records.into_iter().map(|record| RawChangelogRecord {
+                    offset: record.offset,
+                    key: record.key,
+                    value: record.value,
+                }));
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// The records of a transaction by topic and partition.
+type Batches<'a> = BTreeMap<(&'a str, i32), Vec<Record>>;
 
 impl KafkaLog {
     /// Makes the topics that are missing and connects to all of them.
@@ -60,7 +99,8 @@ impl KafkaLog {
     async fn connect(client: &Client, config: &QueryConfig) -> Result<Self, ClientError> {
         let input = KafkaInput::open(client, &config.plan.sources).await?;
         let replicas = config.replication_factor;
-        let kept = BTreeMap::from([("cleanup.policy", "delete"), ("retention.ms", "-1")]);
+        let kept =
+            BTreeMap::from([("cleanup.policy", "compact"), ("segment.bytes", CHANGELOG_SEGMENT_BYTES)]);
         make_topic(client, &config.changelog_topic(), 1, replicas, kept).await?;
         // Of rows that replace others the newest of each key stays for good; rows that stand are kept as the cluster has it.
         let output = match config.plan.mode {
@@ -70,66 +110,87 @@ impl KafkaLog {
         make_topic(client, &config.output_topic, config.output_partitions, replicas, output).await?;
         make_topic(client, &config.dead_letter_topic, 1, replicas, BTreeMap::new()).await?;
         // The driver makes its own batches; waiting for more would only delay them.
-        let producing = ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() };
+        let producing = ProducerConfig {
+            linger: Duration::ZERO,
+            transactional_id: Some(format!("ottla-query-{}", config.name)),
+            ..ProducerConfig::default()
+        };
+        let producer = client.producer(producing).await?;
+        // From here on no earlier instance writes, and what it has left open is aborted: the changelog's end stands.
+        producer.init_transactions().await?;
+        let changelog_reader = ChangelogReader::open(client, &config.changelog_topic()).await?;
         Ok(KafkaLog {
             query: config.name.clone(),
-            producer: client.producer(producing).await?,
+            producer,
             input,
-            own: topics::reader(client, IsolationLevel::ReadUncommitted).await?,
             output: SinkTopic::find(client, &config.output_topic).await?,
             dead_letters: SinkTopic::find(client, &config.dead_letter_topic).await?,
             changelog: config.changelog_topic(),
-            changelog_reader: Mutex::new(None),
-            client: client.clone(),
+            changelog_reader: Mutex::new(changelog_reader),
         })
     }
 
     fn failed(&self, source: ClientError) -> QueryError {
-        QueryError::Client { query: self.query.clone(), source }
-    }
-
-    fn sink(&self, sink: Sink) -> &SinkTopic {
-        match sink {
-            Sink::Output => &self.output,
-            Sink::DeadLetters => &self.dead_letters,
+        let query = self.query.clone();
+        match source {
+            ClientError::ProducerFenced { .. } => QueryError::AnotherInstance { query },
+            source => QueryError::Client { query, source },
         }
     }
 
-    async fn open_changelog(&self, from: i64) -> Result<ChangelogReader, ClientError> {
-        let partition = TopicPartition::new(&self.changelog, 0);
-        let consumer = topics::reader(&self.client, IsolationLevel::ReadUncommitted).await?;
-        let ends = topics::end_offsets(&consumer, std::slice::from_ref(&partition)).await?;
-        consumer.assign(vec![(partition, from)]).await?;
-        Ok(ChangelogReader { consumer, end: ends.get(&0).copied().unwrap_or_default() })
-    }
-
-    async fn write_batches(
-        &self,
-        sink: &SinkTopic,
-        records: Vec<OutputRecord>,
-    ) -> Result<Offsets, ClientError> {
-        let mut batches: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
-        for output in records {
-            batches.entry(sink.partition_of(&output)).or_default().push(output.record);
-        }
-        let mut deliveries: Vec<(i32, i64, Delivery)> = Vec::with_capacity(batches.len());
-        for (partition, batch) in batches {
-            let count = i64::try_from(batch.len()).unwrap_or(i64::MAX);
-            deliveries.push((
-                partition,
-                count,
-                self.producer.send_batch(&sink.name, partition, batch).await?,
-            ));
-        }
-        let mut ends = Offsets::new();
-        for (partition, count, delivery) in deliveries {
-            let first = delivery.await?.offset;
-            // A duplicate of a batch that the broker has forgotten has no offset; the old end then still holds.
-            if first >= 0 {
-                ends.insert(partition, first + count);
+    fn batches(&self, records: EpochRecords) -> Batches<'_> {
+        let mut batches = Batches::new();
+        for (topic, outputs) in [(&self.output, records.outputs), (&self.dead_letters, records.dead_letters)]
+        {
+            for output in outputs {
+                let place = (topic.name.as_str(), topic.partition_of(&output));
+                batches.entry(place).or_default().push(output.record);
             }
         }
-        Ok(ends)
+        let changelog = records.changelog.into_iter();
+        let changelog = changelog.map(|(key, value)| Record { key: Some(key), value, ..Record::default() });
+        batches.entry((self.changelog.as_str(), 0)).or_default().extend(changelog);
+        batches
+    }
+
+    /// Writes all of it in a transaction; one that had to be aborted is tried again.
+    async fn write(&self, batches: &Batches<'_>) -> Result<(), ClientError> {
+        let give_up_at = Instant::now() + COMMIT_TIME_MAX;
+        loop {
+            let Err(error) = self.try_write(batches, give_up_at).await else { return Ok(()) };
+            // Whether it is committed is known to nobody but the coordinator, which tells the next instance.
+            if error.is_fatal() || error.is_retriable() {
+                return Err(error);
+            }
+            until(give_up_at, || self.producer.abort_transaction()).await?;
+            if !error.must_abort() || Instant::now() >= give_up_at {
+                return Err(error);
+            }
+            tracing::warn!(query = self.query, %error, "an epoch was not committed and is written again");
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn try_write(&self, batches: &Batches<'_>, give_up_at: Instant) -> Result<(), ClientError> {
+        self.producer.begin_transaction()?;
+        for ((topic, partition), records) in batches {
+            // The commit waits for all of them and fails with the first that fails.
+            drop(self.producer.send_batch(topic, *partition, records).await?);
+        }
+        until(give_up_at, || self.producer.commit_transaction()).await
+    }
+}
+
+/// Repeats what may be repeated until it is known whether it was done.
+async fn until<F: Future<Output = Result<(), ClientError>>>(
+    give_up_at: Instant,
+    mut attempt: impl FnMut() -> F,
+) -> Result<(), ClientError> {
+    loop {
+        match attempt().await {
+            Err(error) if error.is_retriable() && Instant::now() < give_up_at => sleep(RETRY_PAUSE).await,
+            outcome => return outcome,
+        }
     }
 }
 
@@ -166,41 +227,13 @@ async fn make_topic(
 
 #[async_trait]
 impl QueryLog for KafkaLog {
-    async fn read_changelog(&self, from: i64) -> Result<Vec<RawChangelogRecord>, QueryError> {
-        let mut slot = self.changelog_reader.lock().await;
-        if slot.is_none() {
-            *slot = Some(self.open_changelog(from).await.map_err(|source| self.failed(source))?);
-        }
-        let Some(reader) = slot.as_ref() else { return Ok(Vec::new()) };
-        let partition = TopicPartition::new(&self.changelog, 0);
-        let mut records = Vec::new();
-        while records.is_empty() {
-            let position =
-                reader.consumer.position(&partition).await.map_err(|source| self.failed(source))?;
-            if position >= reader.end {
-                *slot = None;
-                return Ok(Vec::new());
-            }
-            let timeout = Duration::from_millis(500);
-            for fetched in reader.consumer.poll(timeout).await.map_err(|source| self.failed(source))? {
-                records.extend(fetched.records.into_iter().map(|record| RawChangelogRecord {
-                    offset: record.offset,
-                    key: record.key,
-                    value: record.value,
-                }));
-            }
-        }
-        Ok(records)
+    async fn read_changelog(&self) -> Result<Vec<RawChangelogRecord>, QueryError> {
+        self.changelog_reader.lock().await.next().await.map_err(|source| self.failed(source))
     }
 
-    async fn append_changelog(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, QueryError> {
-        let records = records
-            .into_iter()
-            .map(|(key, value)| Record { key: Some(key), value, ..Record::default() })
-            .collect();
-        let sent = self.producer.send_batch(&self.changelog, 0, records).await;
-        let delivered = sent.map_err(|source| self.failed(source))?.await;
-        Ok(delivered.map_err(|source| self.failed(source))?.offset)
+    async fn commit(&self, records: EpochRecords) -> Result<(), QueryError> {
+        debug_assert!(records.changes.is_empty(), "only a query with a listener gives changes");
+        self.write(&self.batches(records)).await.map_err(|source| self.failed(source))
     }
 
     async fn seek_input(&self, positions: &InputOffsets) -> Result<(), QueryError> {
@@ -213,37 +246,6 @@ impl QueryLog for KafkaLog {
 
     async fn input_ends(&self) -> Result<InputOffsets, QueryError> {
         self.input.ends().await.map_err(|source| self.failed(source))
-    }
-
-    async fn write(&self, sink: Sink, records: Vec<OutputRecord>) -> Result<Offsets, QueryError> {
-        self.write_batches(self.sink(sink), records).await.map_err(|source| self.failed(source))
-    }
-
-    async fn sink_ends(&self, sink: Sink) -> Result<Offsets, QueryError> {
-        let sink = self.sink(sink);
-        let partitions: Vec<TopicPartition> =
-            (0..sink.partitions).map(|partition| TopicPartition::new(&sink.name, partition)).collect();
-        topics::end_offsets(&self.own, &partitions).await.map_err(|source| self.failed(source))
-    }
-
-    async fn written(&self, sink: Sink, from: &Offsets, epoch: Epoch) -> Result<BTreeSet<usize>, QueryError> {
-        let ends = self.sink_ends(sink).await?;
-        let mut found = BTreeSet::new();
-        let topic = &self.sink(sink).name;
-        let read = topics::read_range(
-            &self.client,
-            IsolationLevel::ReadUncommitted,
-            topic,
-            from,
-            &ends,
-            |_, records| {
-                let tags = records.iter().filter_map(|record| epoch_of(&self.query, &record.headers));
-                found.extend(tags.filter(|(of, _)| *of == epoch).map(|(_, sequence)| sequence));
-                ControlFlow::Continue(())
-            },
-        );
-        let _all_of_it = read.await.map_err(|source| self.failed(source))?;
-        Ok(found)
     }
 
     fn now_ms(&self) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ottla_client::{Client, ClientError, Consumer, IsolationLevel, OFFSET_EARLIEST, TopicPartition};
+use ottla_client::{Client, ClientError, Consumer, OFFSET_EARLIEST, TopicPartition};
 use tokio::sync::Mutex;
 
 use super::input::{FetchedInput, InputRecord};
@@ -27,7 +27,7 @@ impl KafkaInput {
     pub(super) async fn open(client: &Client, sources: &[SourceNode]) -> Result<Self, ClientError> {
         Ok(KafkaInput {
             partitions: input_partitions(client, sources).await?,
-            consumer: topics::reader(client, IsolationLevel::ReadCommitted).await?,
+            consumer: topics::reader(client).await?,
             news: Mutex::default(),
         })
     }

@@ -2,27 +2,24 @@
 //!
 //! It has no changelog: it reads its input from the beginning, and when the listener has gone it is forgotten.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use bytes::Bytes;
 use ottla_client::Client;
 use tokio::sync::mpsc;
 
 use super::driver::EpochPace;
-use super::epoch::{EpochRunner, OutputRecord};
+use super::epoch::EpochRunner;
 use super::error::QueryError;
 use super::input::FetchedInput;
 use super::kafka_input::{KafkaInput, now_ms};
-use super::log::{QueryLog, RawChangelogRecord, Sink};
+use super::log::{EpochRecords, QueryLog, RawChangelogRecord};
 use super::query::{Query, QueryHandle};
 use crate::operators::Rows;
 use crate::planner::QueryPlan;
-use crate::state::changelog::{Epoch, InputOffsets, Offsets};
+use crate::state::changelog::InputOffsets;
 
 /// Epochs whose changes wait for the listener; while there are as many, the query waits.
 const EPOCHS_WAITING: usize = 1;
@@ -45,7 +42,7 @@ impl Changes {
         let input = KafkaInput::open(client, &plan.sources).await.map_err(failed)?;
         let schema = Arc::clone(&plan.output_schema);
         let (sender, receiver) = mpsc::channel(EPOCHS_WAITING);
-        let log = ListenerLog { query: name.to_owned(), input, sender, next_offset: AtomicI64::new(0) };
+        let log = ListenerLog { query: name.to_owned(), input, sender };
         let runner = EpochRunner::of_changes(name, Arc::new(plan))?;
         let handle = Query::spawn(name, runner, Arc::new(log), EpochPace::default());
         Ok(Changes { schema, receiver, handle })
@@ -72,7 +69,6 @@ struct ListenerLog {
     query: String,
     input: KafkaInput,
     sender: mpsc::Sender<Vec<Rows>>,
-    next_offset: AtomicI64,
 }
 
 impl ListenerLog {
@@ -83,13 +79,24 @@ impl ListenerLog {
 
 #[async_trait]
 impl QueryLog for ListenerLog {
-    async fn read_changelog(&self, _from: i64) -> Result<Vec<RawChangelogRecord>, QueryError> {
+    async fn read_changelog(&self) -> Result<Vec<RawChangelogRecord>, QueryError> {
         Ok(Vec::new())
     }
 
-    async fn append_changelog(&self, records: Vec<(Bytes, Option<Bytes>)>) -> Result<i64, QueryError> {
-        let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
-        Ok(self.next_offset.fetch_add(count, Ordering::Relaxed))
+    async fn commit(&self, records: EpochRecords) -> Result<(), QueryError> {
+        if !records.dead_letters.is_empty() {
+            // There is no topic to keep them in.
+            tracing::warn!(
+                query = self.query,
+                count = records.dead_letters.len(),
+                "records were left out: they are bad or late"
+            );
+        }
+        if records.changes.is_empty() {
+            return Ok(());
+        }
+        let gone = |_| QueryError::ListenerGone { query: self.query.clone() };
+        self.sender.send(records.changes).await.map_err(gone)
     }
 
     async fn seek_input(&self, positions: &InputOffsets) -> Result<(), QueryError> {
@@ -102,34 +109,6 @@ impl QueryLog for ListenerLog {
 
     async fn input_ends(&self) -> Result<InputOffsets, QueryError> {
         self.input.ends().await.map_err(|source| self.failed(source))
-    }
-
-    async fn write(&self, _sink: Sink, records: Vec<OutputRecord>) -> Result<Offsets, QueryError> {
-        // Only dead letters come here, and there is no topic to keep them in.
-        tracing::warn!(
-            query = self.query,
-            count = records.len(),
-            "records were left out: they are bad or late"
-        );
-        Ok(Offsets::new())
-    }
-
-    async fn tell_changes(&self, changes: Vec<Rows>) -> Result<(), QueryError> {
-        let gone = |_| QueryError::ListenerGone { query: self.query.clone() };
-        self.sender.send(changes).await.map_err(gone)
-    }
-
-    async fn sink_ends(&self, _sink: Sink) -> Result<Offsets, QueryError> {
-        Ok(Offsets::new())
-    }
-
-    async fn written(
-        &self,
-        _sink: Sink,
-        _from: &Offsets,
-        _epoch: Epoch,
-    ) -> Result<BTreeSet<usize>, QueryError> {
-        Ok(BTreeSet::new())
     }
 
     fn now_ms(&self) -> i64 {

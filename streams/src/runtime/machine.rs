@@ -1,15 +1,14 @@
-//! What a query does next, given what its changelog holds. Pure.
+//! What a query has done and remembers, given what its changelog holds. Pure.
 //!
 //! ```text
-//!            intent_after         run the epoch         decide_commit
-//! committed ───────────────▶ pending ─────────▶ outputs ─────────────▶ committed
-//!     ▲      Intent e appended        written, skipping   Deltas, Commit e │ appended
-//!     └───────────────────────────────────────────────────────────────────┘
+//!             cut_after      run the epoch         decide_commit
+//! committed ───────────▶ cut ─────────▶ outputs ─────────────▶ Deltas, Commit
+//!     ▲                                                               │ in one transaction with the outputs
+//!     └───────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `apply` is the only mutator; the driver applies a record when the changelog has it, and recovery is `apply` of all
-//! of them. *Invariant:* at most one epoch is pending, and it is the one after the last commit; so whatever a crash
-//! left half done is exactly the pending epoch, and running it again gives the same records with the same numbers.
+//! `apply` is the only mutator; the driver applies the records of an epoch when its transaction is committed, and recovery
+//! is `apply` of all that the changelog has. Epochs that were not committed have left nothing.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +16,7 @@ use bytes::Bytes;
 
 use super::epoch::EpochOutputs;
 use super::error::QueryError;
-use crate::state::changelog::{
-    ChangelogRecord, Commit, Header, InputOffsets, InputPartition, Intent, Offsets, Totals,
-};
+use crate::state::changelog::{ChangelogRecord, Commit, Cut, Header, InputOffsets, InputPartition, Totals};
 use crate::state::{OperatorDelta, States};
 
 /// The progress and state of one query.
@@ -28,11 +25,9 @@ pub struct Machine {
     header: Header,
     has_header: bool,
     commit: Commit,
-    pending: Option<Intent>,
-    /// Deltas of the pending epoch, which count when its commit comes.
+    /// Deltas whose commit has not come yet.
     staged: Vec<OperatorDelta>,
     states: States,
-    next_offset: i64,
 }
 
 impl Machine {
@@ -42,10 +37,8 @@ impl Machine {
             header,
             has_header: false,
             commit: Commit::default(),
-            pending: None,
             staged: Vec::new(),
             states: States::default(),
-            next_offset: 0,
         }
     }
 
@@ -54,54 +47,32 @@ impl Machine {
         &self.commit
     }
 
-    /// The epoch that has been decided and not committed.
-    pub fn pending(&self) -> Option<&Intent> {
-        self.pending.as_ref()
-    }
-
     /// The state as of the last commit.
     pub fn states(&self) -> &States {
         &self.states
     }
 
-    /// The offset that the next changelog record will have.
-    pub fn next_offset(&self) -> i64 {
-        self.next_offset
-    }
-
-    /// The record that a new changelog begins with, if this one has none yet.
-    pub fn decide_header(&self) -> Option<ChangelogRecord> {
-        (!self.has_header).then(|| ChangelogRecord::Header(self.header.clone()))
-    }
-
     /// The epoch after `commit`: input up to `input_ends`, which names the partitions that have news.
-    pub fn intent_after(
+    pub fn cut_after(
         commit: &Commit,
         input_ends: InputOffsets,
         unread: Vec<InputPartition>,
         now_ms: i64,
         is_last: bool,
-    ) -> Intent {
+    ) -> Cut {
         let input_ends = merged(&commit.input_ends, &input_ends);
-        Intent { epoch: commit.epoch.next(), input_ends, unread, now_ms, is_last }
+        Cut { epoch: commit.epoch.next(), input_ends, unread, now_ms, is_last }
     }
 
-    /// The records that end the pending epoch, the commit last.
-    pub fn decide_commit(
-        &self,
-        intent: &Intent,
-        outputs: &EpochOutputs,
-        output_ends: &Offsets,
-        dead_letter_ends: &Offsets,
-    ) -> Vec<ChangelogRecord> {
-        let mut records: Vec<ChangelogRecord> =
-            outputs.deltas.iter().cloned().map(ChangelogRecord::Delta).collect();
+    /// What the changelog gets of an epoch, the commit last; before all else whose changelog it is, if it does not say yet.
+    pub fn decide_commit(&self, cut: &Cut, outputs: &EpochOutputs) -> Vec<ChangelogRecord> {
+        let header = (!self.has_header).then(|| ChangelogRecord::Header(self.header.clone()));
+        let deltas = outputs.deltas.iter().cloned().map(ChangelogRecord::Delta);
+        let mut records: Vec<ChangelogRecord> = header.into_iter().chain(deltas).collect();
         let totals = &self.commit.totals;
         records.push(ChangelogRecord::Commit(Commit {
-            epoch: intent.epoch,
-            input_ends: intent.input_ends.clone(),
-            output_ends: merged(&self.commit.output_ends, output_ends),
-            dead_letter_ends: merged(&self.commit.dead_letter_ends, dead_letter_ends),
+            epoch: cut.epoch,
+            input_ends: cut.input_ends.clone(),
             event_times: outputs.event_times.clone(),
             watermark: outputs.watermark,
             totals: Totals {
@@ -114,48 +85,29 @@ impl Machine {
         records
     }
 
-    /// Takes in the record at `offset` of the changelog.
+    /// Takes in a record of the changelog.
     ///
     /// # Errors
     /// When it cannot follow what came before; the changelog is then not this query's, or damaged.
-    pub fn apply(&mut self, offset: i64, record: ChangelogRecord) -> Result<(), QueryError> {
+    pub fn apply(&mut self, record: ChangelogRecord) -> Result<(), QueryError> {
         match record {
             ChangelogRecord::Header(header) => self.apply_header(header)?,
-            ChangelogRecord::Intent(intent) => {
-                let expected = self.commit.epoch.next();
-                if intent.epoch != expected {
-                    return Err(self.order(
-                        offset,
-                        format!("an intent for epoch {}, expected {expected}", intent.epoch),
-                    ));
-                }
-                if self.pending.as_ref().is_some_and(|pending| *pending != intent) {
-                    return Err(self.order(offset, format!("a second intent for epoch {expected}")));
-                }
-                self.staged.clear();
-                self.pending = Some(intent);
-            }
-            ChangelogRecord::Delta(delta) => {
-                if self.pending.is_none() {
-                    let reason = format!("state of operator {} outside of an epoch", delta.operator);
-                    return Err(self.order(offset, reason));
-                }
-                self.staged.push(delta);
-            }
+            ChangelogRecord::Delta(delta) => self.staged.push(delta),
             ChangelogRecord::Commit(commit) => {
-                if self.pending.as_ref().map(|pending| pending.epoch) != Some(commit.epoch) {
-                    return Err(
-                        self.order(offset, format!("a commit of epoch {} without its intent", commit.epoch))
-                    );
+                // Epochs between may have gone: the topic is compacted.
+                if commit.epoch <= self.commit.epoch {
+                    return Err(QueryError::ChangelogOrder {
+                        query: self.header.query.clone(),
+                        epoch: commit.epoch,
+                        after: self.commit.epoch,
+                    });
                 }
                 for delta in self.staged.drain(..) {
                     self.states.apply(delta);
                 }
-                self.pending = None;
                 self.commit = commit;
             }
         }
-        self.next_offset = offset + 1;
         Ok(())
     }
 
@@ -174,7 +126,7 @@ impl Machine {
             offset,
             source,
         })?;
-        self.apply(offset, record)
+        self.apply(record)
     }
 
     fn apply_header(&mut self, header: Header) -> Result<(), QueryError> {
@@ -189,26 +141,13 @@ impl Machine {
         Ok(())
     }
 
-    fn order(&self, offset: i64, reason: String) -> QueryError {
-        QueryError::ChangelogOrder { query: self.header.query.clone(), offset, reason }
-    }
-
     /// What must hold between any two calls; for tests and the simulator.
     ///
     /// # Panics
     /// When it does not.
     pub fn invariants(&self) {
         self.states.invariants();
-        assert!(self.pending.is_some() || self.staged.is_empty(), "deltas are staged only inside an epoch");
-        if let Some(pending) = &self.pending {
-            assert_eq!(pending.epoch, self.commit.epoch.next(), "the pending epoch follows the last commit");
-            for (partition, end) in &self.commit.input_ends {
-                assert!(
-                    pending.input_ends.get(partition).is_some_and(|next| next >= end),
-                    "input never goes back"
-                );
-            }
-        }
+        assert!(self.staged.is_empty(), "deltas come with their commit");
     }
 }
 
@@ -236,46 +175,50 @@ mod tests {
         ChangelogRecord::Delta(OperatorDelta { operator: 0, delta })
     }
 
+    fn commit(epoch: u64) -> ChangelogRecord {
+        let input_ends = InputOffsets::from([(FIRST, 5)]);
+        ChangelogRecord::Commit(Commit { epoch: Epoch(epoch), input_ends, ..Commit::default() })
+    }
+
     #[test]
-    fn deltas_count_only_when_their_commit_comes() {
+    fn deltas_count_when_their_commit_comes() {
         let mut machine = machine();
-        let intent = Machine::intent_after(
-            machine.committed(),
-            InputOffsets::from([(FIRST, 5)]),
-            Vec::new(),
-            1,
-            false,
-        );
-        machine.apply(0, machine.decide_header().unwrap()).unwrap();
-        machine.apply(1, ChangelogRecord::Intent(intent.clone())).unwrap();
-        machine.apply(2, delta(1)).unwrap();
+        machine.apply(delta(1)).unwrap();
         assert!(machine.states().is_empty());
+        machine.apply(commit(1)).unwrap();
+        assert_eq!((machine.states().len(), machine.committed().epoch), (1, Epoch(1)));
         machine.invariants();
-        // The process dies here and runs the epoch again.
-        machine.apply(3, delta(1)).unwrap();
-        let commit = Commit { epoch: Epoch(1), input_ends: intent.input_ends, ..Commit::default() };
-        machine.apply(4, ChangelogRecord::Commit(commit)).unwrap();
-        assert_eq!(machine.states().len(), 1);
-        assert_eq!((machine.pending(), machine.next_offset()), (None, 5));
-        machine.invariants();
+    }
+
+    #[test]
+    fn a_new_changelog_begins_with_whose_it_is() {
+        let mut machine = machine();
+        let cut =
+            Machine::cut_after(machine.committed(), InputOffsets::from([(FIRST, 5)]), Vec::new(), 1, false);
+        let records = machine.decide_commit(&cut, &EpochOutputs::default());
+        assert!(matches!(records.as_slice(), [ChangelogRecord::Header(_), ChangelogRecord::Commit(_)]));
+        records.into_iter().for_each(|record| machine.apply(record).unwrap());
+        let next = Machine::cut_after(machine.committed(), InputOffsets::new(), Vec::new(), 1, false);
+        assert_eq!((next.epoch, next.input_ends.get(&FIRST)), (Epoch(2), Some(&5)));
+        let records = machine.decide_commit(&next, &EpochOutputs::default());
+        assert!(matches!(records.as_slice(), [ChangelogRecord::Commit(_)]));
     }
 
     #[test]
     fn refuses_a_changelog_of_another_query() {
         let mut machine = machine();
         let header = Header { query: "q".to_owned(), fingerprint: Some("other".to_owned()) };
-        let error = machine.apply(0, ChangelogRecord::Header(header)).unwrap_err();
+        let error = machine.apply(ChangelogRecord::Header(header)).unwrap_err();
         assert!(error.to_string().contains("its state was made by another query (other)"), "{error}");
     }
 
     #[test]
     fn refuses_an_epoch_out_of_order() {
         let mut machine = machine();
-        let commit = Commit { epoch: Epoch(1), ..Commit::default() };
-        assert!(machine.apply(0, ChangelogRecord::Commit(commit)).is_err());
-        let mut intent =
-            Machine::intent_after(machine.committed(), InputOffsets::new(), Vec::new(), 0, false);
-        intent.epoch = Epoch(2);
-        assert!(machine.apply(0, ChangelogRecord::Intent(intent)).is_err());
+        machine.apply(commit(3)).unwrap();
+        for earlier in [3, 2] {
+            let error = machine.apply(commit(earlier)).unwrap_err();
+            assert!(matches!(error, QueryError::ChangelogOrder { .. }), "{error}");
+        }
     }
 }

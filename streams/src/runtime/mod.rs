@@ -1,22 +1,20 @@
-//! Running queries: exactly once, by epochs that are fixed before their first effect.
+//! Running queries: exactly once, an epoch a transaction.
 //!
-//! A query's changelog `<query>-changelog` (one partition) is its write-ahead log. Per epoch:
+//! A query's changelog `<query>-changelog` (one partition, compacted) has its progress and state. Per epoch:
 //!
 //! ```text
-//! 1  Intent{epoch, input ends}   ─▶ changelog     now the epoch is fixed: same input, same answer, whoever runs it
-//! 2  compute                                      decode ─▶ operators ─▶ encode, against the state at the last commit
-//! 3  outputs, dead letters       ─▶ their topics  each with a header ottla.epoch = <query>/<epoch>/<sequence>
-//! 4  state deltas, Commit        ─▶ changelog     only now the state in memory changes
+//! 1  cut         how much of the input it takes
+//! 2  compute     decode ─▶ operators ─▶ encode, against the state at the last commit
+//! 3  commit      outputs, dead letters, state deltas and Commit ─▶ their topics, in one transaction
+//! 4  apply       only now the state in memory changes
 //! ```
 //!
-//! Recovery applies the changelog up to its last commit. If an intent follows, exactly that epoch is run again, and the
-//! outputs whose epoch and sequence number are already in the topics are left out. This needs no transactions, so it
-//! holds on any Kafka cluster; it needs that only one instance of a query runs, which the offsets of the changelog
-//! betray if it is not so.
+//! Readers of committed records see an epoch whole or not at all, and so does recovery, which applies what the changelog
+//! has. The transactional id `ottla-query-<query>` fences an instance that another one has replaced.
 //!
 //! | file | owns | pure |
 //! |---|---|---|
-//! | `machine.rs` | progress and state: what may follow what in the changelog | yes |
+//! | `machine.rs` | progress and state, and what the changelog gets of an epoch | yes |
 //! | `input.rs` | fetched records, and how much of them an epoch takes | yes |
 //! | `epoch.rs` | one epoch from record bytes to record bytes | yes |
 //! | `table_keys.rs` | the keys by which a table's rows are deleted | yes |
@@ -44,11 +42,11 @@ mod table_keys;
 pub(crate) mod topics;
 
 pub use driver::EpochPace;
-pub use epoch::{EPOCH_HEADER, EpochOutputs, EpochRunner, OutputRecord, Target, epoch_of};
+pub use epoch::{EpochOutputs, EpochRunner, OutputRecord, Target};
 pub use error::QueryError;
 pub use input::{EpochInput, EpochLimits, FetchedInput, InputBuffer, InputRecord};
 pub use listener::Changes;
-pub use log::{QueryLog, RawChangelogRecord, Sink};
+pub use log::{EpochRecords, QueryLog, RawChangelogRecord};
 pub use machine::Machine;
 pub use query::{Query, QueryConfig, QueryHandle};
 pub use stages::{Stage, StageTimes};

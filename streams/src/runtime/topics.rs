@@ -13,15 +13,10 @@ use crate::state::changelog::Offsets;
 /// How long one poll waits. A stretch has an end that exists, so this only bounds how late a dead broker is noticed.
 const POLL: Duration = Duration::from_millis(500);
 
-/// A consumer outside of any group that begins where it is told. What others wrote is read committed: records of an
-/// aborted transaction are no rows. What a query wrote itself is read uncommitted, since its own records are of no
-/// transaction and nobody else's may hide them.
-pub(crate) async fn reader(
-    client: &Client,
-    isolation_level: IsolationLevel,
-) -> Result<Consumer, ClientError> {
+/// A consumer outside of any group that begins where it is told. Records of an aborted transaction are no rows.
+pub(crate) async fn reader(client: &Client) -> Result<Consumer, ClientError> {
     let config = ConsumerConfig {
-        isolation_level,
+        isolation_level: IsolationLevel::ReadCommitted,
         auto_offset_reset: OffsetReset::Earliest,
         enable_auto_commit: false,
         max_partition_fetch_bytes: 8 << 20,
@@ -56,7 +51,6 @@ pub(crate) async fn end_offsets(
 /// What fetching meets.
 pub(crate) async fn read_range(
     client: &Client,
-    isolation_level: IsolationLevel,
     topic: &str,
     from: &Offsets,
     to: &Offsets,
@@ -71,7 +65,7 @@ pub(crate) async fn read_range(
     if open.is_empty() {
         return Ok(ControlFlow::Continue(()));
     }
-    let consumer = reader(client, isolation_level).await?;
+    let consumer = reader(client).await?;
     let assigned =
         open.keys().map(|partition| (TopicPartition::new(topic, *partition), begin(partition))).collect();
     consumer.assign(assigned).await?;

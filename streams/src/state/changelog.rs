@@ -1,8 +1,11 @@
-//! The records of `<query>-changelog`, the write-ahead log of a query: version 1.
+//! The records of `<query>-changelog`, what a query remembers: version 2.
 //!
 //! ```text
-//! Header · Intent 1 · Delta · Delta · Commit 1 · Intent 2 · …
+//! ┌ Header · Delta · Delta · Commit 1 ┐ ┌ Delta · Commit 2 ┐ …
 //! ```
+//!
+//! Each box is a transaction, which also has the epoch's outputs. The topic is compacted: of records with the same key only
+//! the last one matters.
 //!
 //! A record's key is the version byte, a byte for its kind and, for deltas, the operator and the state's key; its value is
 //! the version byte and the body: JSON for what a person may want to read, the state codec's bytes for deltas.
@@ -14,13 +17,12 @@ use serde::{Deserialize, Serialize};
 
 use super::store::{OperatorDelta, StateDelta};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER: u8 = b'H';
-const INTENT: u8 = b'I';
 const DELTA: u8 = b'D';
 const COMMIT: u8 = b'C';
 
-/// Kafka offsets by partition: for outputs an offset at or before the first record of the next epoch.
+/// Kafka offsets by partition.
 pub type Offsets = BTreeMap<i32, i64>;
 
 /// A partition of one of a query's sources; `source/partition` in JSON.
@@ -81,11 +83,9 @@ impl std::fmt::Display for Epoch {
 pub enum ChangelogRecord {
     /// Whose changelog this is; the first record.
     Header(Header),
-    /// An epoch has been decided, and nothing of it done.
-    Intent(Intent),
-    /// A change of state, which counts once its epoch is committed.
+    /// A change of state, which counts with the commit after it.
     Delta(OperatorDelta),
-    /// An epoch is done: its outputs are in their topics and its deltas before this record.
+    /// An epoch is done: its deltas are before this record.
     Commit(Commit),
 }
 
@@ -99,8 +99,8 @@ pub struct Header {
 }
 
 /// Everything an epoch depends on besides the state and the input records themselves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
     /// The epoch.
     pub epoch: Epoch,
     /// Where the epoch's input ends: the offset after the last record, per input partition.
@@ -108,10 +108,8 @@ pub struct Intent {
     /// The timestamp of the epoch's outputs, milliseconds since 1970.
     pub now_ms: i64,
     /// Partitions with records after `input_ends`: no window closes before they have been heard.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<InputPartition>,
     /// Whether the input is over, so that the watermark passes everything.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_last: bool,
 }
 
@@ -122,10 +120,6 @@ pub struct Commit {
     pub epoch: Epoch,
     /// The offset of the next input record, per input partition.
     pub input_ends: InputOffsets,
-    /// Where to look for outputs of later epochs, per partition of the output topic.
-    pub output_ends: Offsets,
-    /// The same for the dead-letter topic.
-    pub dead_letter_ends: Offsets,
     /// The newest event time seen, per input partition, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub event_times: InputOffsets,
@@ -152,8 +146,10 @@ pub struct Totals {
 /// A changelog record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangelogError {
-    /// Made by a later Ottla.
-    #[error("the changelog record has version {0}, and this Ottla reads version {VERSION}")]
+    /// Made by another Ottla.
+    #[error(
+        "the changelog record has version {0}, and this Ottla reads version {VERSION}; drop the query and create it again"
+    )]
     Version(u8),
     /// Not made by Ottla at all.
     #[error("the record is not one of a changelog: {0}")]
@@ -168,7 +164,6 @@ impl ChangelogRecord {
     pub fn encode(&self) -> (Bytes, Option<Bytes>) {
         match self {
             ChangelogRecord::Header(header) => (plain_key(HEADER), Some(json(header))),
-            ChangelogRecord::Intent(intent) => (plain_key(INTENT), Some(json(intent))),
             ChangelogRecord::Commit(commit) => (plain_key(COMMIT), Some(json(commit))),
             ChangelogRecord::Delta(OperatorDelta { operator, delta }) => {
                 let mut key = Vec::with_capacity(4 + delta.key.len());
@@ -203,7 +198,6 @@ impl ChangelogRecord {
         let text = body.as_ref().ok_or(ChangelogError::Malformed("it has no value"));
         match kind {
             HEADER => Ok(ChangelogRecord::Header(serde_json::from_slice(text?)?)),
-            INTENT => Ok(ChangelogRecord::Intent(serde_json::from_slice(text?)?)),
             COMMIT => Ok(ChangelogRecord::Commit(serde_json::from_slice(text?)?)),
             DELTA => {
                 let operator = key
@@ -245,10 +239,6 @@ mod tests {
 
     use super::*;
 
-    fn offsets() -> impl Strategy<Value = Offsets> {
-        proptest::collection::btree_map(0..8i32, any::<i64>(), 0..4)
-    }
-
     fn partition() -> impl Strategy<Value = InputPartition> {
         (any::<u16>(), any::<i32>()).prop_map(|(source, partition)| InputPartition { source, partition })
     }
@@ -271,47 +261,20 @@ mod tests {
         prop_oneof![
             (".*", proptest::option::of(".*"))
                 .prop_map(|(query, fingerprint)| ChangelogRecord::Header(Header { query, fingerprint })),
-            (
-                any::<u64>(),
-                input_offsets(),
-                any::<i64>(),
-                proptest::collection::vec(partition(), 0..3),
-                any::<bool>()
-            )
-                .prop_map(|(epoch, input_ends, now_ms, unread, is_last)| {
-                    ChangelogRecord::Intent(Intent {
-                        epoch: Epoch(epoch),
-                        input_ends,
-                        now_ms,
-                        unread,
-                        is_last,
-                    })
-                }),
             (any::<u16>(), bytes(), proptest::option::of(bytes())).prop_map(|(operator, key, value)| {
                 ChangelogRecord::Delta(OperatorDelta { operator, delta: StateDelta { key, value } })
             }),
-            (
-                any::<u64>(),
-                input_offsets(),
-                offsets(),
-                offsets(),
-                input_offsets(),
-                any::<Option<i64>>(),
-                totals()
-            )
-                .prop_map(
-                    |(epoch, input_ends, output_ends, dead_letter_ends, event_times, watermark, totals)| {
-                        ChangelogRecord::Commit(Commit {
-                            epoch: Epoch(epoch),
-                            input_ends,
-                            output_ends,
-                            dead_letter_ends,
-                            event_times,
-                            watermark,
-                            totals,
-                        })
-                    }
-                ),
+            (any::<u64>(), input_offsets(), input_offsets(), any::<Option<i64>>(), totals()).prop_map(
+                |(epoch, input_ends, event_times, watermark, totals)| {
+                    ChangelogRecord::Commit(Commit {
+                        epoch: Epoch(epoch),
+                        input_ends,
+                        event_times,
+                        watermark,
+                        totals,
+                    })
+                }
+            ),
         ]
     }
 
@@ -323,12 +286,12 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_record_or_an_error(key in proptest::collection::vec(any::<u8>(), 0..8), value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)), kind in 0..5usize) {
+        fn any_bytes_are_a_record_or_an_error(key in proptest::collection::vec(any::<u8>(), 0..8), value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)), kind in 0..4usize) {
             let mut key = key;
             if let (Some(version), true) = (key.first_mut(), kind > 0) {
                 *version = VERSION;
             }
-            if let (Some(byte), Some(wanted)) = (key.get_mut(1), [HEADER, INTENT, DELTA, COMMIT].get(kind)) {
+            if let (Some(byte), Some(wanted)) = (key.get_mut(1), [HEADER, DELTA, COMMIT].get(kind)) {
                 *byte = *wanted;
             }
             let _ = ChangelogRecord::decode(Some(&Bytes::from(key)), value.map(Bytes::from).as_ref());
@@ -336,26 +299,24 @@ mod tests {
     }
 
     #[test]
-    fn version_1_reads_what_version_1_wrote() {
-        let intent = Bytes::from_static(
-            b"\x01{\"epoch\":7,\"input_ends\":{\"0/0\":12,\"1/2\":3},\"now_ms\":1700000000000}",
-        );
-        let read = ChangelogRecord::decode(Some(&Bytes::from_static(b"\x01I")), Some(&intent)).unwrap();
-        let expected = Intent {
+    fn version_2_reads_what_version_2_wrote() {
+        let text = br#"{"epoch":7,"input_ends":{"0/0":12,"1/2":3},"totals":{"rows_in":15,"rows_out":2,"rows_bad":0,"rows_late":1}}"#;
+        let value = Bytes::from([&[2], text.as_slice()].concat());
+        let read = ChangelogRecord::decode(Some(&Bytes::from_static(b"\x02C")), Some(&value)).unwrap();
+        let expected = ChangelogRecord::Commit(Commit {
             epoch: Epoch(7),
             input_ends: InputOffsets::from([
                 (InputPartition { source: 0, partition: 0 }, 12),
                 (InputPartition { source: 1, partition: 2 }, 3),
             ]),
-            now_ms: 1_700_000_000_000,
-            unread: Vec::new(),
-            is_last: false,
-        };
-        assert_eq!(read, ChangelogRecord::Intent(expected.clone()));
-        assert_eq!(ChangelogRecord::Intent(expected).encode().1, Some(intent));
+            totals: Totals { rows_in: 15, rows_out: 2, rows_bad: 0, rows_late: 1 },
+            ..Commit::default()
+        });
+        assert_eq!(read, expected);
+        assert_eq!(expected.encode().1, Some(value));
         assert!(matches!(
-            ChangelogRecord::decode(Some(&Bytes::from_static(b"\x02I")), None),
-            Err(ChangelogError::Version(2))
+            ChangelogRecord::decode(Some(&Bytes::from_static(b"\x01C")), None),
+            Err(ChangelogError::Version(1))
         ));
     }
 }

@@ -272,12 +272,23 @@ fn position_of_zero(bytes: &[u8]) -> Option<usize> {
 /// # Errors
 /// As [`write_value`].
 pub fn encode_rows(columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u8>>, CodecError> {
-    let guess: usize = columns.iter().map(|column| size_guess(column.as_ref())).sum();
+    let guess = rows_size_guess(columns);
     let mut encoded: Vec<Vec<u8>> = (0..rows).map(|_| Vec::with_capacity(guess)).collect();
-    for column in columns {
-        write_column(column.as_ref(), &mut encoded)?;
-    }
+    append_rows(columns, &mut encoded)?;
     Ok(encoded)
+}
+
+/// The same, each row after the bytes that are in its place of `encoded`.
+///
+/// # Errors
+/// As [`write_value`].
+pub fn append_rows(columns: &[ArrayRef], encoded: &mut [Vec<u8>]) -> Result<(), CodecError> {
+    columns.iter().try_for_each(|column| write_column(column.as_ref(), encoded))
+}
+
+/// About the bytes of one row of these columns.
+pub fn rows_size_guess(columns: &[ArrayRef]) -> usize {
+    columns.iter().map(|column| size_guess(column.as_ref())).sum()
 }
 
 /// About the bytes of one value.

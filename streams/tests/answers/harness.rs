@@ -9,7 +9,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 use ottla_formats::{Format, JsonFormat};
 use ottla_streams::runtime::{EpochInput, EpochRunner, InputRecord, Machine};
-use ottla_streams::state::changelog::{ChangelogRecord, Header, InputOffsets, InputPartition, Offsets};
+use ottla_streams::state::changelog::{Header, InputOffsets, InputPartition};
 use ottla_streams::{Catalog, ChangelogMode, QueryPlan, history};
 
 /// A record's key and value.
@@ -99,19 +99,16 @@ impl<'a> Running<'a> {
             .filter(|(partition, position)| **position < self.partition(**partition).len())
             .map(|(partition, _)| *partition)
             .collect();
-        let intent = Machine::intent_after(self.machine.committed(), ends, unread, 0, is_last);
-        let run = |machine: &Machine| {
-            self.runner.run(machine.committed(), machine.states(), &intent, &input).unwrap()
-        };
+        let cut = Machine::cut_after(self.machine.committed(), ends, unread, 0, is_last);
+        let run =
+            |machine: &Machine| self.runner.run(machine.committed(), machine.states(), &cut, &input).unwrap();
         let outputs = run(&self.machine);
         assert_eq!(
             format!("{:?}", run(&self.machine)),
             format!("{outputs:?}"),
             "an epoch run again gives the same"
         );
-        let mut records = vec![ChangelogRecord::Intent(intent.clone())];
-        records.extend(self.machine.decide_commit(&intent, &outputs, &Offsets::new(), &Offsets::new()));
-        for record in records {
+        for record in self.machine.decide_commit(&cut, &outputs) {
             let (key, value) = record.encode();
             let offset = self.changelog.len() as i64;
             self.machine.apply_bytes(offset, Some(&key), value.as_ref()).unwrap();

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ottla_streams::runtime::{EpochInput, EpochRunner, InputRecord, Machine};
-use ottla_streams::state::changelog::{ChangelogRecord, Header, InputOffsets, InputPartition, Offsets};
+use ottla_streams::state::changelog::{Header, InputOffsets, InputPartition};
 use ottla_streams::{Catalog, plan};
 
 /// A year of departures from three airports, as the whole-year run has them.
@@ -62,17 +62,11 @@ fn rate_of_the_flights_query() {
     let (started, mut offset, mut outputs) = (Instant::now(), 0, 0);
     for input in &epochs {
         let end = input[&FIRST].last().unwrap().offset + 1;
-        let intent = Machine::intent_after(
-            machine.committed(),
-            InputOffsets::from([(FIRST, end)]),
-            Vec::new(),
-            0,
-            false,
-        );
-        let result = runner.run(machine.committed(), machine.states(), &intent, input).unwrap();
+        let cut =
+            Machine::cut_after(machine.committed(), InputOffsets::from([(FIRST, end)]), Vec::new(), 0, false);
+        let result = runner.run(machine.committed(), machine.states(), &cut, input).unwrap();
         outputs += result.outputs.len();
-        let commit = machine.decide_commit(&intent, &result, &Offsets::new(), &Offsets::new());
-        for record in std::iter::once(ChangelogRecord::Intent(intent)).chain(commit) {
+        for record in machine.decide_commit(&cut, &result) {
             let (key, value) = record.encode();
             machine.apply_bytes(offset, Some(&key), value.as_ref()).unwrap();
             offset += 1;
