@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_client::{Client, ClientError, ConsumerConfig, OFFSET_EARLIEST, TopicPartition};
+use ottla_client::{Client, ClientError, ConsumerConfig, IsolationLevel, OFFSET_EARLIEST, TopicPartition};
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -14,7 +14,9 @@ pub(crate) async fn read(
     topic: &str,
 ) -> Result<Vec<(Option<Bytes>, Option<Bytes>)>, ClientError> {
     let place = TopicPartition::new(topic, 0);
-    let consumer = client.consumer(ConsumerConfig::default()).await?;
+    let config =
+        ConsumerConfig { isolation_level: IsolationLevel::ReadCommitted, ..ConsumerConfig::default() };
+    let consumer = client.consumer(config).await?;
     let ends = consumer.end_offsets(std::slice::from_ref(&place)).await?;
     let end = ends.get(&place).copied().unwrap_or_default();
     consumer.assign(vec![(place.clone(), OFFSET_EARLIEST)]).await?;

@@ -129,13 +129,12 @@ pub(crate) async fn read_spans(
     while !open.is_empty() {
         for fetched in reader.poll(WAIT).await? {
             let Some(span) = open.get(&fetched.partition).copied() else { continue };
-            let mut next = span.start;
             for record in fetched.records {
-                next = record.offset + 1;
                 if record.offset < span.end {
                     visit(fetched.partition, record);
                 }
             }
+            let next = fetched.next_offset;
             if next >= span.end {
                 open.remove(&fetched.partition);
             } else {
