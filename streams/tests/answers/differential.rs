@@ -22,6 +22,22 @@ fn random_queries_over_random_rows_give_the_batch_answer_at_every_epoch() {
     });
 }
 
+#[test]
+fn rows_that_are_there_twice_count_twice_in_every_aggregate() {
+    let catalog = catalog(STREAMS);
+    let row = |text: &str| (None, Some(Bytes::copy_from_slice(text.as_bytes())));
+    let s = |f: &str| row(&format!(r#"{{"k":"a","v":2,"f":{f},"d":"1.00","ts":"1970-01-01T00:00:20Z"}}"#));
+    let r = row(r#"{"k":"a","w":0,"ts":"1970-01-01T00:00:20Z"}"#);
+    let feeds =
+        Feeds::from([("s".to_owned(), vec![vec![s("1.0"), s("2.0")]]), ("r".to_owned(), vec![vec![r]])]);
+    // Of the join's left rows only the columns that are used are left, and so two are alike.
+    let sql = "SELECT median(v) AS m, stddev_pop(v) AS p, median(v) FILTER (WHERE v < 3) AS n FROM
+       (SELECT b.w AS v FROM s JOIN r AS b ON s.k = b.k UNION ALL SELECT v + 1 FROM s)";
+    let mut running = Running::new(plan(sql, &catalog).unwrap(), &feeds);
+    running.epoch(|_| usize::MAX, false);
+    assert_eq!(running.result(), batch_answer(sql, &catalog, &running.rows_read(&catalog)));
+}
+
 /// Windows over `s` and joins in time with `r`, with what each keeps when its input is over.
 const WINDOWED: [&str; 9] = [
     "SELECT k, window_start, window_end, COUNT(*) AS c, SUM(f) AS f, AVG(v) AS a, MAX(v) AS m, COUNT(DISTINCT v) AS d

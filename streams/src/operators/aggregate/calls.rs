@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int64Array,
-    UInt64Array, new_null_array,
+    UInt32Array, UInt64Array, new_null_array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
 use bytes::Bytes;
 use datafusion::common::{Result, exec_err};
@@ -19,6 +19,9 @@ use crate::operators::evaluate::{evaluate as evaluate_expression, evaluate_all};
 use crate::operators::rows::Rows;
 use crate::planner::{AggregateCall, AggregateKind, AggregateNode};
 use crate::state::Overlay;
+
+/// Rows given at a time to an accumulator that knows nothing of weights.
+const REPEATED_ROWS: usize = 8_192;
 
 /// What an aggregate is given of a batch.
 pub(super) struct Arguments {
@@ -88,9 +91,12 @@ impl EpochCall {
             arguments.passes(*row) && arguments.values.first().is_none_or(|values| values.is_valid(*row))
         };
         match self {
-            EpochCall::Merged(accumulator) => {
-                accumulator.update_batch(&arguments.values, groups, arguments.filter.as_ref(), total)
-            }
+            EpochCall::Merged(accumulator) => match weights
+                .filter(|all| all.iter().any(|weight| *weight != 1))
+            {
+                None => accumulator.update_batch(&arguments.values, groups, arguments.filter.as_ref(), total),
+                Some(weights) => update_repeated(accumulator.as_mut(), arguments, weights, groups, total),
+            },
             EpochCall::Count(counts) => {
                 counts.resize(total, 0);
                 for row in (0..groups.len()).filter(counted) {
@@ -331,6 +337,31 @@ fn accumulator(call: &AggregateCall) -> Result<Box<dyn GroupsAccumulator>> {
     }
     let function = Arc::clone(&call.function);
     Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+}
+
+/// Gives an accumulator, which knows nothing of weights, each row as often as it is there.
+fn update_repeated(
+    accumulator: &mut dyn GroupsAccumulator,
+    arguments: &Arguments,
+    weights: &[i64],
+    groups: &[usize],
+    total: usize,
+) -> Result<()> {
+    let mut times = (0u32..).zip(weights).flat_map(|(row, weight)| (0..*weight).map(move |_| row)).peekable();
+    while times.peek().is_some() {
+        let rows = UInt32Array::from_iter_values(times.by_ref().take(REPEATED_ROWS));
+        let values = arguments.values.iter().map(|values| Ok(take(values, &rows, None)?));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let filter = arguments.filter.as_ref().map(|filter| take(filter, &rows, None)).transpose()?;
+        let groups: Vec<usize> = rows.values().iter().map(|row| groups[*row as usize]).collect();
+        accumulator.update_batch(
+            &values,
+            &groups,
+            filter.as_ref().map(|filter| filter.as_boolean()),
+            total,
+        )?;
+    }
+    Ok(())
 }
 
 /// Merges the epoch's partial states with those before it.
