@@ -1,3 +1,5 @@
+//! What plans say of small pipelines, each against what was applied before and the topics that there are.
+
 use std::path::Path;
 
 use super::*;
