@@ -303,6 +303,7 @@ fn session_of(context: &Context) -> BrokerSession {
             incarnation_id: Uuid::new_v4(),
             endpoints: endpoints.collect(),
             log_dirs: context.partitions.log_dirs().ids(),
+            rack: context.config.rack.clone(),
         },
         heartbeat_interval: Duration::from_millis(context.config.broker_heartbeat_interval_ms),
     }

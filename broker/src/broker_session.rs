@@ -94,6 +94,7 @@ impl BrokerSession {
             incarnation_id: self.registration.incarnation_id,
             listeners: listeners.collect(),
             log_dirs: self.registration.log_dirs.clone(),
+            rack: self.registration.rack.as_deref().map(Into::into),
             ..BrokerRegistrationRequest::default()
         };
         let version = <BrokerRegistrationRequest as Message>::VERSIONS.1;

@@ -28,6 +28,7 @@ use crate::ids::{NodeId, Offset};
 /// In a change of a registration.
 const FENCED: i8 = 1;
 const UNFENCED: i8 = -1;
+const IN_CONTROLLED_SHUTDOWN: i8 = 1;
 /// In a change of a partition: nobody leads.
 const NO_LEADER: i32 = -1;
 
@@ -58,6 +59,8 @@ pub struct Registration {
     pub endpoints: Vec<BrokerEndpoint>,
     /// Its log dirs, which tell it from another node that has its id.
     pub log_dirs: Vec<Uuid>,
+    /// Where it stands (`broker.rack`), if that is known.
+    pub rack: Option<String>,
 }
 
 /// A registered broker.
@@ -71,8 +74,12 @@ pub struct BrokerImage {
     pub endpoints: Vec<BrokerEndpoint>,
     /// Its log dirs.
     pub log_dirs: Vec<Uuid>,
+    /// Where it stands (`broker.rack`), if that is known.
+    pub rack: Option<String>,
     /// It may lead nothing.
     pub is_fenced: bool,
+    /// It is about to stop, and gives away what it leads.
+    pub in_controlled_shutdown: bool,
 }
 
 impl BrokerImage {
@@ -94,7 +101,9 @@ pub(super) fn apply_registration(brokers: &mut Brokers, record: &RegisterBrokerR
         epoch: Offset(record.broker_epoch),
         endpoints: endpoints.collect(),
         log_dirs: record.log_dirs.clone(),
+        rack: record.rack.as_deref().map(str::to_owned),
         is_fenced: record.fenced,
+        in_controlled_shutdown: record.in_controlled_shutdown,
     };
     brokers.insert(NodeId(record.broker_id), Arc::new(image));
 }
@@ -104,10 +113,17 @@ pub(super) fn apply_change(brokers: &mut Brokers, record: &BrokerRegistrationCha
     if broker.epoch.0 != record.broker_epoch {
         return;
     }
+    let broker = Arc::make_mut(broker);
     match record.fenced {
-        FENCED => Arc::make_mut(broker).is_fenced = true,
-        UNFENCED => Arc::make_mut(broker).is_fenced = false,
+        FENCED => broker.is_fenced = true,
+        UNFENCED => broker.is_fenced = false,
         _ => {}
+    }
+    if record.in_controlled_shutdown == IN_CONTROLLED_SHUTDOWN {
+        broker.in_controlled_shutdown = true;
+    }
+    if !record.log_dirs.is_empty() {
+        broker.log_dirs.clone_from(&record.log_dirs);
     }
 }
 
@@ -123,7 +139,9 @@ pub(super) fn to_record(id: NodeId, broker: &BrokerImage) -> MetadataRecord {
         incarnation_id: broker.incarnation_id,
         broker_epoch: broker.epoch.0,
         end_points: endpoints.collect(),
+        rack: broker.rack.as_deref().map(Into::into),
         fenced: broker.is_fenced,
+        in_controlled_shutdown: broker.in_controlled_shutdown,
         log_dirs: broker.log_dirs.clone(),
         ..RegisterBrokerRecord::default()
     })
@@ -157,7 +175,9 @@ pub(super) fn decide_register(
         epoch: epoch.plus(records.len() as i64),
         endpoints: wanted.endpoints.clone(),
         log_dirs: wanted.log_dirs.clone(),
+        rack: wanted.rack.clone(),
         is_fenced: true,
+        in_controlled_shutdown: false,
     };
     records.push(to_record(wanted.id, &broker));
     Ok((records, broker.epoch))
@@ -225,6 +245,7 @@ mod tests {
                 security_protocol: 0,
             }],
             log_dirs: vec![Uuid::from_u128(dir)],
+            rack: Some("a".to_owned()),
         }
     }
 

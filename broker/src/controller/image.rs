@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_protocol::messages::metadata_records::ConfigRecord;
+use ottla_protocol::messages::metadata_records::{ConfigRecord, PartitionChangeRecord};
 use uuid::Uuid;
 
 use super::acls;
@@ -68,10 +68,18 @@ pub struct PartitionImage {
     pub isr: Vec<NodeId>,
     /// Which others have all that was committed, and may lead where nobody is in sync (KIP-966).
     pub eligible_leader_replicas: Vec<NodeId>,
+    /// Which were in sync or eligible last and may lack something now; one of them led last (KIP-966).
+    pub last_known_elr: Vec<NodeId>,
+    /// Which of the replicas are new, while the partition moves to other brokers (KIP-455).
+    pub adding_replicas: Vec<NodeId>,
+    /// Which of them go once the new ones are in sync.
+    pub removing_replicas: Vec<NodeId>,
     /// Who leads, if anybody can.
     pub leader: Option<NodeId>,
     /// Grows with every change of leader.
     pub leader_epoch: LeaderEpoch,
+    /// Grows with every change.
+    pub partition_epoch: i32,
     /// In which log dir each of the replicas is (KIP-858); empty where nobody has said.
     pub directories: Vec<Uuid>,
 }
@@ -81,6 +89,79 @@ impl PartitionImage {
     pub fn directory_of(&self, node_id: NodeId) -> Option<Uuid> {
         let place = self.replicas.iter().position(|replica| *replica == node_id)?;
         self.directories.get(place).copied()
+    }
+
+    /// Whether it moves to other brokers.
+    pub fn is_reassigned(&self) -> bool {
+        !self.adding_replicas.is_empty() || !self.removing_replicas.is_empty()
+    }
+
+    /// As it is after a change.
+    fn apply(&mut self, record: &PartitionChangeRecord) {
+        let changed = |field: &mut Vec<NodeId>, to: &Option<Vec<i32>>| {
+            if let Some(to) = to {
+                *field = nodes(to);
+            }
+        };
+        let before = record.replicas.as_ref().map(|_| std::mem::take(&mut self.replicas));
+        changed(&mut self.replicas, &record.replicas);
+        changed(&mut self.isr, &record.isr);
+        changed(&mut self.eligible_leader_replicas, &record.eligible_leader_replicas);
+        changed(&mut self.last_known_elr, &record.last_known_elr);
+        changed(&mut self.adding_replicas, &record.adding_replicas);
+        changed(&mut self.removing_replicas, &record.removing_replicas);
+        if record.leader != LEADER_STAYS {
+            self.leader = (record.leader >= 0).then_some(NodeId(record.leader));
+            self.leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(1));
+        }
+        self.partition_epoch = self.partition_epoch.saturating_add(1);
+        match (&record.directories, before) {
+            (Some(directories), _) => self.directories.clone_from(directories),
+            // Each of the replicas stays where it was.
+            (None, Some(before)) if !self.directories.is_empty() => {
+                let was = |node: &NodeId| before.iter().position(|before| before == node);
+                let dirs = self.replicas.iter().map(|node| self.directories.get(was(node)?).copied());
+                self.directories = dirs.map(Option::unwrap_or_default).collect();
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// What must always hold.
+    fn invariants(&self) -> Result<(), &'static str> {
+        let PartitionImage { replicas, isr, eligible_leader_replicas: eligible, .. } = self;
+        let are_once =
+            |nodes: &[NodeId]| nodes.iter().enumerate().all(|(i, node)| !nodes[..i].contains(node));
+        let are_replicas = |nodes: &[NodeId]| nodes.iter().all(|node| replicas.contains(node));
+        if !are_once(replicas) {
+            return Err("a node has it twice");
+        }
+        if !are_once(isr) || !are_replicas(isr) {
+            return Err("a node is in sync that is no replica, or twice");
+        }
+        if !are_once(eligible) || !are_replicas(eligible) {
+            return Err("a node is eligible that is no replica, or twice");
+        }
+        if eligible.iter().any(|node| isr.contains(node)) {
+            return Err("a node is in sync and eligible");
+        }
+        let left = |node: &NodeId| isr.contains(node) || eligible.contains(node);
+        if self.last_known_elr.iter().any(left) {
+            return Err("a node was known last that is in sync or eligible");
+        }
+        if self.leader.is_some_and(|leader| !isr.contains(&leader)) {
+            return Err("the leader is not in sync");
+        }
+        if !are_replicas(&self.adding_replicas) || !are_replicas(&self.removing_replicas) {
+            return Err("a node is added or removed that is no replica");
+        }
+        if self.adding_replicas.iter().any(|node| self.removing_replicas.contains(node)) {
+            return Err("a node is added and removed");
+        }
+        if !self.directories.is_empty() && self.directories.len() != replicas.len() {
+            return Err("there are not as many log dirs as replicas");
+        }
+        Ok(())
     }
 }
 
@@ -248,14 +329,17 @@ impl ClusterImage {
                 self.topics.insert(name, Arc::new(image));
             }
             MetadataRecord::Partition(record) => {
+                let optional = |ids: &Option<Vec<i32>>| nodes(ids.as_deref().unwrap_or_default());
                 let image = PartitionImage {
                     replicas: nodes(&record.replicas),
                     isr: nodes(&record.isr),
-                    eligible_leader_replicas: nodes(
-                        record.eligible_leader_replicas.as_deref().unwrap_or_default(),
-                    ),
+                    eligible_leader_replicas: optional(&record.eligible_leader_replicas),
+                    last_known_elr: optional(&record.last_known_elr),
+                    adding_replicas: nodes(&record.adding_replicas),
+                    removing_replicas: nodes(&record.removing_replicas),
                     leader: (record.leader >= 0).then_some(NodeId(record.leader)),
                     leader_epoch: LeaderEpoch(record.leader_epoch),
+                    partition_epoch: record.partition_epoch,
                     directories: record.directories.clone(),
                 };
                 let Some(topic) = self.topic_mut(record.topic_id) else { return };
@@ -275,22 +359,11 @@ impl ClusterImage {
                 let Some(topic) = self.topic_mut(record.topic_id) else { return };
                 let place = usize::try_from(record.partition_id).unwrap_or(usize::MAX);
                 let Some(partition) = topic.partitions.get_mut(place) else { return };
-                if let Some(isr) = &record.isr {
-                    partition.isr = nodes(isr);
-                }
-                if let Some(eligible) = &record.eligible_leader_replicas {
-                    partition.eligible_leader_replicas = nodes(eligible);
-                }
-                if let Some(replicas) = &record.replicas {
-                    partition.replicas = nodes(replicas);
-                }
-                if record.leader != LEADER_STAYS {
-                    partition.leader = (record.leader >= 0).then_some(NodeId(record.leader));
-                    partition.leader_epoch = LeaderEpoch(partition.leader_epoch.0.saturating_add(1));
-                }
-                if let Some(directories) = &record.directories {
-                    let before = std::mem::replace(&mut partition.directories, directories.clone());
-                    self.count(&before, directories);
+                let before = partition.directories.clone();
+                partition.apply(record);
+                let after = partition.directories.clone();
+                if before != after {
+                    self.count(&before, &after);
                 }
             }
             MetadataRecord::Config(record) => {
@@ -389,12 +462,7 @@ impl ClusterImage {
                 return Err(format!("topic {name} is not found by its id"));
             }
             for (number, partition) in topic.partitions.iter().enumerate() {
-                if !partition.isr.iter().all(|node| partition.replicas.contains(node)) {
-                    return Err(format!("{name}-{number}: a node is in sync that is no replica"));
-                }
-                if partition.leader.is_some_and(|leader| !partition.isr.contains(&leader)) {
-                    return Err(format!("{name}-{number}: the leader is not in sync"));
-                }
+                partition.invariants().map_err(|error| format!("{name}-{number}: {error}: {partition:?}"))?;
             }
         }
         Ok(())

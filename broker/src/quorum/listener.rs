@@ -297,6 +297,7 @@ fn registration(request: BrokerRegistrationRequest) -> Registration {
         incarnation_id: request.incarnation_id,
         endpoints: endpoints.collect(),
         log_dirs: request.log_dirs,
+        rack: request.rack.as_deref().map(str::to_owned),
     }
 }
 

@@ -118,6 +118,8 @@ pub struct BrokerConfig {
     /// The controllers of the cluster, which vote about its metadata; none where this node is a cluster by itself. A node whose id
     /// is among them is one of them.
     pub controllers: Vec<PeerAddress>,
+    /// `broker.rack`: where the node stands; replicas of a partition are put on different racks.
+    pub rack: Option<String>,
     /// `broker.session.timeout.ms`: how long a broker of a cluster may be silent, milliseconds.
     pub broker_session_timeout_ms: u64,
     /// `broker.heartbeat.interval.ms`: how often one says that it is there, milliseconds.
@@ -166,6 +168,7 @@ impl BrokerConfig {
             housekeeping: HousekeepingConfig::default(),
             snapshots: SnapshotRules::default(),
             controllers: Vec::new(),
+            rack: None,
             broker_session_timeout_ms: 9_000,
             broker_heartbeat_interval_ms: 2_000,
             quorum: QuorumTimeouts::default(),

@@ -72,10 +72,15 @@ fn tell_topic(topic: &TopicImage, records: &mut Vec<MetadataRecord>) {
             replicas,
             isr,
             eligible_leader_replicas: eligible,
+            last_known_elr,
+            adding_replicas,
+            removing_replicas,
             leader,
             leader_epoch,
+            partition_epoch,
             directories,
         } = partition;
+        let unless_empty = |nodes: &[NodeId]| (!nodes.is_empty()).then(|| ids(nodes));
         records.push(MetadataRecord::Partition(PartitionRecord {
             partition_id: number,
             topic_id: topic.id,
@@ -83,9 +88,12 @@ fn tell_topic(topic: &TopicImage, records: &mut Vec<MetadataRecord>) {
             isr: ids(isr),
             leader: leader.map_or(NO_LEADER, |leader| leader.0),
             leader_epoch: leader_epoch.0,
-            partition_epoch: 0,
+            partition_epoch: *partition_epoch,
             directories: directories.clone(),
-            eligible_leader_replicas: (!eligible.is_empty()).then(|| ids(eligible)),
+            eligible_leader_replicas: unless_empty(eligible),
+            last_known_elr: unless_empty(last_known_elr),
+            adding_replicas: ids(adding_replicas),
+            removing_replicas: ids(removing_replicas),
             ..PartitionRecord::default()
         }));
     }
@@ -138,9 +146,13 @@ mod tests {
                     isr: replicas.clone(),
                     directories: vec![Uuid::from_u128(dir); replicas.len()],
                     eligible_leader_replicas: is_eligible.then(|| replicas.clone()),
+                    last_known_elr: is_eligible.then(|| vec![5]),
+                    adding_replicas: vec![place; usize::from(is_eligible)],
+                    removing_replicas: vec![9; usize::from(is_eligible)],
                     replicas,
                     leader,
                     leader_epoch: 7 + place,
+                    partition_epoch: 11 + place,
                     ..PartitionRecord::default()
                 }));
             }
