@@ -269,13 +269,19 @@ impl Broker {
         // After the partitions, whose closing no change of the cluster may overtake.
         self.quorum.close().await?;
         let unclean = partitions?;
+        // The epoch with which it was registered, so that the next registration shows that nothing was lost since.
+        let own = self.session.as_ref().and_then(|session| {
+            let image = self.context.controller.image();
+            let own = image.brokers().get(&session.registration.id)?;
+            (own.incarnation_id == session.registration.incarnation_id).then_some(own.epoch)
+        });
         let log_dirs = self.log_dirs;
         let marking = move || {
             log_dirs.save_checkpoints()?;
             for dir in log_dirs.all() {
                 // A partition that is offline was not recovered: the next start must try, and trust nothing.
                 if !unclean.contains(&dir.directory_id) {
-                    dir.mark_clean()?;
+                    dir.mark_clean(own)?;
                 }
                 dir.unlock()?;
             }
@@ -304,6 +310,7 @@ fn session_of(context: &Context) -> BrokerSession {
             endpoints: endpoints.collect(),
             log_dirs: context.partitions.log_dirs().ids(),
             rack: context.config.rack.clone(),
+            previous_epoch: context.partitions.log_dirs().previous_epoch(),
         },
         heartbeat_interval: Duration::from_millis(context.config.broker_heartbeat_interval_ms),
     }

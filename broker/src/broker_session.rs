@@ -1,20 +1,25 @@
 //! This node as one of the cluster's brokers: it registers with the controller, tells it over and over that it is there, and
 //! leaves in good order (KIP-631). Where the controller says that it does not know the node any more, it registers again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_protocol::messages::k62_broker_registration::Listener;
 use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
 use ottla_protocol::{ErrorCode, Message};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use crate::controller::{Controller, Heartbeat, Registration};
+use crate::controller::{BrokerImage, Controller, Heartbeat, HeartbeatAnswer, Registration};
 use crate::ids::Offset;
 
 /// How long after a failure, or while it may not serve yet, it speaks again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long a farewell may take.
+/// How long it is tried to tell somebody that the node stops.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long it may take, once the controller has heard so, until others lead what the node led.
+const HANDOVER: Duration = Duration::from_secs(3);
+/// How often it is asked whether they do.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Clone)]
@@ -49,8 +54,8 @@ impl BrokerSession {
                 continue;
             };
             let pause = match self.heartbeat(known, false).await {
-                Ok(is_fenced) => {
-                    if is_fenced {
+                Ok(answer) => {
+                    if answer.is_fenced {
                         RETRY
                     } else {
                         self.heartbeat_interval
@@ -66,14 +71,27 @@ impl BrokerSession {
         }
     }
 
-    /// Tells the controller that the node stops, so that nobody is sent to it any more.
+    /// Tells the controller that the node stops, and waits until others lead what it led and nobody is sent to it any more; not for
+    /// long, as whoever does not hear it notices the silence.
     pub async fn leave(&self) {
         let image = self.controller.image();
         let own = image.brokers().get(&self.registration.id);
-        if let Some(own) = own.filter(|own| own.incarnation_id == self.registration.incarnation_id) {
-            // Who does not hear it notices the silence.
-            let _ = timeout(FAREWELL, self.heartbeat(own.epoch, true)).await;
+        let is_own = |own: &&Arc<BrokerImage>| own.incarnation_id == self.registration.incarnation_id;
+        let Some(own) = own.filter(is_own) else { return };
+        let mut until = Instant::now() + FAREWELL;
+        let mut is_heard = false;
+        while let Ok(answer) = timeout_at(until, self.heartbeat(own.epoch, true)).await {
+            match answer {
+                Ok(answer) if answer.should_shut_down => return,
+                Ok(_) if !is_heard => {
+                    (is_heard, until) = (true, Instant::now() + HANDOVER);
+                }
+                Err(ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered) => return,
+                Ok(_) | Err(_) => {}
+            }
+            tokio::time::sleep(HANDOVER_PAUSE).await;
         }
+        tracing::warn!("stops without having given away what it leads: the controller does not answer");
     }
 
     async fn register(&self) -> Result<Offset, ErrorCode> {
@@ -95,6 +113,7 @@ impl BrokerSession {
             listeners: listeners.collect(),
             log_dirs: self.registration.log_dirs.clone(),
             rack: self.registration.rack.as_deref().map(Into::into),
+            previous_broker_epoch: self.registration.previous_epoch.map_or(-1, |epoch| epoch.0),
             ..BrokerRegistrationRequest::default()
         };
         let version = <BrokerRegistrationRequest as Message>::VERSIONS.1;
@@ -103,10 +122,14 @@ impl BrokerSession {
         Ok(Offset(answer.broker_epoch))
     }
 
-    /// Gives whether the node is fenced.
-    async fn heartbeat(&self, epoch: Offset, stops: bool) -> Result<bool, ErrorCode> {
-        let heartbeat =
-            Heartbeat { id: self.registration.id, epoch, applied: self.controller.applied(), stops };
+    async fn heartbeat(&self, epoch: Offset, wants_shut_down: bool) -> Result<HeartbeatAnswer, ErrorCode> {
+        let heartbeat = Heartbeat {
+            id: self.registration.id,
+            epoch,
+            applied: self.controller.applied(),
+            wants_fence: false,
+            wants_shut_down,
+        };
         let quorum = self.controller.log();
         if quorum.state().leads_from.is_some() {
             return self.controller.heartbeat(heartbeat).await.map_err(|refusal| refusal.code);
@@ -115,13 +138,12 @@ impl BrokerSession {
             broker_id: heartbeat.id.0,
             broker_epoch: epoch.0,
             current_metadata_offset: heartbeat.applied.0,
-            want_fence: stops,
-            want_shut_down: stops,
+            want_shut_down: wants_shut_down,
             ..BrokerHeartbeatRequest::default()
         };
         let version = <BrokerHeartbeatRequest as Message>::VERSIONS.1;
         let answer = quorum.ask_leader(&request, version).await.ok_or(ErrorCode::NotController)?;
         ErrorCode::check(answer.error_code)?;
-        Ok(answer.is_fenced)
+        Ok(HeartbeatAnswer { is_fenced: answer.is_fenced, should_shut_down: answer.should_shut_down })
     }
 }

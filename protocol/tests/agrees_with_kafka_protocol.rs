@@ -52,7 +52,9 @@ const ONLY_THEIRS: [&str; 3] = [
 ];
 
 /// Structures that there have the names of others, and a field whose name is a keyword.
-const RENAMED: [(&str, &str); 13] = [
+const RENAMED: [(&str, &str); 15] = [
+    ("AlteredTopic {", "TopicData {"),
+    ("AlteredPartition {", "PartitionData {"),
     ("VotedTopic {", "TopicData {"),
     ("VotedPartition {", "PartitionData {"),
     ("ToldTopic {", "TopicData {"),

@@ -7,21 +7,27 @@
 //!                            ▲                                       │
 //!                            └── silent for broker.session.timeout.ms, or stops ──┘
 //! ```
-//! Nobody leads a partition whose replicas are all fenced; a replica that comes back and has everything leads again.
+//! A broker that is fenced, or about to stop, leaves the in-sync replicas of what it has, and what it led another leads; one that
+//! comes back leads what nobody leads and it has all of. Which partitions that are for, `partition_change.rs` decides.
+//!
+//! A broker that did not stop in good order may have lost what was written last. `acks=all` is on the disk of every in-sync replica
+//! before it is answered, so it has everything that was promised, and stays eligible; where a topic has given that up
+//! (`flush.messages` above 1), or the log dir is not there any more, it does not
+//! (`docs/decisions/0012-a-restart-keeps-what-was-acknowledged.md`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::metadata_records::{
-    BrokerEndpoint as RecordedEndpoint, BrokerRegistrationChangeRecord, PartitionChangeRecord,
-    RegisterBrokerRecord,
+    BrokerEndpoint as RecordedEndpoint, BrokerRegistrationChangeRecord, RegisterBrokerRecord,
 };
 use uuid::Uuid;
 
-use super::image::ClusterImage;
+use super::bugs::{Bug, PartitionRules};
+use super::image::{ClusterImage, PartitionImage};
+use super::partition_change::{Change, Live, has_directory};
 use super::records::MetadataRecord;
-use super::takeover::lead_unled;
 use super::topics::{Refusal, refuse};
 use crate::ids::{NodeId, Offset};
 
@@ -29,8 +35,6 @@ use crate::ids::{NodeId, Offset};
 const FENCED: i8 = 1;
 const UNFENCED: i8 = -1;
 const IN_CONTROLLED_SHUTDOWN: i8 = 1;
-/// In a change of a partition: nobody leads.
-const NO_LEADER: i32 = -1;
 
 /// All brokers by id.
 pub type Brokers = BTreeMap<NodeId, Arc<BrokerImage>>;
@@ -61,6 +65,8 @@ pub struct Registration {
     pub log_dirs: Vec<Uuid>,
     /// Where it stands (`broker.rack`), if that is known.
     pub rack: Option<String>,
+    /// The epoch of its last registration, where that run was stopped in good order (KIP-966).
+    pub previous_epoch: Option<Offset>,
 }
 
 /// A registered broker.
@@ -86,6 +92,11 @@ impl BrokerImage {
     /// Where clients of a listener reach it.
     pub fn endpoint(&self, listener: &str) -> Option<&BrokerEndpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
+    }
+
+    /// Whether it may lead, be in sync and get partitions.
+    pub fn is_active(&self) -> bool {
+        !self.is_fenced && !self.in_controlled_shutdown
     }
 }
 
@@ -149,8 +160,9 @@ pub(super) fn to_record(id: NodeId, broker: &BrokerImage) -> MetadataRecord {
 
 /// Decides about a broker that registers; `epoch` is where its record will be. One whose id another has, which `is_alive`, is
 /// refused; the same one in a new run is not.
-pub(super) fn decide_register(
+pub(crate) fn decide_register(
     image: &ClusterImage,
+    rules: PartitionRules,
     wanted: &Registration,
     epoch: Offset,
     is_alive: bool,
@@ -167,8 +179,9 @@ pub(super) fn decide_register(
                 format!("another broker with the id {} is alive", wanted.id),
             );
         }
-        // What its last run led, nobody leads until it says that it is up to date.
-        records.extend(leaderless(image, wanted.id));
+        // Whatever its last run was in sync with, it is not until it is heard of.
+        let is_clean = wanted.previous_epoch == Some(known.epoch);
+        records.extend(restarted(image, rules, known, wanted, is_clean));
     }
     let broker = BrokerImage {
         incarnation_id: wanted.incarnation_id,
@@ -183,47 +196,108 @@ pub(super) fn decide_register(
     Ok((records, broker.epoch))
 }
 
-/// Records after which a broker leads nothing and gets no partitions.
-pub(super) fn decide_fence(image: &ClusterImage, id: NodeId) -> Vec<MetadataRecord> {
+/// Records after which a broker leads nothing, is in sync with nothing and gets no partitions.
+pub(crate) fn decide_fence(image: &ClusterImage, rules: PartitionRules, id: NodeId) -> Vec<MetadataRecord> {
     let Some(broker) = image.brokers().get(&id).filter(|broker| !broker.is_fenced) else { return Vec::new() };
-    let mut records = leaderless(image, id);
-    records.push(change(id, broker, FENCED));
+    let mut records = leaves(image, rules, id);
+    records.push(change(id, broker, |change| change.fenced = FENCED));
     records
 }
 
-/// Records after which a broker serves, and leads what it has all of and nobody leads.
-pub(super) fn decide_unfence(image: &ClusterImage, id: NodeId) -> Vec<MetadataRecord> {
-    let Some(broker) = image.brokers().get(&id).filter(|broker| broker.is_fenced) else { return Vec::new() };
-    let mut records = vec![change(id, broker, UNFENCED)];
-    records.extend(lead_unled(image, id));
+/// Records after which a broker that is about to stop leads nothing and is in sync with nothing.
+pub(crate) fn decide_controlled_shutdown(
+    image: &ClusterImage,
+    rules: PartitionRules,
+    id: NodeId,
+) -> Vec<MetadataRecord> {
+    let Some(broker) = image.brokers().get(&id).filter(|broker| !broker.in_controlled_shutdown) else {
+        return Vec::new();
+    };
+    let mut records =
+        vec![change(id, broker, |change| change.in_controlled_shutdown = IN_CONTROLLED_SHUTDOWN)];
+    records.extend(leaves(image, rules, id));
     records
 }
 
-fn change(id: NodeId, broker: &BrokerImage, fenced: i8) -> MetadataRecord {
-    MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+/// Records after which a broker serves, and leads what it may and nobody leads.
+pub(crate) fn decide_unfence(image: &ClusterImage, rules: PartitionRules, id: NodeId) -> Vec<MetadataRecord> {
+    // One that was about to stop has to register again.
+    let is_waiting = |broker: &&Arc<BrokerImage>| broker.is_fenced && !broker.in_controlled_shutdown;
+    let Some(broker) = image.brokers().get(&id).filter(is_waiting) else { return Vec::new() };
+    let mut records = vec![change(id, broker, |change| change.fenced = UNFENCED)];
+    let live = Live { with: Some(id), ..Live::of(image) };
+    let unled = |partition: &PartitionImage| partition.leader.is_none() && partition.replicas.contains(&id);
+    records.extend(each(image, rules, live, unled).filter_map(|(_, change)| change.record()));
+    records
+}
+
+/// Whether a broker leads something.
+pub(super) fn leads_something(image: &ClusterImage, id: NodeId) -> bool {
+    image.topics().flat_map(|topic| &topic.partitions).any(|partition| partition.leader == Some(id))
+}
+
+fn change(
+    id: NodeId,
+    broker: &BrokerImage,
+    set: impl FnOnce(&mut BrokerRegistrationChangeRecord),
+) -> MetadataRecord {
+    let mut change = BrokerRegistrationChangeRecord {
         broker_id: id.0,
         broker_epoch: broker.epoch.0,
-        fenced,
         ..BrokerRegistrationChangeRecord::default()
+    };
+    set(&mut change);
+    MetadataRecord::BrokerRegistrationChange(change)
+}
+
+/// A change, without anything yet, of each of the partitions that are wanted.
+fn each<'a>(
+    image: &'a ClusterImage,
+    rules: PartitionRules,
+    live: Live<'a>,
+    is_wanted: impl Fn(&PartitionImage) -> bool + Copy,
+) -> impl Iterator<Item = (&'a PartitionImage, Change<'a>)> {
+    image.topics().flat_map(move |topic| {
+        let wanted = (0i32..).zip(&topic.partitions).filter(move |(_, partition)| is_wanted(partition));
+        wanted.map(move |(number, partition)| (partition, Change::of(rules, live, topic, number, partition)))
     })
 }
 
-/// Records that take what it leads from a broker. It stays in sync: it has everything.
-fn leaderless(image: &ClusterImage, id: NodeId) -> Vec<MetadataRecord> {
-    let mut records = Vec::new();
-    for topic in image.topics() {
-        for (number, partition) in (0i32..).zip(&topic.partitions) {
-            if partition.leader == Some(id) {
-                records.push(MetadataRecord::PartitionChange(PartitionChangeRecord {
-                    partition_id: number,
-                    topic_id: topic.id,
-                    leader: NO_LEADER,
-                    ..PartitionChangeRecord::default()
-                }));
+/// Records that take a broker out of everything that it leads or is in sync with.
+fn leaves(image: &ClusterImage, rules: PartitionRules, id: NodeId) -> Vec<MetadataRecord> {
+    let live = Live { without: Some(id), ..Live::of(image) };
+    let has = |partition: &PartitionImage| partition.leader == Some(id) || partition.isr.contains(&id);
+    each(image, rules, live, has).filter_map(|(_, change)| change.leaves(id).record()).collect()
+}
+
+/// As [`leaves`], of a broker that runs anew and may have lost something.
+fn restarted(
+    image: &ClusterImage,
+    rules: PartitionRules,
+    known: &BrokerImage,
+    wanted: &Registration,
+    is_clean: bool,
+) -> Vec<MetadataRecord> {
+    let id = wanted.id;
+    let has_all_dirs = known.log_dirs.iter().all(|dir| wanted.log_dirs.contains(dir));
+    let live = Live { without: Some(id), ..Live::of(image) };
+    let records = each(image, rules, live, |partition| partition.replicas.contains(&id)).filter_map(
+        |(partition, mut change)| {
+            let directory = partition.directory_of(id);
+            // One that nobody has said the log dir of may have been in any.
+            let is_known = has_all_dirs || !has_directory(&[], directory);
+            let has_disk = is_known && has_directory(&wanted.log_dirs, directory);
+            if !has_disk && !rules.has(Bug::ReplacedDiskKeepsSeat) {
+                change.empty = Some(id);
             }
-        }
-    }
-    records
+            let configs = image.topic_configs(&change.topic().configs, id);
+            if !is_clean && !configs.acks_all_is_durable() && !rules.has(Bug::UncleanRestartKeepsSeat) {
+                change.lossy = Some(id);
+            }
+            change.leaves(id).record()
+        },
+    );
+    records.collect()
 }
 
 #[cfg(test)]
@@ -233,6 +307,7 @@ mod tests {
     use super::*;
 
     const NODE: NodeId = NodeId(2);
+    const RULES: PartitionRules = PartitionRules { bug: None };
 
     fn registration(incarnation: u128, dir: u128) -> Registration {
         Registration {
@@ -246,6 +321,7 @@ mod tests {
             }],
             log_dirs: vec![Uuid::from_u128(dir)],
             rack: Some("a".to_owned()),
+            previous_epoch: None,
         }
     }
 
@@ -257,7 +333,7 @@ mod tests {
     }
 
     fn register(image: &mut ClusterImage, wanted: &Registration, at: i64) -> Offset {
-        let (records, epoch) = decide_register(image, wanted, Offset(at), true).unwrap();
+        let (records, epoch) = decide_register(image, RULES, wanted, Offset(at), true).unwrap();
         apply(image, records);
         epoch
     }
@@ -293,14 +369,14 @@ mod tests {
         let broker = image.brokers()[&NODE].clone();
         assert_eq!((broker.epoch, broker.is_fenced), (epoch, true));
         assert_eq!(broker.endpoint("PLAINTEXT").unwrap().port, 9092);
-        let records = decide_unfence(&image, NODE);
+        let records = decide_unfence(&image, RULES, NODE);
         apply(&mut image, records);
         assert!(!image.brokers()[&NODE].is_fenced);
-        let records = decide_fence(&image, NODE);
+        let records = decide_fence(&image, RULES, NODE);
         apply(&mut image, records);
         assert_eq!(leaders(&image), [Some(1), None]);
-        assert!(decide_fence(&image, NODE).is_empty(), "it is fenced");
-        let records = decide_unfence(&image, NODE);
+        assert!(decide_fence(&image, RULES, NODE).is_empty(), "it is fenced");
+        let records = decide_unfence(&image, RULES, NODE);
         apply(&mut image, records);
         assert_eq!(leaders(&image), [Some(1), Some(2)]);
         let mut again = ClusterImage::default();
@@ -316,9 +392,12 @@ mod tests {
         let second = register(&mut image, &registration(2, 5), 60);
         assert_eq!(second, Offset(61), "behind the record that takes what it led");
         assert_eq!(leaders(&image), [Some(1), None]);
-        let impostor = decide_register(&image, &registration(3, 6), Offset(70), true).unwrap_err();
+        let impostor = decide_register(&image, RULES, &registration(3, 6), Offset(70), true).unwrap_err();
         assert_eq!(impostor.code, ErrorCode::DuplicateBrokerRegistration);
-        assert!(decide_register(&image, &registration(3, 6), Offset(70), false).is_ok(), "nobody is there");
+        assert!(
+            decide_register(&image, RULES, &registration(3, 6), Offset(70), false).is_ok(),
+            "nobody is there"
+        );
         // A change that was meant for the run before changes nothing.
         let late = BrokerRegistrationChangeRecord {
             broker_id: NODE.0,

@@ -23,6 +23,9 @@ mod as_records;
 /// The leader in a change of a partition that keeps its own.
 const LEADER_STAYS: i32 = -2;
 
+pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+pub(super) const UNCLEAN_ELECTION: &str = "unclean.leader.election.enable";
+
 /// What a config belongs to. The numbers are the protocol's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResourceType {
@@ -68,7 +71,7 @@ pub struct PartitionImage {
     pub isr: Vec<NodeId>,
     /// Which others have all that was committed, and may lead where nobody is in sync (KIP-966).
     pub eligible_leader_replicas: Vec<NodeId>,
-    /// Which were in sync or eligible last and may lack something now; one of them led last (KIP-966).
+    /// While nobody leads: who led last, and leads again where nobody is in sync or eligible (KIP-966).
     pub last_known_elr: Vec<NodeId>,
     /// Which of the replicas are new, while the partition moves to other brokers (KIP-455).
     pub adding_replicas: Vec<NodeId>,
@@ -145,9 +148,8 @@ impl PartitionImage {
         if eligible.iter().any(|node| isr.contains(node)) {
             return Err("a node is in sync and eligible");
         }
-        let left = |node: &NodeId| isr.contains(node) || eligible.contains(node);
-        if self.last_known_elr.iter().any(left) {
-            return Err("a node was known last that is in sync or eligible");
+        if self.last_known_elr.iter().any(|node| isr.contains(node)) {
+            return Err("a node led last that is in sync");
         }
         if self.leader.is_some_and(|leader| !isr.contains(&leader)) {
             return Err("the leader is not in sync");
@@ -308,6 +310,25 @@ impl ClusterImage {
             all_brokers: self.configs(ResourceType::Broker, ""),
             started_with: &self.started_with,
         }
+    }
+
+    /// How many replicas of a topic must be in sync for anything of it to be committed: what was set on it, else on all brokers. What
+    /// a single broker has of its own does not count, so that the controller and every leader say the same; fewer than that count
+    /// for a partition that has fewer replicas.
+    pub fn min_insync_replicas(&self, topic: &TopicImage) -> usize {
+        self.of_all_nodes(topic, MIN_INSYNC_REPLICAS).and_then(|value| value.parse().ok()).unwrap_or(1)
+    }
+
+    /// Whether a replica of a topic may lead that is not known to have everything, rather than none.
+    pub(super) fn elects_uncleanly(&self, topic: &TopicImage) -> bool {
+        let set = self.of_all_nodes(topic, UNCLEAN_ELECTION);
+        set.or_else(|| self.started_with.get(UNCLEAN_ELECTION).map(String::as_str)) == Some("true")
+    }
+
+    /// A config of a topic whose name is the same on brokers, without what a single one has of its own.
+    fn of_all_nodes<'a>(&'a self, topic: &'a TopicImage, name: &str) -> Option<&'a str> {
+        let set = topic.configs.get(name).or_else(|| self.configs(ResourceType::Broker, "").get(name));
+        set.map(|value| value.trim())
     }
 
     /// Makes one change. The only mutator: whatever leads to the same records leads to the same image.

@@ -12,8 +12,11 @@
 
 mod acls;
 mod alter_configs;
+pub(crate) mod alter_partition_wire;
+mod alter_partitions;
 mod assign;
 mod brokers;
+mod bugs;
 mod client_metrics;
 mod client_quotas;
 mod configs;
@@ -22,10 +25,13 @@ mod features;
 mod group_configs;
 mod image;
 mod kafka_broker_configs;
+mod partition_change;
 mod placement;
 mod producer_ids;
 mod records;
 mod replay;
+#[cfg(test)]
+mod replication_model;
 mod runtime;
 mod scram_credentials;
 mod sessions;
@@ -36,6 +42,7 @@ mod topic_configs;
 mod topics;
 
 pub use alter_configs::{AlterConfigs, ConfigEdit};
+pub use alter_partitions::{AlterPartitions, IsrAnswers, IsrChange};
 pub use brokers::{BrokerEndpoint, BrokerImage, Brokers, Registration};
 pub use client_metrics::{ClientSubscription, client_metrics_configs};
 pub use client_quotas::{AlterQuotas, ClientQuotas, EntityName, QuotaEntity};
@@ -49,7 +56,7 @@ pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use placement::Placement;
 pub use producer_ids::{ProducerIdBlock, ProducerIdSource};
 pub use records::{MetadataRecord, RecordError};
-pub use runtime::{Controller, GrowTopic, Heartbeat};
+pub use runtime::{Controller, GrowTopic, Heartbeat, HeartbeatAnswer};
 pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};
 pub(crate) use snapshot::{SnapshotId, remove_fetched, snapshots_in};
 pub use snapshots::SnapshotRules;

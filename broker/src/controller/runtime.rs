@@ -18,8 +18,10 @@ use uuid::Uuid;
 
 use super::acls;
 use super::alter_configs::{self, AlterConfigs};
+use super::alter_partitions::{AlterPartitions, IsrAnswers, decide_alter_partitions};
 use super::assign::decide_assign;
 use super::brokers::{self, Registration};
+use super::bugs::PartitionRules;
 use super::client_quotas::{self, AlterQuotas};
 use super::error::ControllerError;
 use super::features::{self, UpdateFeature};
@@ -65,11 +67,24 @@ pub struct Heartbeat {
     pub epoch: Offset,
     /// How much of the metadata it has applied.
     pub applied: Offset,
-    /// It stops, and nobody shall be sent to it any more.
-    pub stops: bool,
+    /// It wants nobody to be sent to it any more.
+    pub wants_fence: bool,
+    /// It wants to stop, and gives away what it leads first.
+    pub wants_shut_down: bool,
+}
+
+/// What a broker hears when it says that it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    /// It may not serve.
+    pub is_fenced: bool,
+    /// It leads nothing any more, and may stop.
+    pub should_shut_down: bool,
 }
 
 type Answers<T> = oneshot::Sender<Vec<Result<T, Refusal>>>;
+
+type AlterPartitionsReply = oneshot::Sender<Result<IsrAnswers, ErrorCode>>;
 
 enum Command {
     Create { topics: Vec<CreateTopic>, validate_only: bool, reply: Answers<CreatedTopic> },
@@ -84,7 +99,8 @@ enum Command {
     Features { updates: Vec<UpdateFeature>, validate_only: bool, reply: Answers<()> },
     ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
     Register { wanted: Registration, reply: oneshot::Sender<Result<Offset, Refusal>> },
-    Heartbeat { heartbeat: Heartbeat, reply: oneshot::Sender<Result<bool, Refusal>> },
+    Heartbeat { heartbeat: Heartbeat, reply: oneshot::Sender<Result<HeartbeatAnswer, Refusal>> },
+    AlterPartitions { wanted: AlterPartitions, reply: AlterPartitionsReply },
 }
 
 /// A handle to the controller; cheap to clone.
@@ -151,10 +167,21 @@ impl Controller {
         self.tell(Command::Register { wanted, reply }, answer).await
     }
 
-    /// Notes that a broker is there; gives whether it is fenced.
-    pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<bool, Refusal> {
+    /// Notes that a broker is there.
+    pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Heartbeat { heartbeat, reply }, answer).await
+    }
+
+    /// As [`alter_partitions`](Controller::alter_partitions), decided here, if this node decides.
+    pub(crate) async fn alter_partitions_here(
+        &self,
+        wanted: AlterPartitions,
+    ) -> Result<IsrAnswers, ErrorCode> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::AlterPartitions { wanted, reply };
+        self.commands.send(command).await.map_err(|_| ErrorCode::NotController)?;
+        answer.await.map_err(|_| ErrorCode::NotController)?
     }
 
     async fn tell<T>(
@@ -400,6 +427,9 @@ impl Owner {
             Command::Heartbeat { heartbeat, reply } => {
                 let _ = reply.send(self.on_heartbeat(heartbeat).await);
             }
+            Command::AlterPartitions { wanted, reply } => {
+                let _ = reply.send(self.alter_partitions(&wanted).await);
+            }
             Command::ProducerIds { reply } => {
                 let node_id = self.rules.node_id;
                 let decide = |image: &ClusterImage| producer_ids::decide_block(image, node_id);
@@ -489,7 +519,8 @@ impl Owner {
         let is_alive = self.sessions.is_alive(wanted.id);
         // In its epoch nobody else appends, so this is where the first record will be.
         let at = self.quorum.log().log_end();
-        let (records, registered) = brokers::decide_register(&image, wanted, at, is_alive)?;
+        let (records, registered) =
+            brokers::decide_register(&image, PartitionRules::default(), wanted, at, is_alive)?;
         if !records.is_empty() {
             self.commit(epoch, &records).await?;
         }
@@ -498,8 +529,8 @@ impl Owner {
         Ok(registered)
     }
 
-    async fn on_heartbeat(&mut self, heartbeat: Heartbeat) -> Result<bool, Refusal> {
-        let Heartbeat { id, epoch: registered, applied, stops } = heartbeat;
+    async fn on_heartbeat(&mut self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
+        let Heartbeat { id, epoch: registered, applied, wants_fence, wants_shut_down } = heartbeat;
         let epoch = self.office().await?;
         let image = self.image.load_full();
         self.sessions.begin(epoch, &image);
@@ -511,17 +542,36 @@ impl Owner {
             return refuse(ErrorCode::StaleBrokerEpoch, message);
         }
         self.sessions.heard_of(id);
-        let records = match (stops, applied > registered) {
-            (true, _) => brokers::decide_fence(&image, id),
-            (false, true) => brokers::decide_unfence(&image, id),
+        let rules = PartitionRules::default();
+        let (records, now) = if wants_shut_down && broker.is_active() {
+            (brokers::decide_controlled_shutdown(&image, rules, id), "gives away what it leads")
+        } else if wants_fence || wants_shut_down {
+            (brokers::decide_fence(&image, rules, id), "is fenced")
+        } else if applied > registered {
+            (brokers::decide_unfence(&image, rules, id), "serves")
+        } else {
             // It does not know of its own registration yet.
-            (false, false) => return Ok(broker.is_fenced),
+            (Vec::new(), "")
         };
         if !records.is_empty() {
             self.commit(epoch, &records).await?;
-            tracing::info!(node_id = %id, is_fenced = stops, "a broker's fence has changed");
+            tracing::info!(node_id = %id, now, partitions = records.len() - 1, "a broker has changed");
         }
-        Ok(stops)
+        let image = self.image.load();
+        let is_fenced = image.brokers().get(&id).is_none_or(|broker| broker.is_fenced);
+        let should_shut_down = wants_shut_down && is_fenced && !brokers::leads_something(&image, id);
+        Ok(HeartbeatAnswer { is_fenced, should_shut_down })
+    }
+
+    async fn alter_partitions(&mut self, wanted: &AlterPartitions) -> Result<IsrAnswers, ErrorCode> {
+        let code = |error: ControllerError| Refusal::from(error).code;
+        let epoch = self.office().await.map_err(code)?;
+        let decided = decide_alter_partitions(&self.image.load(), PartitionRules::default(), wanted);
+        let (records, answers) = decided?;
+        if !records.is_empty() {
+            self.commit(epoch, &records).await.map_err(code)?;
+        }
+        Ok(answers)
     }
 
     /// Fences the brokers of which nothing was heard for too long, where this node decides.
@@ -533,7 +583,7 @@ impl Owner {
         let image = self.image.load_full();
         self.sessions.begin(epoch, &image);
         for id in self.sessions.silent(&image) {
-            let records = brokers::decide_fence(&self.image.load(), id);
+            let records = brokers::decide_fence(&self.image.load(), PartitionRules::default(), id);
             tracing::warn!(node_id = %id, "a broker is fenced: nothing was heard of it for broker.session.timeout.ms");
             if let Err(error) = self.commit(epoch, &records).await {
                 tracing::warn!(%error, "a broker was not fenced");

@@ -38,6 +38,7 @@ pub struct LogDir {
     pub directory_id: Uuid,
     committer: Committer,
     was_clean: bool,
+    clean_epoch: Option<Offset>,
     /// Partitions that had a folder when the directory was opened.
     found: HashSet<TopicPartition>,
     /// Copies that were on their way here then.
@@ -74,7 +75,9 @@ impl LogDir {
         let Identity { cluster_id, directory_id } = Identity::of(path, node_id, cluster)?;
         let clean_marker = path.join(CLEAN_SHUTDOWN);
         let was_clean = clean_marker.exists();
+        let mut clean_epoch = None;
         if was_clean {
+            clean_epoch = fs::read(&clean_marker).ok().and_then(|marker| epoch_of(&marker));
             // From here on a crash is a crash, so the removal must outlive one.
             fs::remove_file(&clean_marker).map_err(unusable)?;
             sync_dir(path)?;
@@ -99,6 +102,7 @@ impl LogDir {
             directory_id,
             committer: Committer::start(sync_seconds).map_err(unusable)?,
             was_clean,
+            clean_epoch,
             found,
             copies,
             leftovers,
@@ -227,10 +231,18 @@ impl LogDir {
         self.checkpoints.save()
     }
 
-    /// Leaves word for the next start that every log was closed, once all that closing wrote is on the disk.
-    pub fn mark_clean(&self) -> Result<(), LogError> {
+    /// The epoch with which the broker was registered in its last run, where that was stopped in good order.
+    pub(super) fn clean_epoch(&self) -> Option<Offset> {
+        self.clean_epoch
+    }
+
+    /// Leaves word for the next start that every log was closed, once all that closing wrote is on the disk; with the epoch with
+    /// which the broker was registered, if it was.
+    pub fn mark_clean(&self, epoch: Option<Offset>) -> Result<(), LogError> {
         sync_file_system(&self.lock).map_err(LogError::io("sync", &self.path))?;
-        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), b"{\"version\":0,\"brokerEpoch\":-1}")
+        let epoch = epoch.map_or(-1, |epoch| epoch.0);
+        let marker = format!("{{\"version\":0,\"brokerEpoch\":{epoch}}}");
+        write_file_durably(&self.path.join(CLEAN_SHUTDOWN), marker.as_bytes())
     }
 
     /// Gives the lock back: tasks that still hold this value have nothing left to write.
@@ -245,6 +257,13 @@ pub fn space_of(dir: &Path) -> Option<(i64, i64)> {
     let found = rustix::fs::statvfs(dir).ok()?;
     let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(found.f_frsize)).unwrap_or(i64::MAX);
     Some((bytes(found.f_blocks), bytes(found.f_bavail)))
+}
+
+/// The broker's epoch that a clean stop left word of; of version 0, as Kafka writes it.
+fn epoch_of(marker: &[u8]) -> Option<Offset> {
+    let marker: serde_json::Value = serde_json::from_slice(marker).ok()?;
+    let epoch = marker.get("brokerEpoch")?.as_i64().filter(|epoch| *epoch >= 0)?;
+    (marker.get("version")?.as_i64() == Some(0)).then_some(Offset(epoch))
 }
 
 /// The partition of a folder that is to be removed.

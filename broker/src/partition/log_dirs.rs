@@ -16,7 +16,7 @@ use super::log_dir::LogDir;
 use super::log_dir_error::LogDirError;
 use super::slot::{is_of_another_topic, set_aside};
 use crate::controller::{ClusterImage, METADATA_TOPIC, Placement};
-use crate::ids::{NodeId, TopicPartition};
+use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::{LogError, MovedName, create_dir_durably};
 
 /// Stands for a dir that is not there and may have the only copy (KIP-858).
@@ -239,6 +239,14 @@ impl LogDirs {
             ours = Some(dir);
         }
         Ok(ours)
+    }
+
+    /// The epoch with which the broker was registered in its last run; `None` where any of the dirs was not closed in good order, or
+    /// they do not agree.
+    pub fn previous_epoch(&self) -> Option<Offset> {
+        let mut epochs = self.online.iter().map(|dir| dir.clean_epoch());
+        let first = epochs.next()??;
+        epochs.all(|epoch| epoch == Some(first)).then_some(first)
     }
 
     /// The ids of those that new partitions may be put in.

@@ -15,10 +15,11 @@ use ottla_protocol::messages::k59_fetch_snapshot::{
     LeaderIdAndEpoch, PartitionSnapshot, PartitionSnapshotResponse, TopicSnapshotResponse,
 };
 use ottla_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, BeginQuorumEpochRequest, BeginQuorumEpochResponse,
-    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
-    DescribeClusterRequest, DescribeQuorumRequest, EndQuorumEpochRequest, EndQuorumEpochResponse,
-    FetchRequest, FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
+    AlterPartitionRequest, ApiVersionsRequest, ApiVersionsResponse, BeginQuorumEpochRequest,
+    BeginQuorumEpochResponse, BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
+    BrokerRegistrationResponse, DescribeClusterRequest, DescribeQuorumRequest, EndQuorumEpochRequest,
+    EndQuorumEpochResponse, FetchRequest, FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse,
+    VoteRequest, VoteResponse,
 };
 use ottla_protocol::wire::{Reader, Request as WireRequest};
 use ottla_protocol::{ApiKey, ErrorCode};
@@ -32,6 +33,7 @@ use super::handle::{Answered, QuorumHandle};
 use super::peers::PeerAddress;
 use super::types::{Epoch, LogEnd, ReplicaKey, Request};
 use super::wire::{self, FetchTerms};
+use crate::controller::alter_partition_wire as alter_partition;
 use crate::controller::{BrokerEndpoint, Controller, Heartbeat, METADATA_TOPIC, Registration, SnapshotId};
 use crate::ids::{NodeId, Offset};
 use crate::server::FrameReader;
@@ -50,7 +52,7 @@ const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is served, with first and last version.
-const SERVED: [(ApiKey, i16, i16); 10] = [
+const SERVED: [(ApiKey, i16, i16); 11] = [
     (ApiKey::Fetch, 17, 18),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::Vote, 1, 2),
@@ -59,6 +61,8 @@ const SERVED: [(ApiKey, i16, i16); 10] = [
     (ApiKey::DescribeQuorum, 0, 2),
     (ApiKey::FetchSnapshot, 1, 1),
     (ApiKey::DescribeCluster, 1, 2),
+    // From 3 on it says in which run of their brokers the replicas are (KIP-903).
+    (ApiKey::AlterPartition, 3, 3),
     (ApiKey::BrokerRegistration, 2, 4),
     (ApiKey::BrokerHeartbeat, 0, 1),
 ];
@@ -245,7 +249,8 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
                 id: NodeId(request.broker_id),
                 epoch: Offset(request.broker_epoch),
                 applied: Offset(request.current_metadata_offset),
-                stops: request.want_fence || request.want_shut_down,
+                wants_fence: request.want_fence,
+                wants_shut_down: request.want_shut_down,
             };
             let answered = match decides(face) {
                 None => Err(ErrorCode::NotController),
@@ -254,10 +259,24 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
             call.reply::<BrokerHeartbeatRequest>(&BrokerHeartbeatResponse {
                 error_code: answered.err().unwrap_or(ErrorCode::None).code(),
                 is_caught_up: answered.is_ok_and(|_| heartbeat.applied > heartbeat.epoch),
-                is_fenced: answered.unwrap_or(true),
-                should_shut_down: answered.is_ok() && request.want_shut_down,
+                is_fenced: answered.is_ok_and(|answer| answer.is_fenced) || answered.is_err(),
+                should_shut_down: answered.is_ok_and(|answer| answer.should_shut_down),
                 ..BrokerHeartbeatResponse::default()
             })
+        }
+        ApiKey::AlterPartition => {
+            let request: AlterPartitionRequest = call.read()?;
+            let wanted = alter_partition::read(&request);
+            let answered = match decides(face) {
+                None => Err(ErrorCode::NotController),
+                Some(controller) => controller.alter_partitions_here(wanted).await,
+            };
+            let image = decides(face).map(Controller::image);
+            call.reply::<AlterPartitionRequest>(&alter_partition::response(
+                &request,
+                answered,
+                image.as_deref(),
+            ))
         }
         _ => Err(invalid("not served")),
     }
@@ -298,6 +317,7 @@ fn registration(request: BrokerRegistrationRequest) -> Registration {
         endpoints: endpoints.collect(),
         log_dirs: request.log_dirs,
         rack: request.rack.as_deref().map(str::to_owned),
+        previous_epoch: (request.previous_broker_epoch >= 0).then_some(Offset(request.previous_broker_epoch)),
     }
 }
 

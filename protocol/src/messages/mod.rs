@@ -52,6 +52,7 @@ pub mod k52_vote;
 pub mod k53_begin_quorum_epoch;
 pub mod k54_end_quorum_epoch;
 pub mod k55_describe_quorum;
+pub mod k56_alter_partition;
 pub mod k57_update_features;
 pub mod k59_fetch_snapshot;
 pub mod k60_describe_cluster;
@@ -136,6 +137,7 @@ pub use k52_vote::{VoteRequest, VoteResponse};
 pub use k53_begin_quorum_epoch::{BeginQuorumEpochRequest, BeginQuorumEpochResponse};
 pub use k54_end_quorum_epoch::{EndQuorumEpochRequest, EndQuorumEpochResponse};
 pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
+pub use k56_alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 pub use k59_fetch_snapshot::{FetchSnapshotRequest, FetchSnapshotResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
@@ -213,6 +215,7 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::BeginQuorumEpoch, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::EndQuorumEpoch, first: 0, last: 1, flexible_from: Some(1) },
     ApiVersions { key: ApiKey::DescribeQuorum, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::AlterPartition, first: 2, last: 3, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::FetchSnapshot, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
@@ -282,6 +285,7 @@ $callback! {
             BeginQuorumEpoch BeginQuorumEpochRequest BeginQuorumEpochResponse;
             EndQuorumEpoch EndQuorumEpochRequest EndQuorumEpochResponse;
             DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
+            AlterPartition AlterPartitionRequest AlterPartitionResponse;
             UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
             FetchSnapshot FetchSnapshotRequest FetchSnapshotResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
