@@ -145,6 +145,7 @@ impl Broker {
             node_id: config.node_id,
             is_alone: quorum.is_alone(),
             default_partitions: config.num_partitions,
+            default_replication_factor: config.default_replication_factor,
             directories: log_dirs.ids(),
             group_limits: GroupLimits {
                 heartbeat_interval_ms: config.consumer_groups.heartbeat_interval_ms_range,
@@ -157,11 +158,13 @@ impl Broker {
         let controller =
             Controller::start(quorum.clone(), rules, partitions.clone(), session_timeout).await?;
         let _ = decides.set(controller.clone());
-        let internal_topic = |name, partition_count| {
+        let internal_topic = |name, partition_count, replication_factor| {
             let topic = InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count);
-            topic.skipping_damage(config.skip_damaged_records)
+            topic.replicated(replication_factor).skipping_damage(config.skip_damaged_records)
         };
-        let offsets_log = internal_topic(OFFSETS_TOPIC, offsets_partitions(&config, &controller));
+        let offsets_partition_count = offsets_partitions(&config, &controller);
+        let offsets_log =
+            internal_topic(OFFSETS_TOPIC, offsets_partition_count, config.offsets_topic_replication_factor);
         let groups = GroupCoordinator::new(
             Arc::new(offsets_log.clone()),
             Arc::new(GroupTopics::new(controller.clone(), config.consumer_groups.clone())),
@@ -170,7 +173,12 @@ impl Broker {
         let producer_ids = ProducerIdSource::new(controller.clone());
         let markers = MarkerWriter::new(partitions.clone(), controller.clone(), groups.clone());
         let transaction_partitions = transaction_partitions(&config, &controller);
-        let transactions_log = internal_topic(TRANSACTIONS_TOPIC, transaction_partitions);
+        let transactions_log = internal_topic(
+            TRANSACTIONS_TOPIC,
+            transaction_partitions,
+            config.transaction_topic_replication_factor,
+        )
+        .with_min_insync_replicas(config.transaction_topic_min_isr);
         let transactions = TransactionCoordinator::new(
             Arc::new(transactions_log.clone()),
             Arc::new(producer_ids.clone()),

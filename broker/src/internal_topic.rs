@@ -21,6 +21,9 @@ pub struct InternalTopic {
     partitions: Arc<Partitions>,
     controller: Controller,
     partition_count: i32,
+    /// Where somebody has said; else as of other topics.
+    replication_factor: Option<i16>,
+    min_insync_replicas: Option<i32>,
     skips_damage: bool,
 }
 
@@ -32,7 +35,25 @@ impl InternalTopic {
         controller: Controller,
         partition_count: i32,
     ) -> InternalTopic {
-        InternalTopic { name, partitions, controller, partition_count, skips_damage: false }
+        InternalTopic {
+            name,
+            partitions,
+            controller,
+            partition_count,
+            replication_factor: None,
+            min_insync_replicas: None,
+            skips_damage: false,
+        }
+    }
+
+    /// How many replicas the topic gets when it is made.
+    pub fn replicated(self, replication_factor: Option<i16>) -> InternalTopic {
+        InternalTopic { replication_factor, ..self }
+    }
+
+    /// How many of them must be in sync.
+    pub fn with_min_insync_replicas(self, min_insync_replicas: Option<i32>) -> InternalTopic {
+        InternalTopic { min_insync_replicas, ..self }
     }
 
     /// Whether reads leave out what a disk has damaged.
@@ -45,15 +66,18 @@ impl InternalTopic {
         if self.controller.image().topic(self.name).is_some() {
             return Ok(());
         }
+        let mut configs = vec![
+            ("cleanup.policy".to_owned(), Some("compact".to_owned())),
+            ("segment.bytes".to_owned(), Some((100 << 20).to_string())),
+        ];
+        let min_isr = self.min_insync_replicas;
+        configs.extend(min_isr.map(|min_isr| ("min.insync.replicas".to_owned(), Some(min_isr.to_string()))));
         let topic = CreateTopic {
             name: self.name.to_owned(),
             partitions: self.partition_count,
-            replication_factor: -1,
+            replication_factor: self.replication_factor.unwrap_or(-1),
             assignments: Vec::new(),
-            configs: vec![
-                ("cleanup.policy".to_owned(), Some("compact".to_owned())),
-                ("segment.bytes".to_owned(), Some((100 << 20).to_string())),
-            ],
+            configs,
         };
         match self.controller.create_topics(vec![topic], false).await.pop() {
             Some(Err(refusal)) if refusal.code != ErrorCode::TopicAlreadyExists => Err(refusal),

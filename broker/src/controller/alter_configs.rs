@@ -191,6 +191,7 @@ mod tests {
             node_id: NodeId(1),
             is_alone: true,
             default_partitions: 1,
+            default_replication_factor: None,
             directories: vec![Uuid::from_u128(7)],
             group_limits: GroupLimits::default(),
             topic_defaults: Configs::new(),

@@ -14,7 +14,6 @@ pub(crate) const WITHOUT_MEANING: &[(&str, ConfigType, Option<&str>)] = &[
     ("background.threads", Int, Some("10")),
     ("broker.heartbeat.interval.ms", Int, Some("2000")),
     ("broker.id", Int, Some("-1")),
-    ("broker.rack", String, None),
     ("broker.session.timeout.ms", Int, Some("9000")),
     ("client.quota.callback.class", Class, None),
     ("controlled.shutdown.enable", Boolean, Some("true")),
@@ -228,8 +227,6 @@ pub(crate) const WITHOUT_MEANING: &[(&str, ConfigType, Option<&str>)] = &[
     ("telemetry.max.bytes", Int, Some("1048576")),
     ("transaction.partition.verification.enable", Boolean, Some("true")),
     ("transaction.state.log.load.buffer.size", Int, Some("5242880")),
-    ("transaction.state.log.min.isr", Int, Some("2")),
-    ("transaction.state.log.replication.factor", Short, Some("3")),
     ("transaction.state.log.segment.bytes", Int, Some("104857600")),
     ("transaction.two.phase.commit.enable", Boolean, Some("false")),
 ];

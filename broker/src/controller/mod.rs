@@ -30,6 +30,7 @@ mod placement;
 mod producer_ids;
 mod records;
 mod replay;
+mod replica_placement;
 #[cfg(test)]
 mod replication_model;
 mod runtime;

@@ -11,15 +11,18 @@ use uuid::Uuid;
 
 use super::configs::Configs;
 use super::group_configs::GroupLimits;
-use super::image::{ClusterImage, ResourceType, TopicImage};
+use super::image::{ClusterImage, MIN_INSYNC_REPLICAS, ResourceType, TopicImage};
 use super::placement::Placement;
 use super::records::MetadataRecord;
+use super::replica_placement::{Host, place};
 use super::{METADATA_TOPIC, OFFSETS_TOPIC, SnapshotRules, TRANSACTIONS_TOPIC, topic_configs};
 use crate::ids::NodeId;
 
 const NAME_LEN_MAX: usize = 249;
 /// Partitions that one node is asked to lead at most; a request beyond it is a mistake or an attack.
 const PARTITIONS_MAX: usize = 50_000;
+/// Replicas of a topic that is made without a number, where there are as many brokers.
+const REPLICAS: i16 = 3;
 
 /// What the broker's own config says about new topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct TopicRules {
     pub is_alone: bool,
     /// `num.partitions`.
     pub default_partitions: i32,
+    /// `default.replication.factor`, where that is set: else three replicas, or as many as there are brokers.
+    pub default_replication_factor: Option<i16>,
     /// The ids of the log dirs that may get partitions; stored with each replica (KIP-858).
     pub directories: Vec<Uuid>,
     /// What groups may set of their own.
@@ -128,9 +133,13 @@ pub(super) fn decide_create(
     id: Uuid,
 ) -> Result<(Vec<MetadataRecord>, CreatedTopic), Refusal> {
     check_name(image, &wanted.name)?;
+    let hosts = hosts(image, rules);
     let (partitions, replication_factor) = match wanted.assignments.as_slice() {
-        [] => (wanted_partitions(rules, wanted.partitions)?, wanted_replication(wanted.replication_factor)?),
-        assignments => check_assignments(image, rules, wanted, assignments)?,
+        [] => (
+            wanted_partitions(rules, wanted.partitions)?,
+            wanted_replication(rules, &hosts, wanted.replication_factor)?,
+        ),
+        assignments => check_new_assignments(&hosts, wanted, assignments)?,
     };
     if image.partition_count() + partitions as usize > PARTITIONS_MAX {
         return refuse(
@@ -150,6 +159,9 @@ pub(super) fn decide_create(
             .map_err(|message| Refusal { code: ErrorCode::InvalidConfig, message })?;
         configs.insert(name.clone(), value.clone());
     }
+    if let Some(value) = own_min_insync_replicas(image, rules, &configs, replication_factor) {
+        configs.insert(MIN_INSYNC_REPLICAS.to_owned(), value);
+    }
     image
         .topic_configs(&configs, rules.node_id)
         .check_together()
@@ -167,7 +179,11 @@ pub(super) fn decide_create(
     let mut assignments = wanted.assignments.clone();
     assignments.sort_by_key(|(number, _)| *number);
     let assigned: Vec<Vec<NodeId>> = assignments.into_iter().map(|(_, replicas)| replicas).collect();
-    records.extend(partition_records(image, &hosts(image, rules)?, id, 0..partitions, &assigned));
+    let replicas = match assigned.is_empty() {
+        true => replicas_of(image, &hosts, 0..partitions, replication_factor),
+        false => assigned,
+    };
+    records.extend(partition_records(image, &hosts, id, 0, &replicas));
     Ok((records, CreatedTopic { id, partitions, replication_factor, configs }))
 }
 
@@ -182,57 +198,102 @@ fn wanted_partitions(rules: &TopicRules, wanted: i32) -> Result<i32, Refusal> {
     }
 }
 
-fn wanted_replication(wanted: i16) -> Result<i16, Refusal> {
-    match wanted {
-        -1 | 1 => Ok(1),
-        2.. => refuse(
-            ErrorCode::InvalidReplicationFactor,
-            format!(
-                "Unable to replicate the partition {wanted} time(s): The target replication factor of {wanted} cannot be \
-                 reached because only 1 broker(s) are registered."
-            ),
-        ),
-        _ => refuse(
-            ErrorCode::InvalidReplicationFactor,
-            "Replication factor must be larger than 0, or -1 to use the default value.",
-        ),
+fn wanted_replication(rules: &TopicRules, hosts: &[Host], wanted: i16) -> Result<i16, Refusal> {
+    let count = i16::try_from(hosts.len()).unwrap_or(i16::MAX);
+    let wanted = match wanted {
+        -1 => rules.default_replication_factor.unwrap_or(REPLICAS.min(count).max(1)),
+        1.. => wanted,
+        _ => {
+            return refuse(
+                ErrorCode::InvalidReplicationFactor,
+                "Replication factor must be larger than 0, or -1 to use the default value.",
+            );
+        }
+    };
+    let cannot = |why: &str| {
+        let message = format!("Unable to replicate the partition {wanted} time(s): {why}");
+        refuse(ErrorCode::InvalidReplicationFactor, message)
+    };
+    if !hosts.iter().any(|host| host.is_active) {
+        return cannot("All brokers are currently fenced.");
+    }
+    match wanted > count {
+        true => cannot(&format!(
+            "The target replication factor of {wanted} cannot be reached because only {count} broker(s) are registered."
+        )),
+        false => Ok(wanted),
     }
 }
 
-/// The brokers that may get a partition, with the log dirs that each has.
-fn hosts(image: &ClusterImage, rules: &TopicRules) -> Result<Vec<(NodeId, Vec<Uuid>)>, Refusal> {
-    if rules.is_alone {
-        return Ok(vec![(rules.node_id, rules.directories.clone())]);
-    }
-    let serving = image.brokers().iter().filter(|(_, broker)| !broker.is_fenced);
-    let hosts: Vec<_> = serving.map(|(id, broker)| (*id, broker.log_dirs.clone())).collect();
-    match hosts.is_empty() {
-        true => refuse(
-            ErrorCode::InvalidReplicationFactor,
-            "Unable to replicate the partition 1 time(s): All brokers are currently fenced.",
-        ),
-        false => Ok(hosts),
-    }
-}
-
-/// Whether each partition is wanted on one broker that may get it.
-fn are_hosts<'a>(
-    hosts: &[(NodeId, Vec<Uuid>)],
-    mut assignments: impl Iterator<Item = &'a Vec<NodeId>>,
-) -> bool {
-    assignments.all(|replicas| match replicas.as_slice() {
-        [replica] => hosts.iter().any(|(host, _)| host == replica),
-        _ => false,
-    })
-}
-
-fn check_assignments(
+/// The `min.insync.replicas` that a new topic gets of its own, so that all brokers go by the same. Where nobody has set it, two of three
+/// replicas: none can then be alone with what was acknowledged.
+fn own_min_insync_replicas(
     image: &ClusterImage,
     rules: &TopicRules,
+    set: &Configs,
+    replication_factor: i16,
+) -> Option<String> {
+    let name = MIN_INSYNC_REPLICAS;
+    let of_all_brokers = image.configs(ResourceType::Broker, "");
+    if rules.is_alone || set.contains_key(name) || of_all_brokers.contains_key(name) {
+        return None;
+    }
+    let started_with = rules.topic_defaults.get(name).cloned();
+    started_with.or_else(|| (replication_factor >= REPLICAS).then(|| "2".to_owned()))
+}
+
+/// The brokers that may get a partition.
+fn hosts(image: &ClusterImage, rules: &TopicRules) -> Vec<Host> {
+    if rules.is_alone {
+        let log_dirs = rules.directories.clone();
+        return vec![Host { id: rules.node_id, rack: None, log_dirs, is_active: true }];
+    }
+    let hosts = image.brokers().iter().map(|(id, broker)| Host {
+        id: *id,
+        rack: broker.rack.clone(),
+        log_dirs: broker.log_dirs.clone(),
+        is_active: broker.is_active(),
+    });
+    hosts.collect()
+}
+
+/// Whether the brokers that a client has chosen for a partition may get it.
+fn check_assignment(hosts: &[Host], replicas: &[NodeId], replication_factor: usize) -> Result<(), Refusal> {
+    let invalid = |why: String| refuse(ErrorCode::InvalidReplicaAssignment, why);
+    if replicas.is_empty() {
+        return invalid("The manual partition assignment includes an empty replica list.".to_owned());
+    }
+    let is_twice = |(at, node): (usize, &NodeId)| replicas.iter().take(at).any(|before| before == node);
+    if replicas.iter().enumerate().any(is_twice) {
+        return invalid("The manual partition assignment includes a broker twice.".to_owned());
+    }
+    let host = |node: &NodeId| hosts.iter().find(|host| host.id == *node);
+    if let Some(unknown) = replicas.iter().find(|node| host(node).is_none()) {
+        return invalid(format!(
+            "The manual partition assignment includes broker {unknown}, but no such broker is registered."
+        ));
+    }
+    if replicas.len() != replication_factor {
+        return invalid(format!(
+            "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with previous \
+             partitions, which have {replication_factor} replica(s).",
+            replicas.len()
+        ));
+    }
+    match replicas.iter().any(|node| host(node).is_some_and(|host| host.is_active)) {
+        true => Ok(()),
+        false => invalid(
+            "All brokers specified in the manual partition assignment are fenced or in controlled shutdown."
+                .to_owned(),
+        ),
+    }
+}
+
+fn check_new_assignments(
+    hosts: &[Host],
     wanted: &CreateTopic,
     assignments: &[(i32, Vec<NodeId>)],
 ) -> Result<(i32, i16), Refusal> {
-    let invalid = |why: &str| refuse(ErrorCode::InvalidReplicaAssignment, why);
     if wanted.partitions != -1 || wanted.replication_factor != -1 {
         return refuse(
             ErrorCode::InvalidRequest,
@@ -242,47 +303,60 @@ fn check_assignments(
     let mut numbers: Vec<i32> = assignments.iter().map(|(number, _)| *number).collect();
     numbers.sort_unstable();
     if numbers.iter().enumerate().any(|(expected, number)| expected as i32 != *number) {
-        return invalid("partitions should be a consecutive 0-based integer sequence");
+        return refuse(
+            ErrorCode::InvalidReplicaAssignment,
+            "partitions should be a consecutive 0-based integer sequence",
+        );
     }
-    if !are_hosts(&hosts(image, rules)?, assignments.iter().map(|(_, replicas)| replicas)) {
-        return invalid("a replica is assigned to a broker that is not registered, twice, or to none");
+    let replication_factor = assignments.first().map_or(0, |(_, replicas)| replicas.len());
+    for (_, replicas) in assignments {
+        check_assignment(hosts, replicas, replication_factor)?;
     }
-    Ok((numbers.len() as i32, 1))
+    Ok((numbers.len() as i32, i16::try_from(replication_factor).unwrap_or(i16::MAX)))
 }
 
-/// Records of new partitions: on the brokers that were asked for, else on one after the other, each in the log dir that has the
-/// fewest.
+/// Where new partitions go of which nobody has said where.
+fn replicas_of(
+    image: &ClusterImage,
+    hosts: &[Host],
+    numbers: Range<i32>,
+    replication_factor: i16,
+) -> Vec<Vec<NodeId>> {
+    place(hosts, image.partition_count(), numbers.len(), usize::try_from(replication_factor).unwrap_or(0))
+}
+
+/// Records of new partitions with these replicas, each in the log dir of its broker that has the fewest. In sync, and leading, are
+/// those that serve.
 fn partition_records(
     image: &ClusterImage,
-    hosts: &[(NodeId, Vec<Uuid>)],
+    hosts: &[Host],
     topic_id: Uuid,
-    numbers: Range<i32>,
-    assigned: &[Vec<NodeId>],
+    begin: i32,
+    replicas: &[Vec<NodeId>],
 ) -> Vec<MetadataRecord> {
-    let mut places: Vec<(NodeId, Placement)> =
-        hosts.iter().map(|(host, dirs)| (*host, Placement::among(dirs, image))).collect();
-    // Topics do not all begin with the same broker.
-    let begin = image.partition_count();
-    let count = places.len().max(1);
-    let begun = numbers.start;
-    let mut record = |partition_id: i32| {
-        let nth = (partition_id - begun) as usize;
-        let wanted = assigned.get(nth).and_then(|replicas| replicas.first());
-        let at = wanted.and_then(|wanted| places.iter().position(|(host, _)| host == wanted));
-        let (host, placement) = places.get_mut(at.unwrap_or((begin + nth) % count))?;
-        Some(MetadataRecord::Partition(PartitionRecord {
+    let mut places: Vec<(&Host, Placement)> =
+        hosts.iter().map(|host| (host, Placement::among(&host.log_dirs, image))).collect();
+    let mut record = |(partition_id, replicas): (i32, &Vec<NodeId>)| {
+        let mut directories = Vec::with_capacity(replicas.len());
+        let mut isr = Vec::with_capacity(replicas.len());
+        for node in replicas {
+            let place = places.iter_mut().find(|(host, _)| host.id == *node);
+            isr.extend(place.as_ref().filter(|(host, _)| host.is_active).map(|_| node.0));
+            directories.push(place.and_then(|(_, placement)| placement.place()).unwrap_or_default());
+        }
+        MetadataRecord::Partition(PartitionRecord {
             partition_id,
             topic_id,
-            replicas: vec![host.0],
-            isr: vec![host.0],
-            leader: host.0,
+            replicas: replicas.iter().map(|node| node.0).collect(),
+            leader: isr.first().copied().unwrap_or(-1),
+            isr,
             leader_epoch: 0,
             partition_epoch: 0,
-            directories: vec![placement.place().unwrap_or_default()],
+            directories,
             ..PartitionRecord::default()
-        }))
+        })
     };
-    numbers.filter_map(&mut record).collect()
+    (begin..).zip(replicas).map(&mut record).collect()
 }
 
 /// Decides about giving a topic more partitions; `count` is the total.
@@ -311,16 +385,34 @@ pub(super) fn decide_grow(
             format!("the node would have more than {PARTITIONS_MAX} partitions"),
         );
     }
-    let hosts = hosts(image, rules)?;
-    if let Some(assignments) = assignments
-        && (assignments.len() as i32 != more || !are_hosts(&hosts, assignments.iter()))
-    {
-        return refuse(
-            ErrorCode::InvalidReplicaAssignment,
-            format!("{more} new partition(s) need one registered broker each"),
-        );
-    }
-    Ok(partition_records(image, &hosts, topic.id, now..count, assignments.unwrap_or_default()))
+    let hosts = hosts(image, rules);
+    // As many replicas as the partitions that there are.
+    let replicas = topic
+        .partitions
+        .first()
+        .map_or(1, |first| first.replicas.len().saturating_sub(first.adding_replicas.len()).max(1));
+    let placed = match assignments {
+        None => {
+            let replicas = i16::try_from(replicas).unwrap_or(i16::MAX);
+            replicas_of(image, &hosts, now..count, wanted_replication(rules, &hosts, replicas)?)
+        }
+        Some(assignments) if assignments.len() as i32 != more => {
+            return refuse(
+                ErrorCode::InvalidReplicaAssignment,
+                format!(
+                    "{more} new partition(s) need an assignment each, and there are {}",
+                    assignments.len()
+                ),
+            );
+        }
+        Some(assignments) => {
+            for wanted in assignments {
+                check_assignment(&hosts, wanted, replicas)?;
+            }
+            assignments.to_vec()
+        }
+    };
+    Ok(partition_records(image, &hosts, topic.id, now, &placed))
 }
 
 /// Decides about removing a topic.
@@ -368,6 +460,7 @@ mod tests {
             node_id: NodeId(1),
             is_alone: true,
             default_partitions: 3,
+            default_replication_factor: None,
             directories: vec![Uuid::from_u128(500)],
             group_limits: GroupLimits::default(),
             topic_defaults: Configs::new(),
@@ -455,15 +548,64 @@ mod tests {
                 .map(|partition| (partition.replicas[0].0, partition.directories[0].as_u128()));
             Ok::<_, Refusal>(places.collect::<Vec<_>>())
         };
-        let three = CreateTopic { partitions: 3, ..wanted("spread") };
+        let one_each = CreateTopic { replication_factor: 1, ..wanted("spread") };
+        let three = CreateTopic { partitions: 3, ..one_each.clone() };
         assert_eq!(make(&three, 1).unwrap(), [(1, 1), (3, 3), (1, 1)]);
-        assert_eq!(make(&CreateTopic { partitions: 1, ..wanted("next") }, 2).unwrap(), [(3, 3)]);
+        let next = CreateTopic { name: "next".to_owned(), partitions: 1, ..one_each };
+        assert_eq!(make(&next, 2).unwrap(), [(3, 3)]);
         let assigned = |node| CreateTopic {
             assignments: vec![(1, vec![NodeId(1)]), (0, vec![NodeId(node)])],
             ..wanted("assigned")
         };
         assert_eq!(make(&assigned(2), 3).unwrap_err().code, ErrorCode::InvalidReplicaAssignment);
         assert_eq!(make(&assigned(3), 3).unwrap(), [(3, 3), (1, 1)]);
+    }
+
+    #[test]
+    fn in_a_cluster_a_topic_has_three_replicas_of_which_two_must_be_in_sync_or_as_many_as_there_are_brokers()
+    {
+        let mut image = ClusterImage::default();
+        let rules = TopicRules { is_alone: false, ..rules() };
+        let mut made = Vec::new();
+        for broker_id in 1..=4 {
+            image.apply(&MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+                broker_id,
+                // One of them does not serve yet.
+                fenced: broker_id == 3,
+                log_dirs: vec![Uuid::from_u128(broker_id as u128)],
+                ..RegisterBrokerRecord::default()
+            }));
+            let name = format!("t{broker_id}");
+            let id = Uuid::from_u128(broker_id as u128);
+            let (records, created) = decide_create(&image, &rules, &wanted(&name), id).unwrap();
+            records.iter().for_each(|record| image.apply(record));
+            image.invariants().unwrap();
+            let topic = image.topic(&name).unwrap();
+            made.push((created.replication_factor, image.min_insync_replicas(topic)));
+            for partition in &topic.partitions {
+                let dirs: Vec<u128> = partition.directories.iter().map(Uuid::as_u128).collect();
+                let own: Vec<u128> = partition.replicas.iter().map(|node| node.0 as u128).collect();
+                assert_eq!(dirs, own);
+                assert_eq!(partition.leader, partition.isr.first().copied());
+                assert!(!partition.isr.contains(&NodeId(3)), "it is not up to date");
+            }
+        }
+        assert_eq!(made, [(1, 1), (2, 1), (3, 2), (3, 2)]);
+        let records = decide_grow(&image, &rules, "t4", 9, None).unwrap();
+        records.iter().for_each(|record| image.apply(record));
+        assert!(image.topic("t4").unwrap().partitions.iter().all(|partition| partition.replicas.len() == 3));
+        let five = CreateTopic { replication_factor: 5, ..wanted("five") };
+        let refused = decide_create(&image, &rules, &five, Uuid::from_u128(9)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidReplicationFactor);
+        for (replicas, is_right) in
+            [(vec![1, 2], true), (vec![1, 1], false), (vec![1, 9], false), (vec![], false), (vec![3], false)]
+        {
+            let replicas: Vec<NodeId> = replicas.into_iter().map(NodeId).collect();
+            let assigned =
+                CreateTopic { partitions: -1, assignments: vec![(0, replicas)], ..wanted("assigned") };
+            let decided = decide_create(&image, &rules, &assigned, Uuid::from_u128(9));
+            assert_eq!(decided.is_ok(), is_right, "{decided:?}");
+        }
     }
 
     #[test]

@@ -62,12 +62,21 @@ pub struct BrokerConfig {
     pub advertised_port: Option<u16>,
     /// `num.partitions`: of topics that are made without a number.
     pub num_partitions: i32,
+    /// `default.replication.factor`: of topics that are made without a number. Where it is not set, three replicas, or as many as there
+    /// are brokers.
+    pub default_replication_factor: Option<i16>,
     /// `auto.create.topics.enable`: a topic is made on first use.
     pub auto_create_topics: bool,
     /// `delete.topic.enable`.
     pub delete_topics: bool,
     /// `offsets.topic.num.partitions`.
     pub offsets_topic_partitions: i32,
+    /// `offsets.topic.replication.factor`; where it is not set, as of other topics.
+    pub offsets_topic_replication_factor: Option<i16>,
+    /// `transaction.state.log.replication.factor`; where it is not set, as of other topics.
+    pub transaction_topic_replication_factor: Option<i16>,
+    /// `transaction.state.log.min.isr`; where it is not set, as of other topics.
+    pub transaction_topic_min_isr: Option<i32>,
     /// `transaction.state.log.num.partitions`.
     pub transaction_topic_partitions: i32,
     /// Limits and delays of transactions.
@@ -140,9 +149,13 @@ impl BrokerConfig {
             advertised_host: None,
             advertised_port: None,
             num_partitions: 1,
+            default_replication_factor: None,
             auto_create_topics: true,
             delete_topics: true,
             offsets_topic_partitions: 50,
+            offsets_topic_replication_factor: None,
+            transaction_topic_replication_factor: None,
+            transaction_topic_min_isr: None,
             transaction_topic_partitions: 50,
             transactions: TransactionConfig::default(),
             // The reason for the difference to Kafka's three seconds is at `GroupConfig::initial_rebalance_delay`.

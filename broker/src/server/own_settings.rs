@@ -71,8 +71,11 @@ const LONG_FROM_0: Rule = Rule::Integer { min: 0, max: i64::MAX };
 const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
 const INT_MAX: &str = "2147483647";
 
-/// By name. Two defaults differ from Kafka's: a new group waits 100 ms for more members, and requests in memory are
-/// bounded.
+/// Replicas of a topic. Where it is not set, three, or as many as there are brokers: a node by itself goes on working.
+const REPLICAS: Rule = Rule::Integer { min: 1, max: i16::MAX as i64 };
+
+/// By name. Three defaults differ from Kafka's: a new group waits 100 ms for more members, requests in memory are bounded, and
+/// every topic has three replicas where there are three brokers.
 pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "auto.create.topics.enable",
@@ -91,13 +94,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.connection_idle_ms_max.to_string(),
     ),
     setting(
+        "broker.rack",
+        Text,
+        "",
+        Rule::Any,
+        |config, value| config.rack = Some(value.trim().to_owned()).filter(|rack| !rack.is_empty()),
+        |config| config.rack.clone().unwrap_or_default(),
+    ),
+    setting(
         "default.replication.factor",
         Int,
-        "1",
-        // There is one node.
-        Rule::Integer { min: 1, max: 1 },
-        |_, _| {},
-        |_| "1".to_owned(),
+        "3",
+        REPLICAS,
+        |config, value| config.default_replication_factor = Some(number(value)),
+        |config| config.default_replication_factor.unwrap_or(3).to_string(),
     ),
     setting(
         "delete.topic.enable",
@@ -346,11 +356,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "offsets.topic.replication.factor",
         Short,
-        "1",
-        // There is one node.
-        Rule::Integer { min: 1, max: 1 },
-        |_, _| {},
-        |_| "1".to_owned(),
+        "3",
+        REPLICAS,
+        |config, value| config.offsets_topic_replication_factor = Some(number(value)),
+        |config| config.offsets_topic_replication_factor.unwrap_or(3).to_string(),
     ),
     setting(
         "producer.id.expiration.ms",
@@ -426,12 +435,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.transactions.expire_interval.as_millis().to_string(),
     ),
     setting(
+        "transaction.state.log.min.isr",
+        Int,
+        "2",
+        from(1),
+        |config, value| config.transaction_topic_min_isr = Some(number(value)),
+        |config| config.transaction_topic_min_isr.unwrap_or(2).to_string(),
+    ),
+    setting(
         "transaction.state.log.num.partitions",
         Int,
         "50",
         from(1),
         |config, value| config.transaction_topic_partitions = number(value),
         |config| config.transaction_topic_partitions.to_string(),
+    ),
+    setting(
+        "transaction.state.log.replication.factor",
+        Short,
+        "3",
+        REPLICAS,
+        |config, value| config.transaction_topic_replication_factor = Some(number(value)),
+        |config| config.transaction_topic_replication_factor.unwrap_or(3).to_string(),
     ),
     setting(
         "transactional.id.expiration.ms",

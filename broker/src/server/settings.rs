@@ -275,7 +275,7 @@ mod tests {
             ("max.connections.per.ip.overrides", "localhost:1", "should be ADDRESS:NUMBER"),
             ("num.partitions", "many", "Not a number of type INT"),
             ("log.segment.bytes", "5", "Value must be at least 1048576"),
-            ("default.replication.factor", "3", "Value must be no more than 1"),
+            ("default.replication.factor", "0", "Value must be at least 1"),
             ("num.io.threads", "8", "no meaning here: nothing here works by it; leave it out"),
             ("ssl.keystore.password", "x", "no meaning here: keys and certificates are PEM text"),
             ("node.id", "4", "is given by --node-id"),
