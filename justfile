@@ -41,7 +41,7 @@ pipelines: release
 plugins: release setup
     tests/end_to_end/plugins.sh
 
-# The machines of groups, transactions and the quorum through random histories, and the quorum's bug bank
+# The machines of groups, transactions, the quorum and replicas through random histories, and the bug banks
 simulations:
     OTTLA_SEEDS=10000 cargo test --release -p ottla-broker --lib -- simulation --include-ignored
 

@@ -31,6 +31,8 @@ use crate::quorum::{
     StateFileError, Voters, join_cluster, load_election_state, voters_alone,
 };
 use crate::quotas::Quotas;
+use crate::replica::NodeRun;
+use crate::replication::{Surroundings, follow_leaders, keep_isr};
 use crate::security::jwks;
 use crate::security::tls::TlsError;
 use crate::server::{
@@ -140,7 +142,9 @@ impl Broker {
             let face = Face::Member(quorum.clone(), decides.clone());
             chores.spawn(async move { listener.serve(face).await });
         }
-        let partitions = Arc::new(Partitions::new(log_dirs.clone(), config.node_id));
+        let run = NodeRun { id: config.node_id, incarnation: Uuid::new_v4(), is_alone: quorum.is_alone() };
+        let (proposals, wanted_isr) = mpsc::unbounded_channel();
+        let partitions = Arc::new(Partitions::new(log_dirs.clone(), run, proposals));
         let rules = TopicRules {
             node_id: config.node_id,
             is_alone: quorum.is_alone(),
@@ -189,9 +193,6 @@ impl Broker {
                 ..CoordinatorConfig::default()
             },
         );
-        if controller.image().topic(TRANSACTIONS_TOPIC).is_some() {
-            transactions.load_all();
-        }
         let context = Arc::new(Context {
             cluster_id: log_dirs.metadata().cluster_id.as_str().into(),
             endpoints,
@@ -226,10 +227,20 @@ impl Broker {
             let limits = limits.of_listener(&context.config, &endpoint.name);
             serving.spawn(listener.run(endpoint, limits, context.clone(), stopped.clone()));
         }
-        let session = (!quorum.is_alone()).then(|| session_of(&context));
+        let session = (!quorum.is_alone()).then(|| session_of(&context, run));
         if let Some(session) = session.clone() {
             chores.spawn(session.run());
         }
+        let around = Surroundings {
+            node_id: context.node_id(),
+            controller: context.controller.clone(),
+            partitions: context.partitions.clone(),
+            listener: replication_listener(&context),
+            config: Arc::new(context.config.replication.clone()),
+        };
+        let (groups, transactions) = (context.groups.clone(), context.transactions.clone());
+        chores.spawn(follow_leaders(around.clone(), groups, transactions));
+        chores.spawn(keep_isr(around, wanted_isr));
         chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));
@@ -301,8 +312,14 @@ impl Broker {
     }
 }
 
+/// The listener by which brokers reach each other.
+fn replication_listener(context: &Context) -> Arc<str> {
+    let first = context.endpoints.first().map(|endpoint| endpoint.name.to_string());
+    context.config.replication.listener.clone().or(first).unwrap_or_default().into()
+}
+
 /// What keeps the node registered as one of the cluster's brokers.
-fn session_of(context: &Context) -> BrokerSession {
+fn session_of(context: &Context, run: NodeRun) -> BrokerSession {
     let endpoints = context.endpoints.iter().map(|endpoint| BrokerEndpoint {
         listener: endpoint.name.to_string(),
         host: endpoint.host.to_string(),
@@ -314,7 +331,7 @@ fn session_of(context: &Context) -> BrokerSession {
         controller: context.controller.clone(),
         registration: Registration {
             id: context.node_id(),
-            incarnation_id: Uuid::new_v4(),
+            incarnation_id: run.incarnation,
             endpoints: endpoints.collect(),
             log_dirs: context.partitions.log_dirs().ids(),
             rack: context.config.rack.clone(),

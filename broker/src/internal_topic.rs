@@ -10,9 +10,9 @@ use ottla_protocol::records::{BatchHeader, Batches};
 use crate::controller::{Controller, CreateTopic, Refusal};
 use crate::coordinator::{CoordinatorLog, LogError, LogSlice};
 use crate::groups::partition_for;
-use crate::ids::{NodeId, Offset};
+use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::log::{self, ReadError};
-use crate::partition::Partitions;
+use crate::partition::{AppendError, Partitions};
 
 /// The internal topic; cheap to clone.
 #[derive(Clone)]
@@ -109,6 +109,11 @@ impl InternalTopic {
         let Some(open) = self.partitions.get(self.name, partition) else {
             return Ok(LogSlice::default());
         };
+        let leadership = open.partition.leadership().ok_or(LogError::NotLeader)?;
+        if open.partition.high_watermark() < leadership.begins_at {
+            let message = "the replicas in sync do not have all of what earlier leaders wrote yet";
+            return Err(LogError::Unavailable(message.to_owned()));
+        }
         let reader = open.partition.log();
         let from = Offset(from).max(reader.log_start());
         let end = open.partition.high_watermark();
@@ -136,18 +141,25 @@ impl InternalTopic {
             Batches::new(batches.clone()).flatten().last().map(|batch| batch.header);
         // Nothing more to read means that the end is reached, even where it lies in a gap.
         let next_offset = last.map_or(end.0, |header| header.next_offset());
-        Ok(LogSlice { batches, next_offset, end_offset: end.0 })
+        let leader_epoch = leadership.epoch;
+        Ok(LogSlice { batches, next_offset, end_offset: end.0, leader_epoch })
     }
 }
 
 impl CoordinatorLog for InternalTopic {
-    fn append(&self, partition: i32, batch: Bytes) -> BoxFuture<'static, Result<i64, LogError>> {
+    fn append(
+        &self,
+        partition: i32,
+        leader_epoch: LeaderEpoch,
+        batch: Bytes,
+    ) -> BoxFuture<'static, Result<i64, LogError>> {
         let this = self.clone();
         async move {
             this.make_topic().await.map_err(|refusal| LogError::Unavailable(refusal.message))?;
             let open = this.partitions.get(this.name, partition).ok_or(LogError::NotLeader)?;
-            match open.partition.append_of_coordinator(&batch).await {
+            match open.partition.append_of_coordinator(&batch, leader_epoch).await {
                 Ok(Ok(appended)) => Ok(appended.base_offset.0),
+                Ok(Err(AppendError::NotLeader | AppendError::Closed)) => Err(LogError::NotLeader),
                 Ok(Err(error)) => Err(LogError::Unavailable(error.to_string())),
                 Err(_) => Err(LogError::NotLeader),
             }

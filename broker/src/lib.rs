@@ -19,6 +19,7 @@ pub mod quotas;
 #[cfg(test)]
 mod random;
 pub mod replica;
+pub mod replication;
 pub mod security;
 pub mod server;
 pub mod transactions;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::metadata_records::PartitionChangeRecord;
 use uuid::Uuid;
 
 use super::bugs::{Bug, PartitionRules};
@@ -59,7 +60,7 @@ pub(crate) fn decide_alter_partitions(
         if !seen.insert((change.topic_id, change.partition)) {
             return Err(ErrorCode::InvalidRequest);
         }
-        records.extend(decide_change(image, rules, wanted.broker, change)?);
+        records.push(decide_change(image, rules, wanted.broker, change)?);
         Ok(())
     });
     let answers = answers.collect();
@@ -71,7 +72,7 @@ fn decide_change(
     rules: PartitionRules,
     broker: NodeId,
     wanted: &IsrChange,
-) -> Result<Option<MetadataRecord>, ErrorCode> {
+) -> Result<MetadataRecord, ErrorCode> {
     let topic = image.topic_by_id(wanted.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
     let number = usize::try_from(wanted.partition).unwrap_or(usize::MAX);
     let partition = topic.partitions.get(number).ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -93,7 +94,19 @@ fn decide_change(
             };
         }
     }
-    Ok(change.record())
+    // That all stays as it is is a decision too: whatever the leader asked before counts no more.
+    Ok(change.record().unwrap_or_else(|| stays(topic.id, wanted.partition, partition)))
+}
+
+/// A record that changes nothing but the partition's epoch.
+fn stays(topic_id: Uuid, partition_id: i32, partition: &PartitionImage) -> MetadataRecord {
+    let isr = partition.isr.iter().map(|node| node.0).collect();
+    MetadataRecord::PartitionChange(PartitionChangeRecord {
+        partition_id,
+        topic_id,
+        isr: Some(isr),
+        ..PartitionChangeRecord::default()
+    })
 }
 
 fn check(
@@ -124,7 +137,12 @@ fn check(
     if !are_replicas || !members.contains(&broker) {
         return Err(ErrorCode::InvalidRequest);
     }
-    match wanted.isr.iter().all(|(member, epoch)| is_eligible(image, rules, *member, *epoch)) {
+    // Of one that has not fetched from this leader yet only the controller knows that it is in sync.
+    let stays = |member: &NodeId, epoch: &Offset| *epoch == Offset(-1) && partition.isr.contains(member);
+    let may_be_in = |(member, epoch): &(NodeId, Offset)| {
+        stays(member, epoch) || is_eligible(image, rules, *member, *epoch)
+    };
+    match wanted.isr.iter().all(may_be_in) {
         true => Ok(()),
         false => Err(ErrorCode::IneligibleReplica),
     }

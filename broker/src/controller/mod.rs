@@ -76,3 +76,13 @@ pub const CLIENT_METRICS_TOPIC: &str = "__client_metrics";
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The topic in which Kafka keeps the state of transactions; an adopted data directory may have it.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// What decides about replicas, for the simulation of them (`replica/simulation/`).
+#[cfg(test)]
+pub(crate) mod simulated {
+    pub(crate) use super::alter_partitions::decide_alter_partitions;
+    pub(crate) use super::brokers::{
+        decide_controlled_shutdown, decide_fence, decide_register, decide_unfence,
+    };
+    pub(crate) use super::bugs::{Bug, PartitionRules};
+}

@@ -161,6 +161,11 @@ impl Controller {
         *self.applied.borrow()
     }
 
+    /// Changes of how much of the metadata log the image has.
+    pub fn watch_applied(&self) -> watch::Receiver<Offset> {
+        self.applied.clone()
+    }
+
     /// Registers a broker, which is fenced until it has all of the metadata; gives the epoch of its registration.
     pub async fn register_broker(&self, wanted: Registration) -> Result<Offset, Refusal> {
         let (reply, answer) = oneshot::channel();

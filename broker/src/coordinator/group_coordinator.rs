@@ -123,9 +123,9 @@ impl GroupCoordinator {
         }
     }
 
-    /// Starts every shard, so that all groups are loaded before anyone asks.
-    pub fn load_all(&self) {
-        self.shards.load_all();
+    /// The leader of a partition of the internal topic, or its epoch, has changed.
+    pub fn leader_changed(&self, partition: i32, leads: bool) {
+        self.shards.leader_changed(partition, leads);
     }
 
     /// Takes no more requests, makes what was decided durable, and ends the tasks. Members that wait are told to look

@@ -4,19 +4,26 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::machine::Unavailable;
+use crate::ids::LeaderEpoch;
 
 /// The partitions of one internal topic (`__consumer_offsets` or `__transaction_state`).
 pub trait CoordinatorLog: Send + Sync {
     /// Appends one record batch (version 2, base offset 0) and answers with the offset it got.
     ///
     /// MUST answer only when the batch is as durable as `acks=all` promises. MUST NOT reorder: the next append to a
-    /// partition begins after the last one's answer. SHOULD make the partition if it is not there.
-    fn append(&self, partition: i32, batch: Bytes) -> BoxFuture<'static, Result<i64, LogError>>;
+    /// partition begins after the last one's answer. MUST refuse where this broker does not lead the partition in that epoch,
+    /// in which what was read is all there is. SHOULD make the partition if it is not there.
+    fn append(
+        &self,
+        partition: i32,
+        leader_epoch: LeaderEpoch,
+        batch: Bytes,
+    ) -> BoxFuture<'static, Result<i64, LogError>>;
 
     /// Reads whole record batches, the first of which may begin before `from_offset`, up to about `bytes_max` bytes but
     /// always one batch if there is one.
     ///
-    /// MUST give only what is durable. A `from_offset` before the log's start means its start; a partition that is not
+    /// MUST give only what is committed, and an end only once that is all that earlier leaders have written. A `from_offset` before the log's start means its start; a partition that is not
     /// there yet is an empty one.
     fn read(
         &self,
@@ -37,8 +44,10 @@ pub struct LogSlice {
     pub batches: Bytes,
     /// Where to read on.
     pub next_offset: i64,
-    /// The end of what is durable. The log is read when `next_offset` reaches it.
+    /// The end of what is committed. The log is read when `next_offset` reaches it.
     pub end_offset: i64,
+    /// The epoch in which this broker leads.
+    pub leader_epoch: LeaderEpoch,
 }
 
 /// Why the log did not do it. Whether an append took place is unknown.

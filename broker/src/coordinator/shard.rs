@@ -19,6 +19,7 @@ use super::machine::{Decided, Machine, Unavailable};
 use super::outbox::Outbox;
 use super::parked::{Outcome, Parked};
 use super::replay::Replay;
+use crate::ids::LeaderEpoch;
 use crate::machine::{Monotonic, Now, ReplyId};
 
 /// After a failed read the log is tried again no sooner than this.
@@ -35,6 +36,8 @@ pub(super) struct Shard<M: Machine> {
     reply_last: u64,
     /// What is to be done outside now.
     effects: VecDeque<M::Effect>,
+    /// In which its log was read.
+    leader_epoch: LeaderEpoch,
 }
 
 enum Phase<M: Machine> {
@@ -68,7 +71,13 @@ impl<M: Machine> Shard<M> {
             waiting: BTreeMap::new(),
             reply_last: 0,
             effects: VecDeque::new(),
+            leader_epoch: LeaderEpoch::default(),
         }
+    }
+
+    /// The epoch in which what it decides may be appended.
+    pub(super) fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
     }
 
     /// A client asks, or an effect's outcome is there, which nobody waits to hear about.
@@ -172,6 +181,7 @@ impl<M: Machine> Shard<M> {
         }
         loading.from_offset = slice.next_offset;
         if is_end {
+            self.leader_epoch = slice.leader_epoch;
             self.finish_loading(now);
         }
     }

@@ -62,9 +62,15 @@ impl<M: Machine> Shards<M> {
         self.inner.config.partitions
     }
 
-    /// Starts every shard.
-    pub(super) fn load_all(&self) {
-        for partition in 0..self.partitions() {
+    /// Another node leads a partition now, or this one does so anew: what its shard knows counts no more. Where this node
+    /// leads, another shard is started, which reads the log.
+    pub(super) fn leader_changed(&self, partition: i32, leads: bool) {
+        let slot = usize::try_from(partition).ok();
+        if let Some(slot) = slot.and_then(|slot| self.running().shards.get_mut(slot).map(Option::take)) {
+            // Its task ends when it hears that nobody can ask it any more; the log refuses what it may still append.
+            drop(slot);
+        }
+        if leads {
             let _ = self.sender(partition);
         }
     }

@@ -67,7 +67,8 @@ pub(super) async fn run<M: Machine>(
             read = shard.next_read().map(|from| log.read(partition, from, READ_BYTES_MAX));
         }
         if append.is_none() {
-            append = shard.next_batch().map(|batch: Bytes| log.append(partition, batch));
+            let leader_epoch = shard.leader_epoch();
+            append = shard.next_batch().map(|batch: Bytes| log.append(partition, leader_epoch, batch));
         }
         while let Some(effect) = shard.next_effect() {
             performing.push(perform(partition, effect));

@@ -160,9 +160,9 @@ impl TransactionCoordinator {
         Ok(all)
     }
 
-    /// Starts every shard, so that what a stop has left prepared is completed.
-    pub fn load_all(&self) {
-        self.shards.load_all();
+    /// The leader of a partition of the internal topic, or its epoch, has changed.
+    pub fn leader_changed(&self, partition: i32, leads: bool) {
+        self.shards.leader_changed(partition, leads);
     }
 
     /// Takes no more requests, makes what was decided durable, and ends the tasks.

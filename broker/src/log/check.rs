@@ -32,6 +32,12 @@ impl Checked {
         Ok(Checked { batch, marker })
     }
 
+    /// A whole batch that a leader has sent.
+    pub fn fetched(batch: Batch) -> Checked {
+        let marker = EndTxnMarker::from_batch(&batch);
+        Checked { batch, marker }
+    }
+
     /// The batch.
     pub fn batch(&self) -> &Batch {
         &self.batch

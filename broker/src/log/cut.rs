@@ -9,23 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::LogError;
+use super::aborted::AbortedTransactions;
 use super::checkpoint::sync_dir;
 use super::partition_log::PartitionLog;
-use super::recover::remove_snapshots_past;
+use super::producer_state::ProducerStates;
+use super::recover::{marker_in, newest_snapshot, remove_snapshots_past};
 use super::segment::{Segment, unpoison};
 use crate::ids::Offset;
 
 impl PartitionLog {
     /// Cuts the records from `end` on, durably. A batch that `end` is within goes as a whole: gives where the log ends now.
     /// Blocking.
-    ///
-    /// # Errors
-    /// Where idempotent producers have written to the log: what is known of them would be wrong.
     pub fn truncate_to(&mut self, end: Offset) -> Result<Offset, LogError> {
         if end >= self.log_end() {
             return Ok(self.log_end());
         }
-        self.refuse_producers()?;
         let end = end.max(self.log_start());
         let segments = unpoison(self.shared.segments.read()).clone();
         let kept = segments.partition_point(|segment| segment.base_offset <= end).max(1);
@@ -39,16 +37,13 @@ impl PartitionLog {
         self.leader_epochs.truncate(end);
         self.leader_epochs.save(&self.dir)?;
         self.end_was_moved(end)?;
+        self.recall_producers(end)?;
         tracing::info!(dir = %self.dir.display(), %end, "the end of a log was cut");
         Ok(end)
     }
 
     /// Removes all records: the log goes on at `start`, durably. Blocking.
-    ///
-    /// # Errors
-    /// As [`truncate_to`](PartitionLog::truncate_to).
     pub fn start_anew_at(&mut self, start: Offset) -> Result<(), LogError> {
-        self.refuse_producers()?;
         let segments = unpoison(self.shared.segments.read()).clone();
         self.shared.log_end.store(start.0, Ordering::Release);
         self.shared.log_start.store(start.0, Ordering::Release);
@@ -57,16 +52,35 @@ impl PartitionLog {
         unpoison(self.shared.segments.write()).push(Arc::new(first));
         self.leader_epochs.forget_all();
         self.leader_epochs.save(&self.dir)?;
+        self.producers = ProducerStates::default();
+        *unpoison(self.shared.aborted.write()) = AbortedTransactions::default();
+        remove_snapshots_past(&self.dir, Offset(-1));
         self.end_was_moved(start)?;
         tracing::info!(dir = %self.dir.display(), %start, "a log goes on behind a snapshot");
         Ok(())
     }
 
-    fn refuse_producers(&self) -> Result<(), LogError> {
-        match self.producers.is_empty() {
-            true => Ok(()),
-            false => Err(LogError::Invalid("a log that producers have written to cannot be cut")),
+    /// Brings what is known of producers back to where the log ends now: from the newest snapshot that is left, and the
+    /// batches behind it.
+    fn recall_producers(&mut self, end: Offset) -> Result<(), LogError> {
+        unpoison(self.shared.aborted.write()).truncate(end);
+        if self.producers.is_empty() {
+            return Ok(());
         }
+        let (producers, from) = newest_snapshot(&self.dir, end).unwrap_or_default();
+        self.producers = producers;
+        for segment in self.reader().segments_from(from) {
+            let mut position =
+                unpoison(segment.index.read()).last_batch_before(segment.relative(from), segment.size());
+            while let Some(header) = segment.header_at(position, segment.size())? {
+                if Offset(header.base_offset) >= from {
+                    let marker = marker_in(&segment, position, &header)?;
+                    self.producers.apply(&header, marker.as_ref());
+                }
+                position += header.size() as u32;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the segments from number `kept` on with their files, the newest first.
@@ -108,11 +122,11 @@ mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
-    use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches};
+    use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches, EndTxnMarker};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ids::LeaderEpoch;
+    use crate::ids::{LeaderEpoch, Producer};
     use crate::log::{Checked, LogConfig};
 
     fn batch(records: usize, producer_id: i64) -> Checked {
@@ -122,6 +136,23 @@ mod tests {
         }
         let (producer_epoch, base_sequence) = if producer_id < 0 { (-1, -1) } else { (0, 0) };
         let options = BatchOptions { producer_id, producer_epoch, base_sequence, ..BatchOptions::default() };
+        Checked::of_coordinator(&builder.build(options)).unwrap()
+    }
+
+    /// Records of a transaction.
+    fn produced(records: usize, producer_id: i64, base_sequence: i32) -> Checked {
+        let mut builder = BatchBuilder::default();
+        for _ in 0..records {
+            // Snapshots know the time of a producer's last record, not of its last marker.
+            builder.push(0, None, Some(b"a value"), &[]);
+        }
+        let options = BatchOptions {
+            producer_id,
+            producer_epoch: 0,
+            base_sequence,
+            transactional: true,
+            ..BatchOptions::default()
+        };
         Checked::of_coordinator(&builder.build(options)).unwrap()
     }
 
@@ -147,6 +178,45 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn what_is_known_of_producers_after_a_cut_is_what_a_log_that_ended_there_knows(
+            writes in proptest::collection::vec((0i64..3, 1usize..4, 0u8..5), 1..25), kept in 0usize..25, checkpoint_at in 0usize..25,
+        ) {
+            let (cut, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let (mut log, mut expected) = (open(cut.path(), None), open(whole.path(), None));
+            let mut sequences = [0i32; 3];
+            let mut kept_end = Offset::ZERO;
+            for (number, (producer, size, kind)) in writes.iter().enumerate() {
+                let batch = match kind {
+                    0 | 1 => {
+                        let marker = EndTxnMarker { commit: *kind == 0, coordinator_epoch: 0 };
+                        Checked::marker(marker, Producer { id: *producer, epoch: 0 }, 0).unwrap()
+                    }
+                    _ => {
+                        let base_sequence = sequences[*producer as usize];
+                        sequences[*producer as usize] += *size as i32;
+                        produced(*size, *producer, base_sequence)
+                    }
+                };
+                log.append(std::slice::from_ref(&batch), LeaderEpoch(0)).remove(0).unwrap();
+                if number < kept {
+                    expected.append(&[batch], LeaderEpoch(0)).remove(0).unwrap();
+                    kept_end = expected.log_end();
+                }
+                if number == checkpoint_at {
+                    log.checkpoint(Offset::ZERO).unwrap();
+                }
+            }
+            log.truncate_to(kept_end).unwrap();
+            // A snapshot does not know of transactions that have ended.
+            log.forget_ended_transactions(kept_end);
+            expected.forget_ended_transactions(kept_end);
+            prop_assert_eq!(log.active_producers(), expected.active_producers());
+            prop_assert_eq!(log.first_unstable(kept_end), expected.first_unstable(kept_end));
+            let aborted = |log: &PartitionLog| log.reader().aborted_within(Offset::ZERO, Offset(i64::MAX));
+            prop_assert_eq!(aborted(&log), aborted(&expected));
+        }
 
         #[test]
         fn a_cut_log_has_what_was_before_the_cut_and_goes_on_from_there(
@@ -191,14 +261,5 @@ mod tests {
         let log = open(dir.path(), Some(Offset(500)));
         assert_eq!(batches(&log), [(500, 2, 503)]);
         assert_eq!(log.log_start(), Offset(500));
-    }
-
-    #[test]
-    fn a_log_with_producers_is_not_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = open(dir.path(), None);
-        log.append(&[batch(3, 7)], LeaderEpoch(1)).remove(0).unwrap();
-        assert!(matches!(log.truncate_to(Offset(1)), Err(LogError::Invalid(_))));
-        assert_eq!(log.log_end(), Offset(3));
     }
 }

@@ -225,7 +225,8 @@ impl PartitionLog {
         for batch in batches {
             let answer = match self.producers.check(&batch.batch().header, batch.end_of_transaction()) {
                 Ok(SequenceCheck::Append) => {
-                    let placed = self.place(batch, leader_epoch, &mut pending);
+                    let at = pending.next;
+                    let placed = self.place(batch, at, leader_epoch, &mut pending);
                     if let Err(error) = &placed {
                         self.give_up(error, &mut pending, &mut answers);
                     }
@@ -247,23 +248,53 @@ impl PartitionLog {
         answers
     }
 
+    /// Appends batches as a leader has sent them: with its offsets, between which compaction may have left gaps, and its
+    /// epochs. Whatever the leader took is taken; gives the new log end.
+    ///
+    /// Blocking, as [`append`](PartitionLog::append) is.
+    ///
+    /// # Errors
+    /// Where a batch is before the end of the log, or the disk refuses; what was written before stays.
+    pub fn append_fetched(&mut self, batches: &[Checked]) -> Result<Offset, LogError> {
+        for run in batches.chunk_by(|a, b| a.batch().header.leader_epoch == b.batch().header.leader_epoch) {
+            let mut pending = Pending::at(self.log_end());
+            let placed = run.iter().try_for_each(|batch| {
+                let header = &batch.batch().header;
+                let at = Offset(header.base_offset);
+                if at < pending.next || header.last_offset_delta < 0 {
+                    return Err(LogError::Invalid("a fetched batch does not follow the log's end"));
+                }
+                if at > pending.next {
+                    self.shared.may_have_gaps.store(true, Ordering::Release);
+                }
+                self.place(batch, at, LeaderEpoch(header.leader_epoch), &mut pending).map(drop)
+            });
+            if let Err(error) = placed.and_then(|()| self.write(&mut pending)) {
+                self.give_up(&error, &mut pending, &mut []);
+                return Err(error);
+            }
+        }
+        Ok(self.log_end())
+    }
+
     /// Gives a checked batch its place in `pending`; rolls the segment first when it is full, which writes what
     /// waits. Only the file system can refuse.
     fn place(
         &mut self,
         checked: &Checked,
+        at: Offset,
         leader_epoch: LeaderEpoch,
         pending: &mut Pending,
     ) -> Result<AppendInfo, LogError> {
         let batch = checked.batch();
         let size = batch.bytes.len();
-        if self.must_roll(size, pending, &batch.header)? {
+        if self.must_roll(size, at, pending, &batch.header)? {
             self.write(pending)?;
-            self.roll(pending.next)?;
+            self.roll(at)?;
         }
         self.first_timestamp_ms.get_or_insert(batch.header.max_timestamp_ms);
         let mut header = batch.header;
-        header.base_offset = pending.next.0;
+        header.base_offset = at.0;
         header.leader_epoch = leader_epoch.0;
         let mut patched = [0u8; PATCHED_LEN];
         patched[..8].copy_from_slice(&header.base_offset.to_be_bytes());
@@ -314,8 +345,14 @@ impl PartitionLog {
     }
 
     /// Whether a batch of `size` bytes must not come into the active segment behind what waits.
-    fn must_roll(&mut self, size: usize, pending: &Pending, header: &BatchHeader) -> Result<bool, LogError> {
-        let (bytes_more, next) = (size + pending.bytes, pending.next);
+    fn must_roll(
+        &mut self,
+        size: usize,
+        next: Offset,
+        pending: &Pending,
+        header: &BatchHeader,
+    ) -> Result<bool, LogError> {
+        let bytes_more = size + pending.bytes;
         let active = self.active();
         if self.first_timestamp_ms.is_none()
             && let Some(first) = active.header_at(0, active.size())?

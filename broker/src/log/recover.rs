@@ -34,6 +34,8 @@ pub struct Known {
     pub log_start: Offset,
     /// Compaction may have left gaps below this.
     pub cleaned_to: Offset,
+    /// Records below this were committed, where other nodes keep them as well.
+    pub high_watermark: Offset,
 }
 
 impl From<Option<Offset>> for Known {
@@ -101,8 +103,6 @@ impl PartitionLog {
         }
         recovery.leader_epochs.truncate(recovery.next);
         recovery.producers.end_decided_before(known.cleaned_to);
-        // All of it is below the high watermark.
-        recovery.producers.forget_ended(recovery.next);
         // A removed file must stay removed: its name may mean something else by the next crash.
         if remove_snapshots_past(dir, recovery.next) || torn {
             sync_dir(dir)?;
@@ -149,20 +149,9 @@ struct Recovery<'a> {
 impl Recovery<'_> {
     /// Starts from the newest whole snapshot that does not lie past what is trusted, nor past `at_most`.
     fn load_snapshot(&mut self, at_most: Option<Offset>) {
-        let mut offsets = snapshot_offsets(self.dir);
-        offsets.sort();
-        let trusted_to = self.trusted_to.into_iter().chain(at_most).min();
-        for offset in offsets.into_iter().rev() {
-            if trusted_to.is_some_and(|trusted| offset > trusted) {
-                continue;
-            }
-            let read = fs::read(PartitionLog::snapshot_path(self.dir, offset)).ok();
-            if let Some(producers) = read.and_then(|bytes| ProducerStates::from_snapshot(&bytes)) {
-                self.producers = producers;
-                self.producers_from = offset;
-                return;
-            }
-            tracing::warn!(dir = %self.dir.display(), %offset, "a producer snapshot is damaged and left out");
+        let at_most = self.trusted_to.into_iter().chain(at_most).min();
+        if let Some(found) = newest_snapshot(self.dir, at_most.unwrap_or(Offset(i64::MAX))) {
+            (self.producers, self.producers_from) = found;
         }
     }
 
@@ -173,12 +162,7 @@ impl Recovery<'_> {
         position: u32,
         header: &BatchHeader,
     ) -> Result<(), LogError> {
-        let marker = if header.is_control() && header.has_producer_id() {
-            let batch = Batch::parse(&segment.read(position, header.size())?);
-            batch.ok().and_then(|batch| EndTxnMarker::from_batch(&batch))
-        } else {
-            None
-        };
+        let marker = marker_in(segment, position, header)?;
         if let Some(aborted) = marker.and_then(|marker| self.producers.aborted_by(header, &marker)) {
             self.aborted.push(aborted);
         }
@@ -403,6 +387,33 @@ fn base_offsets(dir: &Path) -> Result<Vec<Offset>, LogError> {
     let mut offsets = offsets_of_files(dir, "log")?;
     offsets.sort();
     Ok(offsets)
+}
+
+/// The end of a transaction, where the batch at a place is one.
+pub(super) fn marker_in(
+    segment: &Segment,
+    position: u32,
+    header: &BatchHeader,
+) -> Result<Option<EndTxnMarker>, LogError> {
+    if !header.is_control() || !header.has_producer_id() {
+        return Ok(None);
+    }
+    let batch = Batch::parse(&segment.read(position, header.size())?);
+    Ok(batch.ok().and_then(|batch| EndTxnMarker::from_batch(&batch)))
+}
+
+/// What the newest whole snapshot at or before `at_most` says of producers, and where it was made.
+pub(super) fn newest_snapshot(dir: &Path, at_most: Offset) -> Option<(ProducerStates, Offset)> {
+    let mut offsets = snapshot_offsets(dir);
+    offsets.sort();
+    for offset in offsets.into_iter().rev().filter(|offset| *offset <= at_most) {
+        let read = fs::read(PartitionLog::snapshot_path(dir, offset)).ok();
+        if let Some(producers) = read.and_then(|bytes| ProducerStates::from_snapshot(&bytes)) {
+            return Some((producers, offset));
+        }
+        tracing::warn!(dir = %dir.display(), %offset, "a producer snapshot is damaged and left out");
+    }
+    None
 }
 
 /// Bytes of all segments in a folder, and the offset at which the first of them begins.

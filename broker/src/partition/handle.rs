@@ -1,24 +1,28 @@
 //! The handle to a partition: what others ask its owner, and what they read without asking.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use ottla_protocol::records::EndTxnMarker;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::Opening;
+use super::following::{FetchAnswer, NotFollowing, Replicate};
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::log_dir::LogDir;
-use super::owner::{Owner, Place};
+use super::owner::{Owner, Place, Published};
 use super::unverified::{Ticket, Verify};
-use crate::ids::{LeaderEpoch, Offset, Producer, TopicPartition};
+use crate::ids::{LeaderEpoch, NodeId, Offset, Producer, TopicPartition};
 use crate::log::{
     ActiveProducer, AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, LogReader, MovedName,
     PartitionLog, Relocation,
 };
+use crate::machine::Monotonic;
+use crate::replica::{FetchPosition, Fetched, LeaderAndIsr, diverging};
 use crate::transactions::TransactionError;
 
 /// Where a batch went, once that is as safe as was asked for.
@@ -59,15 +63,32 @@ pub enum AppendError {
     /// Its transaction's coordinator knows better.
     #[error("{0}")]
     Transaction(TransactionError),
+    /// Another node leads the partition, or nobody. Whether the batch was appended is unknown.
+    #[error("this node does not lead the partition")]
+    NotLeader,
     /// The partition was deleted or the broker stops.
     #[error("the partition is closed")]
     Closed,
 }
 
+/// What whoever appends waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// The record is in the page cache of this node.
+    Leader,
+    /// Every replica in sync has it: on its disk where that is `durable`, else in its page cache.
+    All {
+        /// On disk.
+        durable: bool,
+    },
+}
+
 /// A batch and who waits for its place.
 pub(super) struct Append {
     pub batch: Checked,
-    pub durable: bool,
+    pub acks: Acks,
+    /// Set where it may only be appended in this epoch.
+    pub leader_epoch: Option<LeaderEpoch>,
     pub reply: oneshot::Sender<Result<Appended, AppendError>>,
     /// Set where the batch must be part of a transaction that is open.
     pub verify: Option<Verify>,
@@ -96,7 +117,23 @@ pub(super) enum Command {
     },
     Synced {
         end: Offset,
+        /// How often the log had been cut when it was asked for.
+        cuts: u32,
     },
+    /// The cluster has decided about the partition.
+    Assign(Arc<LeaderAndIsr>),
+    /// A follower has fetched.
+    Fetched(Box<Fetched>),
+    /// See which followers are too slow.
+    CheckLag {
+        lag_max: Duration,
+    },
+    /// The controller will not have what was proposed.
+    IsrRefused {
+        partition_epoch: i32,
+    },
+    /// What the leader has answered to this follower.
+    Replicate(Box<Replicate>),
     /// Time to sync what nobody waits for.
     Sync,
     Configure(Arc<LogConfig>),
@@ -139,6 +176,15 @@ pub(super) struct MoveTo {
     pub reply: oneshot::Sender<Result<PathBuf, (LogError, Relocation)>>,
 }
 
+/// This node's office as the leader of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leadership {
+    /// In which it leads.
+    pub epoch: LeaderEpoch,
+    /// Where the log ended when it was elected: until that is committed, more may be than is known to be.
+    pub begins_at: Offset,
+}
+
 /// A handle to a partition; cheap to clone.
 #[derive(Clone)]
 pub struct Partition {
@@ -148,7 +194,9 @@ pub struct Partition {
     config: Arc<ArcSwap<LogConfig>>,
     high_watermark: watch::Receiver<Offset>,
     last_stable: watch::Receiver<Offset>,
+    log_end: Arc<watch::Sender<Offset>>,
     leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
+    leadership: Arc<ArcSwapOption<Leadership>>,
 }
 
 impl Partition {
@@ -157,25 +205,31 @@ impl Partition {
         name: TopicPartition,
         place: Place,
         log: PartitionLog,
-        leader_epoch: LeaderEpoch,
+        opening: Opening,
         housekeeping: HousekeepingConfig,
     ) -> Partition {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let log_end = log.log_end();
-        let (high_watermark_tx, high_watermark) = watch::channel(log_end);
-        let (last_stable_tx, last_stable) = watch::channel(log.first_unstable(log_end).unwrap_or(log_end));
+        let (high_watermark_tx, high_watermark) = watch::channel(Offset::ZERO);
+        let (last_stable_tx, last_stable) = watch::channel(Offset::ZERO);
+        let log_end = Arc::new(watch::channel(Offset::ZERO).0);
         let leader_epochs = Arc::new(ArcSwap::from_pointee(log.leader_epochs().clone()));
+        let leadership = Arc::new(ArcSwapOption::empty());
         let reader = log.reader();
         let config = Arc::new(ArcSwap::new(log.config().clone()));
         let owner = Owner::new(
             place,
             log,
-            leader_epoch,
+            opening,
             housekeeping,
             // A weak sender: an owner that nobody else can reach ends.
             commands.downgrade(),
-            (high_watermark_tx, last_stable_tx),
-            leader_epochs.clone(),
+            Published {
+                high_watermark: high_watermark_tx,
+                last_stable: last_stable_tx,
+                log_end: log_end.clone(),
+                leader_epochs: leader_epochs.clone(),
+                leadership: leadership.clone(),
+            },
         );
         // In a box, since a future holds what it is given twice.
         tokio::spawn(Box::new(owner).run(inbox));
@@ -186,7 +240,9 @@ impl Partition {
             config,
             high_watermark,
             last_stable,
+            log_end,
             leader_epochs,
+            leadership,
         }
     }
 
@@ -225,6 +281,48 @@ impl Partition {
         self.last_stable.clone()
     }
 
+    /// The office of this node, while it leads.
+    pub fn leadership(&self) -> Option<Leadership> {
+        self.leadership.load().as_deref().copied()
+    }
+
+    /// Changes of the log end, for the long polls of followers.
+    pub fn watch_log_end(&self) -> watch::Receiver<Offset> {
+        self.log_end.subscribe()
+    }
+
+    /// Has the owner go by what the cluster has decided.
+    pub(super) fn assign(&self, assignment: Arc<LeaderAndIsr>) {
+        let _ = self.commands.send(Command::Assign(assignment));
+    }
+
+    /// Notes that a follower has fetched.
+    pub fn fetched(&self, from: NodeId, broker_epoch: Offset, end: Offset) {
+        let fetched = Fetched { from, broker_epoch, end, at: monotonic() };
+        let _ = self.commands.send(Command::Fetched(Box::new(fetched)));
+    }
+
+    /// Has the leader see which followers had not everything for so long.
+    pub fn check_lag(&self, lag_max: Duration) {
+        let _ = self.commands.send(Command::CheckLag { lag_max });
+    }
+
+    /// Tells the leader that the controller will not have what it proposed from a decision on.
+    pub fn isr_refused(&self, partition_epoch: i32) {
+        let _ = self.commands.send(Command::IsrRefused { partition_epoch });
+    }
+
+    /// Takes what a leader has answered; gives from where to fetch on, once that may be.
+    pub async fn replicate(
+        &self,
+        leader_epoch: LeaderEpoch,
+        answer: FetchAnswer,
+    ) -> Result<FetchPosition, NotFollowing> {
+        let (reply, position) = oneshot::channel();
+        let _ = self.commands.send(Command::Replicate(Box::new(Replicate { leader_epoch, answer, reply })));
+        position.await.unwrap_or(Err(NotFollowing::Elsewhere))
+    }
+
     /// Reads the log; callers stay below the high watermark.
     pub fn log(&self) -> &LogReader {
         &self.reader
@@ -235,15 +333,24 @@ impl Partition {
         self.leader_epochs.load().end_offset(epoch, self.high_watermark())
     }
 
+    /// Where a reader's log and this one, as far as it may be seen, part (KIP-320); see [`diverging`].
+    pub fn diverging(
+        &self,
+        last_epoch: LeaderEpoch,
+        from: Offset,
+        up_to: Offset,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        diverging(&self.leader_epochs.load(), last_epoch, from, up_to)
+    }
+
     /// The newest leader epoch that has written a record.
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.leader_epochs.load().latest()
     }
 
-    /// Queues a batch; the order of calls is the order in the log. The answer comes when the batch is in the page
-    /// cache, or with `durable` when the disk has it.
-    pub fn append(&self, batch: Bytes, durable: bool) -> oneshot::Receiver<Result<Appended, AppendError>> {
-        self.queue(self.config.load().check(&batch, now_ms()), durable, None)
+    /// Queues a batch; the order of calls is the order in the log. The answer comes when it is as safe as was asked for.
+    pub fn append(&self, batch: Bytes, acks: Acks) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        self.queue(self.config.load().check(&batch, now_ms()), acks, None, None)
     }
 
     /// As [`append`](Partition::append), of a batch that belongs to a transaction: where none of its producer is open
@@ -251,15 +358,20 @@ impl Partition {
     pub fn append_in_transaction(
         &self,
         batch: Bytes,
-        durable: bool,
+        acks: Acks,
         verify: Verify,
     ) -> oneshot::Receiver<Result<Appended, AppendError>> {
-        self.queue(self.config.load().check(&batch, now_ms()), durable, Some(verify))
+        self.queue(self.config.load().check(&batch, now_ms()), acks, None, Some(verify))
     }
 
-    /// Appends what a coordinator of this broker has built for its own partition, durably.
-    pub fn append_of_coordinator(&self, batch: &Bytes) -> oneshot::Receiver<Result<Appended, AppendError>> {
-        self.queue(Checked::of_coordinator(batch), true, None)
+    /// Appends what a coordinator of this broker has built for its own partition, durably, if this node still leads in the
+    /// epoch in which the coordinator has read it.
+    pub fn append_of_coordinator(
+        &self,
+        batch: &Bytes,
+        leader_epoch: LeaderEpoch,
+    ) -> oneshot::Receiver<Result<Appended, AppendError>> {
+        self.queue(Checked::of_coordinator(batch), Acks::All { durable: true }, Some(leader_epoch), None)
     }
 
     /// Ends a producer's transaction here, durably.
@@ -268,20 +380,21 @@ impl Partition {
         producer: Producer,
         marker: EndTxnMarker,
     ) -> oneshot::Receiver<Result<Appended, AppendError>> {
-        self.queue(Checked::marker(marker, producer, now_ms()), true, None)
+        self.queue(Checked::marker(marker, producer, now_ms()), Acks::All { durable: true }, None, None)
     }
 
     fn queue(
         &self,
         batch: Result<Checked, LogError>,
-        durable: bool,
+        acks: Acks,
+        leader_epoch: Option<LeaderEpoch>,
         verify: Option<Verify>,
     ) -> oneshot::Receiver<Result<Appended, AppendError>> {
         let (reply, answer) = oneshot::channel();
         // A closed partition drops the sender, which the receiver sees.
         match batch {
             Ok(batch) => {
-                let append = Box::new(Append { batch, durable, reply, verify });
+                let append = Box::new(Append { batch, acks, leader_epoch, reply, verify });
                 drop(self.commands.send(Command::Append(append)));
             }
             Err(error) => drop(reply.send(Err(error.into()))),
@@ -352,6 +465,12 @@ impl Partition {
 /// The wall clock, milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+/// The clock of everything that is measured between replicas, from the first call on.
+pub(crate) fn monotonic() -> Monotonic {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Monotonic(BEGIN.elapsed())
 }
 
 #[cfg(test)]

@@ -116,9 +116,9 @@ impl Owner {
         let wanted = self.log.as_ref().and_then(|log| log.compactable_to());
         if wanted.is_some_and(|wanted| wanted > self.point) {
             self.checkpoint();
-            self.on_synced(self.leader.durable_end());
+            self.on_synced(self.replica.log().durable_end);
         }
-        let committed = self.leader.high_watermark();
+        let committed = self.replica.log().high_watermark;
         let durable = self.point;
         let Some(log) = self.log.as_mut().filter(|_| !self.house_is_kept) else { return };
         let expiration = i64::try_from(self.housekeeping.producer_expiration.as_millis()).unwrap_or(i64::MAX);

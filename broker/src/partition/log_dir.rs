@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::metrics::histogram::Histogram;
 use uuid::Uuid;
 
+use super::Opening;
 use super::committer::Committer;
 use super::handle::Partition;
 use super::housekeeping::HousekeepingConfig;
@@ -18,7 +19,7 @@ use super::log_dir_error::LogDirError;
 use super::meta_properties::Identity;
 use super::owner::Place;
 use super::points::{Checkpoints, Points};
-use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use crate::ids::{NodeId, Offset, TopicPartition};
 use crate::log::{
     Known, LogConfig, LogError, MovedName, PartitionLog, create_dir_durably, finish_move, sync_dir,
     write_file_durably,
@@ -119,18 +120,21 @@ impl LogDir {
     }
 
     /// Opens a partition, creating it when it is new, and starts its owner. Blocking: recovery may read much.
-    pub fn open_partition(
+    pub(super) fn open_partition(
         &self,
         name: TopicPartition,
         config: Arc<LogConfig>,
-        leader_epoch: LeaderEpoch,
+        mut opening: Opening,
     ) -> Result<Partition, LogError> {
         let log = self.open_log(&name, config)?;
         let place = self.place_of(name.clone());
         // The epochs of a log never go back, whoever wrote it.
-        let leader_epoch =
-            log.leader_epochs().latest().map_or(leader_epoch, |latest| latest.max(leader_epoch));
-        Ok(Partition::start(name, place, log, leader_epoch, self.housekeeping.clone()))
+        if let Some(latest) = log.leader_epochs().latest()
+            && latest > opening.assignment.leader_epoch
+        {
+            Arc::make_mut(&mut opening.assignment).leader_epoch = latest;
+        }
+        Ok(Partition::start(name, place, log, opening, self.housekeeping.clone()))
     }
 
     /// What the owner of a partition in this dir works with.

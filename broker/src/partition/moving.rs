@@ -20,7 +20,6 @@ use super::registry::{Partitions, off_the_runtime};
 use super::slot::Slot;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{CopyProgress, LogError, MovedName, Relocation};
-use crate::replica::Event;
 
 /// When a pass found no more than this missing, the owner can copy the rest in a moment.
 const LITTLE_BYTES: u64 = 1 << 20;
@@ -276,7 +275,7 @@ impl Owner {
         self.place = place;
         self.point = end;
         self.saved_point = None;
-        self.step(Event::Durable { end });
+        self.durable(end);
         moved
     }
 }

@@ -1,27 +1,33 @@
-//! The task that owns a partition's log: the only one that writes it. `housekeeping.rs` has what it does now and then,
-//! `moving.rs` how the log comes into another log dir.
+//! The task that owns a partition's log: the only one that writes it. `following.rs` has how a follower's log comes to be its
+//! leader's, `housekeeping.rs` what is done now and then, `moving.rs` how the log comes into another log dir.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committer::{Committer, SyncRequest};
-use super::handle::{Append, AppendError, Appended, Command, OutOfRange, Relocate};
+use super::following::PositionReply;
+use super::handle::{
+    Acks, Append, AppendError, Appended, Command, Leadership, OutOfRange, Relocate, monotonic,
+};
 use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
 use super::unverified::{Ticket, Unverified, Verify};
-use crate::ids::{LeaderEpoch, Offset, Producer};
+use super::{IsrWanted, Opening};
+use crate::ids::{Offset, Producer};
 use crate::log::{AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, PartitionLog};
-use crate::replica::{AckId, Effect, Event, Leader};
+use crate::replica::{AckId, Effect, LeaderAndIsr, LogState, Park, Replica};
 use crate::transactions::TransactionError;
 
 /// Batches taken from the queue for one write.
 const BATCHES_PER_APPEND_MAX: usize = 256;
 /// How long records that nobody waits for may stay in the page cache alone, unless they are many.
 const LAZY_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is noted what is committed, for the next start.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes appended before the recovery point is moved, which bounds what is scanned after a crash.
 const CHECKPOINT_BYTES: usize = 64 << 20;
 
@@ -36,11 +42,22 @@ pub(super) struct Place {
     pub points: Points,
 }
 
+/// What its owner tells of a partition without being asked.
+pub(super) struct Published {
+    pub high_watermark: watch::Sender<Offset>,
+    pub last_stable: watch::Sender<Offset>,
+    /// Of a partition that other nodes keep as well.
+    pub log_end: Arc<watch::Sender<Offset>>,
+    pub leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
+    /// While it leads.
+    pub leadership: Arc<ArcSwapOption<Leadership>>,
+}
+
 pub(super) struct Owner {
-    pub(super) leader: Leader,
+    pub(super) replica: Replica,
     /// `None` once closed or deleted.
     pub(super) log: Option<PartitionLog>,
-    leader_epoch: LeaderEpoch,
+    pub(super) opening: Opening,
     pub(super) place: Place,
     pub(super) housekeeping: HousekeepingConfig,
     /// A chore is under way; nothing else may take segments out of the log.
@@ -50,10 +67,14 @@ pub(super) struct Owner {
     /// How far the log is compacted.
     pub(super) cleaned_to: Offset,
     pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
-    high_watermark: watch::Sender<Offset>,
-    last_stable: watch::Sender<Offset>,
+    published: Published,
     unverified: Unverified,
-    leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
+    /// Who waits until this follower may fetch on.
+    pub(super) position_wanted: Option<PositionReply>,
+    /// Counts the cuts of the log: what a sync before one has confirmed is not what is there now.
+    pub(super) cuts: u32,
+    /// When it was last noted what is committed.
+    noted_at: Option<Instant>,
     parked: HashMap<AckId, Parked>,
     next_ack: u64,
     /// Appended since a sync was last asked for.
@@ -70,34 +91,47 @@ pub(super) struct Owner {
 }
 
 struct Waiting {
-    durable: bool,
+    acks: Acks,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 impl Owner {
     pub fn new(
         place: Place,
-        log: PartitionLog,
-        leader_epoch: LeaderEpoch,
+        mut log: PartitionLog,
+        opening: Opening,
         housekeeping: HousekeepingConfig,
         own_commands: mpsc::WeakUnboundedSender<Command>,
-        (high_watermark, last_stable): (watch::Sender<Offset>, watch::Sender<Offset>),
-        leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
+        published: Published,
     ) -> Owner {
+        let known = place.points.known();
+        let state = LogState::recovered(log.log_end(), known.high_watermark);
+        let mut effects = Vec::new();
+        let min_isr = log.config().min_insync_replicas;
+        let assignment = LeaderAndIsr::clone(&opening.assignment);
+        let replica = Replica::new(assignment, state, min_isr, monotonic(), &mut effects);
+        let high_watermark = replica.log().high_watermark;
+        log.forget_ended_transactions(high_watermark);
+        published.high_watermark.send_replace(high_watermark);
+        let last_stable = log.first_unstable(high_watermark).unwrap_or(high_watermark).min(high_watermark);
+        published.last_stable.send_replace(last_stable);
+        published.log_end.send_replace(log.log_end());
+        published.leadership.store(leadership(&replica));
         Owner {
-            leader: Leader::new(log.log_end()),
+            replica,
             log: Some(log),
-            leader_epoch,
-            cleaned_to: place.points.known().cleaned_to,
+            opening,
+            cleaned_to: known.cleaned_to,
             place,
             housekeeping,
             house_is_kept: false,
             after_housekeeping: Vec::new(),
             own_commands,
-            high_watermark,
-            last_stable,
+            published,
             unverified: Unverified::default(),
-            leader_epochs,
+            position_wanted: None,
+            cuts: 0,
+            noted_at: None,
             parked: HashMap::new(),
             next_ack: 0,
             bytes_unsynced: 0,
@@ -145,9 +179,13 @@ impl Owner {
                 late.refuse(TransactionError::InvalidTxnState);
             }
         }
-        let Append { batch, durable, reply, .. } = append;
+        let Append { batch, acks, reply, leader_epoch, .. } = append;
+        if leader_epoch.is_some_and(|epoch| epoch != self.replica.leader_and_isr().leader_epoch) {
+            let _ = reply.send(Err(AppendError::NotLeader));
+            return;
+        }
         batches.push(batch);
-        waiting.push(Waiting { durable, reply });
+        waiting.push(Waiting { acks, reply });
     }
 
     fn hold(&mut self, producer: Producer, mut append: Append) {
@@ -168,7 +206,7 @@ impl Owner {
             match result {
                 Ok(()) => {
                     batches.push(held.batch);
-                    waiting.push(Waiting { durable: held.durable, reply: held.reply });
+                    waiting.push(Waiting { acks: held.acks, reply: held.reply });
                 }
                 Err(error) => held.refuse(error),
             }
@@ -182,17 +220,44 @@ impl Owner {
             Command::Close { .. } | Command::Delete { .. } | Command::Move(_) if self.house_is_kept => {
                 self.after_housekeeping.push(command);
             }
+            Command::Replicate(wanted) if self.house_is_kept && wanted.cuts() => {
+                self.after_housekeeping.push(Command::Replicate(wanted));
+            }
             Command::Append(_) => unreachable!("appends are gathered"),
             Command::Verified { producer, ticket, result } => self.on_verified(producer, ticket, result),
-            Command::Synced { end } => self.on_synced(end),
+            Command::Synced { end, cuts } if cuts == self.cuts => self.on_synced(end),
+            Command::Synced { .. } => {}
+            Command::Assign(assignment) => self.on_assign(LeaderAndIsr::clone(&assignment)),
+            Command::Fetched(fetched) => self.tell_replica(|replica, effects| {
+                if let Replica::Leads(leader) = replica {
+                    leader.fetched(*fetched, effects);
+                }
+            }),
+            Command::CheckLag { lag_max } => self.tell_replica(|replica, effects| {
+                if let Replica::Leads(leader) = replica {
+                    leader.check_lag(monotonic(), lag_max, effects);
+                }
+            }),
+            Command::IsrRefused { partition_epoch } => self.tell_replica(|replica, effects| {
+                if let Replica::Leads(leader) = replica {
+                    leader.refused(partition_epoch, monotonic(), effects);
+                }
+            }),
+            Command::Replicate(wanted) => self.on_replicate(*wanted),
             Command::Sync => {
                 self.sync_is_due = false;
                 self.request_sync();
             }
             Command::Configure(config) => {
+                let min_isr = config.min_insync_replicas;
                 if let Some(log) = &mut self.log {
                     log.set_config(config);
                 }
+                self.tell_replica(|replica, effects| {
+                    if let Replica::Leads(leader) = replica {
+                        leader.configure(min_isr, effects);
+                    }
+                });
             }
             Command::KeepHouse { now_ms } => self.keep_house(now_ms),
             Command::HouseKept(done) => self.on_house_kept(done),
@@ -212,9 +277,10 @@ impl Owner {
                 let closed = self.log.take().map_or(Err(LogError::Abandoned), |mut log| {
                     log.close()?;
                     let end = log.log_end();
-                    self.step(Event::Durable { end });
+                    self.durable(end);
                     self.place.points.recovery(end);
                     self.place.points.log_start(log.log_start());
+                    self.note_high_watermark();
                     Ok(())
                 });
                 let _ = reply.send(closed);
@@ -227,41 +293,63 @@ impl Owner {
 
     /// Writes everything that was gathered with as few writes as can be, then asks for the shared sync.
     fn append(&mut self, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
-        let Some(log) = self.log.as_mut().filter(|_| !batches.is_empty()) else {
+        if batches.is_empty() {
+            return;
+        }
+        let Some(log) = self.log.as_mut().filter(|_| matches!(self.replica, Replica::Leads(_))) else {
+            let is_closed = self.log.is_none();
             for Waiting { reply, .. } in waiting.drain(..) {
-                let _ = reply.send(Err(AppendError::Closed));
+                let _ = reply.send(Err(if is_closed { AppendError::Closed } else { AppendError::NotLeader }));
             }
             batches.clear();
             return;
         };
-        let answers = log.append(batches, self.leader_epoch);
+        let assignment = self.replica.leader_and_isr();
+        let is_alone = assignment.is_alone();
+        let answers = log.append(batches, assignment.leader_epoch);
         let (log_end, log_start) = (log.log_end(), log.log_start());
         let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum::<usize>();
         let records = batches.iter().map(|batch| batch.batch().header.record_count as u64).sum::<u64>();
         let flush = Flush::of(log.config());
-        self.bytes_since_checkpoint += bytes;
-        self.bytes_unsynced += bytes;
-        self.records_unsynced += records;
         batches.clear();
-        if log.leader_epochs().latest() != self.leader_epochs.load().latest() {
-            self.leader_epochs.store(Arc::new(log.leader_epochs().clone()));
-        }
-        let parked_before = self.next_ack;
-        let mut replies = Vec::with_capacity(answers.len());
-        for (Waiting { durable, reply }, answer) in waiting.drain(..).zip(answers) {
-            match answer {
-                Err(error) => replies.push((reply, Err(error.into()))),
-                Ok(info) if durable => self.park(info, log_start, reply),
-                Ok(info) => replies.push((reply, Ok(Appended::new(info, log_start)))),
+        self.note_appended(bytes, records);
+        self.publish_epochs();
+        let (mut replies, mut anybody_waits) = (Vec::with_capacity(answers.len()), false);
+        for (Waiting { acks, reply }, answer) in waiting.drain(..).zip(answers) {
+            match (answer, acks) {
+                (Err(error), _) => replies.push((reply, Err(error.into()))),
+                (Ok(info), Acks::All { durable }) if durable || !is_alone => {
+                    anybody_waits |= durable;
+                    self.park(info, durable, log_start, reply);
+                }
+                (Ok(info), _) => replies.push((reply, Ok(Appended::new(info, log_start)))),
             }
         }
-        self.step(Event::Appended { log_end });
+        self.tell_replica(|replica, effects| {
+            if let Replica::Leads(leader) = replica {
+                leader.appended(log_end, effects);
+            }
+        });
+        if !is_alone {
+            self.published.log_end.send_replace(log_end);
+        }
         // After the high watermark, so that who has an answer can read the record.
         for (reply, answer) in replies {
             // Whoever asked may have gone; the records stay.
             let _ = reply.send(answer);
         }
-        let anybody_waits = self.next_ack > parked_before;
+        self.sync_in_time(anybody_waits, flush);
+    }
+
+    /// Notes records that were appended and are not durable.
+    pub(super) fn note_appended(&mut self, bytes: usize, records: u64) {
+        self.bytes_since_checkpoint += bytes;
+        self.bytes_unsynced += bytes;
+        self.records_unsynced += records;
+    }
+
+    /// Asks for a sync now, or sees that there is one soon.
+    pub(super) fn sync_in_time(&mut self, anybody_waits: bool, flush: Flush) {
         if anybody_waits || flush.is_due(self.records_unsynced, self.bytes_unsynced) {
             self.request_sync();
         } else if !self.sync_is_due {
@@ -277,30 +365,31 @@ impl Owner {
     }
 
     /// Asks for everything appended so far to be made durable with the next group commit.
-    fn request_sync(&mut self) {
+    pub(super) fn request_sync(&mut self) {
         let Some(log) = &mut self.log else { return };
         let segments = log.take_dirty();
         (self.bytes_unsynced, self.records_unsynced) = (0, 0);
         if segments.is_empty() {
             return;
         }
-        let own = self.own_commands.clone();
+        let (own, cuts) = (self.own_commands.clone(), self.cuts);
         self.place.committer.request(SyncRequest {
             partition: self.place.key,
             segments,
             end: log.log_end(),
             done: Box::new(move |end| {
                 if let Some(own) = own.upgrade() {
-                    let _ = own.send(Command::Synced { end });
+                    let _ = own.send(Command::Synced { end, cuts });
                 }
             }),
         });
     }
 
-    /// Keeps an answer until its records are durable.
+    /// Keeps an answer until its records are committed.
     fn park(
         &mut self,
         info: AppendInfo,
+        durable: bool,
         log_start: Offset,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     ) {
@@ -308,12 +397,16 @@ impl Owner {
         self.next_ack += 1;
         self.parked.insert(ack, (reply, Appended::new(info, log_start), Instant::now()));
         let base = (!info.duplicate).then_some(info.base_offset);
-        self.step(Event::Park { ack, base, end: info.end_offset });
+        self.tell_replica(|replica, effects| {
+            if let Replica::Leads(leader) = replica {
+                leader.park(Park { ack, base, end: info.end_offset, durable }, effects);
+            }
+        });
     }
 
     /// Moves the log start; the offset is where it is then.
     fn delete_records(&mut self, before: Offset) -> Result<Offset, OutOfRange> {
-        let committed = self.leader.high_watermark();
+        let committed = self.replica.log().high_watermark;
         let Some(log) = self.log.as_mut().filter(|_| (Offset::ZERO..=committed).contains(&before)) else {
             return Err(OutOfRange);
         };
@@ -324,7 +417,7 @@ impl Owner {
     }
 
     pub(super) fn on_synced(&mut self, end: Offset) {
-        self.step(Event::Durable { end });
+        self.durable(end);
         // While records keep coming the log end is always ahead of the disk, so a checkpoint waits for its own sync.
         if self.bytes_since_checkpoint >= CHECKPOINT_BYTES {
             self.checkpoint();
@@ -348,15 +441,45 @@ impl Owner {
         self.request_sync();
     }
 
-    pub(super) fn step(&mut self, event: Event) {
+    /// The disk has confirmed everything below this.
+    pub(super) fn durable(&mut self, end: Offset) {
+        self.tell_replica(|replica, effects| replica.durable(end, effects));
+        self.tell_position();
+    }
+
+    /// The cluster has decided about the partition.
+    fn on_assign(&mut self, assignment: LeaderAndIsr) {
+        let Some(log) = &self.log else { return };
+        let (min_isr, before) = (log.config().min_insync_replicas, self.replica.leader_and_isr().clone());
+        let mut resigned = Vec::new();
+        self.tell_replica(|replica, effects| {
+            resigned = replica.assign(assignment, min_isr, monotonic(), effects);
+        });
+        self.published.leadership.store(leadership(&self.replica));
+        for ack in resigned {
+            if let Some((reply, ..)) = self.parked.remove(&ack) {
+                let _ = reply.send(Err(AppendError::NotLeader));
+            }
+        }
+        let now = self.replica.leader_and_isr();
+        if (now.leader, now.leader_epoch) != (before.leader, before.leader_epoch) {
+            tracing::debug!(
+                partition = %self.place.points.name(), leader = ?now.leader, leader_epoch = %now.leader_epoch,
+                leads = now.leads(), "a partition's leader has changed"
+            );
+            // Who wants to know fetches from another leader, or none any more.
+            self.position_wanted = None;
+            // What a new leader began with is committed once its own disk has it too.
+            self.request_sync();
+        }
+    }
+
+    pub(super) fn tell_replica(&mut self, tell: impl FnOnce(&mut Replica, &mut Vec<Effect>)) {
         let mut effects = Vec::new();
-        self.leader.step(event, &mut effects);
+        tell(&mut self.replica, &mut effects);
         for effect in effects {
             match effect {
-                Effect::AdvanceHighWatermark(offset) => {
-                    self.high_watermark.send_replace(offset);
-                    self.publish_last_stable();
-                }
+                Effect::AdvanceHighWatermark(_) => self.publish_high_watermark(),
                 Effect::Answer(ack) => {
                     if let Some((reply, mut appended, since)) = self.parked.remove(&ack) {
                         appended.synced_in = Some(since.elapsed());
@@ -364,17 +487,52 @@ impl Owner {
                         let _ = reply.send(Ok(appended));
                     }
                 }
+                Effect::Propose(proposal) => {
+                    let name = self.place.points.name().clone();
+                    let wanted = IsrWanted { name, topic_id: self.opening.topic_id, proposal };
+                    let _ = self.opening.proposals.send(wanted);
+                }
             }
         }
     }
 
+    /// Tells readers what is committed.
+    pub(super) fn publish_high_watermark(&mut self) {
+        self.published.high_watermark.send_replace(self.replica.log().high_watermark);
+        self.publish_last_stable();
+        let is_due = self.noted_at.is_none_or(|at| at.elapsed() >= NOTE_INTERVAL);
+        if is_due && !self.replica.leader_and_isr().is_alone() {
+            self.noted_at = Some(Instant::now());
+            self.note_high_watermark();
+        }
+    }
+
+    /// For the next start. Of the only replica everything is committed.
+    fn note_high_watermark(&self) {
+        if !self.replica.leader_and_isr().is_alone() {
+            self.place.points.high_watermark(self.replica.log().high_watermark);
+        }
+    }
+
+    /// Tells who reads the log which epochs it has, where they have changed.
+    pub(super) fn publish_epochs(&self) {
+        let Some(log) = &self.log else { return };
+        if *log.leader_epochs() != **self.published.leader_epochs.load() {
+            self.published.leader_epochs.store(Arc::new(log.leader_epochs().clone()));
+        }
+    }
+
+    pub(super) fn publish_log_end(&self, log_end: Offset) {
+        self.published.log_end.send_replace(log_end);
+    }
+
     /// Tells readers how far everything is decided.
     fn publish_last_stable(&mut self) {
-        let high_watermark = self.leader.high_watermark();
+        let high_watermark = self.replica.log().high_watermark;
         let Some(log) = &mut self.log else { return };
         let last_stable = log.first_unstable(high_watermark).unwrap_or(high_watermark).min(high_watermark);
         log.forget_ended_transactions(high_watermark);
-        self.last_stable.send_if_modified(|known| {
+        self.published.last_stable.send_if_modified(|known| {
             let moved = *known != last_stable;
             *known = last_stable;
             moved
@@ -382,15 +540,21 @@ impl Owner {
     }
 }
 
+fn leadership(replica: &Replica) -> Option<Arc<Leadership>> {
+    let Replica::Leads(leader) = replica else { return None };
+    let (epoch, begins_at) = (leader.leader_and_isr().leader_epoch, leader.begins_at());
+    Some(Arc::new(Leadership { epoch, begins_at }))
+}
+
 /// When records that nobody waits for are synced, by the topic's config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Flush {
+pub(super) struct Flush {
     records: u64,
     within: Duration,
 }
 
 impl Flush {
-    fn of(config: &LogConfig) -> Flush {
+    pub fn of(config: &LogConfig) -> Flush {
         // After each record would be what `acks=all` is for; who asks for less gets no sync of his own.
         let records = if config.flush_messages > 1 { config.flush_messages } else { u64::MAX };
         Flush { records, within: LAZY_SYNC_INTERVAL.min(Duration::from_millis(config.flush_ms)) }
@@ -406,7 +570,7 @@ mod tests {
     use ottla_protocol::records::{BatchBuilder, BatchOptions};
 
     use super::*;
-    use crate::ids::TopicPartition;
+    use crate::ids::{LeaderEpoch, TopicPartition};
 
     fn append(log: &mut PartitionLog) -> Offset {
         let mut builder = BatchBuilder::default();
@@ -445,11 +609,16 @@ mod tests {
         let mut owner = Owner::new(
             place,
             log,
-            LeaderEpoch(0),
+            Opening::of_test(),
             HousekeepingConfig::default(),
             commands.downgrade(),
-            (watch::channel(Offset::ZERO).0, watch::channel(Offset::ZERO).0),
-            Arc::default(),
+            Published {
+                high_watermark: watch::channel(Offset::ZERO).0,
+                last_stable: watch::channel(Offset::ZERO).0,
+                log_end: Arc::new(watch::channel(Offset::ZERO).0),
+                leader_epochs: Arc::default(),
+                leadership: Arc::default(),
+            },
         );
         owner.bytes_since_checkpoint = CHECKPOINT_BYTES;
         owner.on_synced(Offset(1));

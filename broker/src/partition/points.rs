@@ -46,6 +46,7 @@ pub(super) struct Checkpoints {
     recovery: Checkpoint,
     log_start: Checkpoint,
     cleaner: Checkpoint,
+    replication: Checkpoint,
 }
 
 impl Checkpoints {
@@ -55,11 +56,12 @@ impl Checkpoints {
             recovery: Checkpoint::load(dir.join("recovery-point-offset-checkpoint")),
             log_start: Checkpoint::load(dir.join("log-start-offset-checkpoint")),
             cleaner: Checkpoint::load(dir.join("cleaner-offset-checkpoint")),
+            replication: Checkpoint::load(dir.join("replication-offset-checkpoint")),
         }
     }
 
-    fn all(&self) -> [&Checkpoint; 3] {
-        [&self.recovery, &self.log_start, &self.cleaner]
+    fn all(&self) -> [&Checkpoint; 4] {
+        [&self.recovery, &self.log_start, &self.cleaner, &self.replication]
     }
 
     /// Whether the last stop left word of a partition.
@@ -109,7 +111,13 @@ impl Points {
             trusted_to: Some(of(&self.checkpoints.recovery)),
             log_start: of(&self.checkpoints.log_start),
             cleaned_to: of(&self.checkpoints.cleaner),
+            high_watermark: of(&self.checkpoints.replication),
         }
+    }
+
+    /// What is below is committed.
+    pub fn high_watermark(&self, offset: Offset) {
+        self.checkpoints.replication.offsets().insert(self.name.clone(), offset);
     }
 
     /// A crash needs no scan up to here.
@@ -156,11 +164,17 @@ mod tests {
             points.recovery(Offset(30));
             points.log_start(Offset(10));
             points.cleaned_to(Offset(20));
+            points.high_watermark(Offset(25));
         }
         checkpoints.keep(|name| *name == kept);
         checkpoints.save().unwrap();
         let known = |name| Points::of_test(dir.path(), name).known();
-        let expected = Known { trusted_to: Some(Offset(30)), log_start: Offset(10), cleaned_to: Offset(20) };
+        let expected = Known {
+            trusted_to: Some(Offset(30)),
+            log_start: Offset(10),
+            cleaned_to: Offset(20),
+            high_watermark: Offset(25),
+        };
         assert_eq!(known(kept), expected);
         assert_eq!(known(gone), Known { trusted_to: Some(Offset::ZERO), ..Known::default() });
     }

@@ -3,18 +3,22 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::IsrWanted;
 use super::handle::Partition;
 use super::log_dir_error::LogDirError;
 use super::log_dirs::{Assignment, LOST, LogDirs};
 use super::moving::Moves;
 use super::slot::{PartitionState, Slot};
-use crate::controller::{ClusterImage, METADATA_TOPIC, ResourceType, TopicImage};
-use crate::ids::{NodeId, TopicPartition};
+use crate::controller::{ClusterImage, METADATA_TOPIC, PartitionImage, ResourceType, TopicImage};
+use crate::ids::TopicPartition;
 use crate::log::{LogConfig, LogError};
+use crate::replica::{LeaderAndIsr, NodeRun};
 
 struct OpenTopic {
     id: Uuid,
@@ -36,6 +40,8 @@ pub struct OpenPartition {
     pub partition: Partition,
     /// `acks=all` waits for the disk.
     pub acks_all_is_durable: bool,
+    /// Who leads it, and who is in sync.
+    pub leader_and_isr: Arc<LeaderAndIsr>,
 }
 
 /// Partitions that are opened at the same time: most of an opening is waiting for the disk.
@@ -44,9 +50,11 @@ const PARALLEL_OPENS_MAX: usize = 8;
 /// All partitions of this node; most of them may be asleep.
 pub struct Partitions {
     log_dirs: Arc<LogDirs>,
-    node_id: NodeId,
+    node: NodeRun,
     topics: RwLock<Topics>,
     pub(super) moves: Moves,
+    /// What leaders want of the controller.
+    proposals: mpsc::UnboundedSender<IsrWanted>,
 }
 
 #[derive(Default)]
@@ -57,9 +65,13 @@ struct Topics {
 }
 
 impl Partitions {
-    /// None yet.
-    pub fn new(log_dirs: Arc<LogDirs>, node_id: NodeId) -> Partitions {
-        Partitions { log_dirs, node_id, topics: RwLock::default(), moves: Moves::default() }
+    /// None yet. What leaders want of the controller goes to `proposals`.
+    pub fn new(
+        log_dirs: Arc<LogDirs>,
+        node: NodeRun,
+        proposals: mpsc::UnboundedSender<IsrWanted>,
+    ) -> Partitions {
+        Partitions { log_dirs, node, topics: RwLock::default(), moves: Moves::default(), proposals }
     }
 
     /// Where they are kept.
@@ -83,7 +95,8 @@ impl Partitions {
             let slot = topic.slots.get(usize::try_from(partition).ok()?)?;
             if let Some(open) = slot.open() {
                 let acks_all_is_durable = topic.acks_all_is_durable;
-                return Some(OpenPartition { partition: open.clone(), acks_all_is_durable });
+                let leader_and_isr = slot.leader_and_isr();
+                return Some(OpenPartition { partition: open.clone(), acks_all_is_durable, leader_and_isr });
             }
             (slot.clone(), topic.acks_all_is_durable)
         };
@@ -91,7 +104,7 @@ impl Partitions {
             return None;
         }
         let partition = off_the_runtime(|| self.wake(&slot, TopicPartition::new(topic, partition)))?;
-        Some(OpenPartition { partition, acks_all_is_durable })
+        Some(OpenPartition { partition, acks_all_is_durable, leader_and_isr: slot.leader_and_isr() })
     }
 
     /// Whether a partition is open, or asleep and not known to be beyond service.
@@ -137,6 +150,19 @@ impl Partitions {
         drop(topics);
         slots.sort_by(|(a, ..), (b, ..)| a.cmp(b));
         slots
+    }
+
+    /// Has the leaders that are open see which followers had not everything for so long.
+    pub fn check_lag(&self, lag_max: Duration) {
+        for (_, _, slot) in self.slots() {
+            let assignment = slot.leader_and_isr();
+            if assignment.leads()
+                && !assignment.is_alone()
+                && let Some(partition) = slot.open()
+            {
+                partition.check_lag(lag_max);
+            }
+        }
     }
 
     /// Every partition that can be served, by name, without waking any. Blocking.
@@ -187,7 +213,7 @@ impl Partitions {
     /// The partitions of which the image does not say where they are, see [`LogDirs::misplaced`]. Blocking; before
     /// [`open_all`](Partitions::open_all).
     pub fn misplaced(&self, image: &ClusterImage) -> Result<Vec<Assignment>, LogDirError> {
-        self.log_dirs.misplaced(image, self.node_id)
+        self.log_dirs.misplaced(image, self.node.id)
     }
 
     /// Opens everything that the image names; blocking. A partition whose files are beyond recovery stays offline
@@ -196,7 +222,7 @@ impl Partitions {
         let is_lost = |name: &TopicPartition| {
             let number = usize::try_from(name.partition).unwrap_or(usize::MAX);
             let partition = image.topic(&name.topic).and_then(|topic| topic.partitions.get(number));
-            partition.is_some_and(|partition| partition.directory_of(self.node_id) == Some(LOST))
+            partition.is_some_and(|partition| partition.directory_of(self.node.id) == Some(LOST))
         };
         for dir in self.log_dirs.online() {
             dir.remove_leftovers(is_lost)?;
@@ -235,7 +261,7 @@ impl Partitions {
             }
         }
         let of_brokers = |image: &ClusterImage| {
-            let brokers = ["", &self.node_id.to_string()];
+            let brokers = ["", &self.node.id.to_string()];
             brokers.map(|broker| image.configs(ResourceType::Broker, broker).clone())
         };
         let same_defaults = of_brokers(before) == of_brokers(after);
@@ -243,7 +269,11 @@ impl Partitions {
         for topic in after.topics() {
             let unchanged =
                 same_defaults && before.topic(&topic.name).is_some_and(|old| Arc::ptr_eq(old, topic));
-            if !unchanged && let Err(error) = self.bring_up(topic, after) {
+            if unchanged {
+                continue;
+            }
+            removed.extend(self.reassign(topic, after));
+            if let Err(error) = self.bring_up(topic, after) {
                 tracing::error!(topic = topic.name, %error, "a partition is offline");
                 first_error.get_or_insert(error);
             }
@@ -273,15 +303,65 @@ impl Partitions {
         }
     }
 
+    /// Tells the partitions of a topic what was decided about them. Gives those that this node does not keep any more; those
+    /// that it keeps only now are opened.
+    fn reassign(&self, topic: &TopicImage, image: &ClusterImage) -> Vec<RemovedPartition> {
+        let (me, may_lead) = (self.node.id, self.node.may_lead(image));
+        let (mut removed, mut come) = (Vec::new(), Vec::new());
+        let mut topics = self.topics_mut();
+        let Some(open) = topics.by_name.get_mut(&topic.name).filter(|open| open.id == topic.id) else {
+            return removed;
+        };
+        for (number, (slot, partition)) in open.slots.iter_mut().zip(&topic.partitions).enumerate() {
+            let assignment = Arc::new(LeaderAndIsr::of(partition, me, may_lead));
+            let name = || TopicPartition::new(topic.name.clone(), number as i32);
+            let (was_kept, is_kept) = {
+                let keeps = |assignment: &LeaderAndIsr| assignment.replicas.contains(&self.node.id);
+                (keeps(&slot.leader_and_isr()), keeps(&assignment))
+            };
+            match (was_kept, is_kept) {
+                (true, true) | (false, false) if *slot.leader_and_isr() == *assignment => {}
+                (true, true) | (false, false) => slot.assign(assignment),
+                (_, true) => {
+                    *slot = self.slot_of(topic, partition, assignment);
+                    come.push((name(), slot.clone()));
+                }
+                (true, false) => {
+                    let left = std::mem::replace(slot, self.slot_of(topic, partition, assignment));
+                    removed.push(RemovedPartition { name: name(), slot: left });
+                }
+            }
+        }
+        let config = open.config.clone();
+        drop(topics);
+        for (name, slot) in come {
+            if let Err(error) = slot.wake(name.clone(), &config) {
+                tracing::error!(partition = %name, %error, "a partition is offline");
+            }
+        }
+        removed
+    }
+
+    fn slot_of(
+        &self,
+        topic: &TopicImage,
+        partition: &PartitionImage,
+        assignment: Arc<LeaderAndIsr>,
+    ) -> Arc<Slot> {
+        let directory_id = partition.directory_of(self.node.id);
+        let dir = directory_id.and_then(|id| self.log_dirs.by_id(id)).cloned();
+        Arc::new(Slot::asleep(dir, topic.id, assignment, self.proposals.clone()))
+    }
+
     fn bring_up(&self, topic: &TopicImage, image: &ClusterImage) -> Result<(), LogError> {
-        let configs = image.topic_configs(&topic.configs, self.node_id);
+        let configs = image.topic_configs(&topic.configs, self.node.id);
         let log_config = Arc::new(configs.log_config());
         let have = {
             let topics = self.topics();
             let open = topics.by_name.get(&topic.name).filter(|open| open.id == topic.id);
             open.map_or(0, |open| open.slots.len())
         };
-        let (slots, first_error) = self.open_many(topic, have, &log_config);
+        let (slots, first_error) = self.open_many(topic, have, self.node.may_lead(image), &log_config);
         let mut topics = self.topics_mut();
         if topics.closed {
             return Err(LogError::Abandoned);
@@ -310,6 +390,7 @@ impl Partitions {
         &self,
         topic: &TopicImage,
         from: usize,
+        may_lead: bool,
         config: &Arc<LogConfig>,
     ) -> (Vec<Arc<Slot>>, Option<LogError>) {
         let name = |number: usize| TopicPartition::new(topic.name.clone(), number as i32);
@@ -318,16 +399,15 @@ impl Partitions {
             .iter()
             .skip(from)
             .map(|partition| {
-                let directory_id = partition.directory_of(self.node_id);
-                let dir = directory_id.and_then(|id| self.log_dirs.by_id(id)).cloned();
-                Arc::new(Slot::asleep(dir, topic.id, partition.leader_epoch))
+                let decided = LeaderAndIsr::of(partition, self.node.id, may_lead);
+                self.slot_of(topic, partition, Arc::new(decided))
             })
             .collect();
         let wanted: Vec<(TopicPartition, &Arc<Slot>)> = slots
             .iter()
             .enumerate()
             .map(|(number, slot)| (name(from + number), slot))
-            .filter(|(name, slot)| slot.is_asleep() && !slot.was_closed_clean(name))
+            .filter(|(name, slot)| slot.is_asleep() && (slot.follows() || !slot.was_closed_clean(name)))
             .collect();
         let open = |(name, slot): &(TopicPartition, &Arc<Slot>)| slot.wake(name.clone(), config).map(drop);
         if wanted.len() <= 1 {

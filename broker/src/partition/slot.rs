@@ -10,14 +10,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::handle::Partition;
 use super::log_dir::LogDir;
 use super::meta_properties::kafka_uuid;
-use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use super::{IsrWanted, Opening};
+use crate::ids::{Offset, TopicPartition};
 use crate::log::{LogConfig, LogError, PartitionLog, file_extent, path_aside, write_file_durably};
+use crate::replica::LeaderAndIsr;
 
 /// The file in a partition's folder that says which topic it belongs to (KIP-516).
 const PARTITION_METADATA: &str = "partition.metadata";
@@ -45,7 +48,9 @@ pub(super) struct Slot {
     /// `None` where it is in a log dir that cannot be used.
     dir: ArcSwapOption<LogDir>,
     topic_id: Uuid,
-    leader_epoch: LeaderEpoch,
+    /// What the cluster has decided.
+    assignment: ArcSwap<LeaderAndIsr>,
+    proposals: mpsc::UnboundedSender<IsrWanted>,
     /// Unset while it sleeps; `None` when it cannot be served.
     partition: OnceLock<Option<Partition>>,
     /// Held by whoever works with the files of a sleeping partition.
@@ -58,7 +63,12 @@ pub(super) struct Slot {
 
 impl Slot {
     /// A partition that sleeps in a log dir; offline where that cannot be used.
-    pub fn asleep(dir: Option<Arc<LogDir>>, topic_id: Uuid, leader_epoch: LeaderEpoch) -> Slot {
+    pub fn asleep(
+        dir: Option<Arc<LogDir>>,
+        topic_id: Uuid,
+        assignment: Arc<LeaderAndIsr>,
+        proposals: mpsc::UnboundedSender<IsrWanted>,
+    ) -> Slot {
         let partition = OnceLock::new();
         if dir.is_none() {
             let _ = partition.set(None);
@@ -66,7 +76,8 @@ impl Slot {
         Slot {
             dir: ArcSwapOption::new(dir),
             topic_id,
-            leader_epoch,
+            assignment: ArcSwap::new(assignment),
+            proposals,
             partition,
             waking: Mutex::default(),
             state: OnceLock::new(),
@@ -99,12 +110,44 @@ impl Slot {
         if let Some(known) = self.partition.get() {
             return Ok(known.clone());
         }
-        let opened = self.open_files(name, config);
+        let assignment = self.assignment.load_full();
+        let opened = self.open_files(name, config, assignment.clone());
         let _ = self.partition.set(opened.as_ref().ok().cloned());
+        // The cluster may have decided anew while the partition was not yet there to be told.
+        let now = self.assignment.load_full();
+        if let Ok(partition) = &opened
+            && !Arc::ptr_eq(&now, &assignment)
+        {
+            partition.assign(now);
+        }
         opened.map(Some)
     }
 
-    fn open_files(&self, name: TopicPartition, config: &Arc<LogConfig>) -> Result<Partition, LogError> {
+    /// What the cluster has decided about the partition.
+    pub fn leader_and_isr(&self) -> Arc<LeaderAndIsr> {
+        self.assignment.load_full()
+    }
+
+    /// Whether the partition is to be fetched from another node.
+    pub fn follows(&self) -> bool {
+        let assignment = self.assignment.load();
+        !assignment.leads() && assignment.replicas.contains(&assignment.me)
+    }
+
+    /// The cluster has decided anew.
+    pub fn assign(&self, assignment: Arc<LeaderAndIsr>) {
+        self.assignment.store(assignment.clone());
+        if let Some(partition) = self.open() {
+            partition.assign(assignment);
+        }
+    }
+
+    fn open_files(
+        &self,
+        name: TopicPartition,
+        config: &Arc<LogConfig>,
+        assignment: Arc<LeaderAndIsr>,
+    ) -> Result<Partition, LogError> {
         let log_dir = self.dir().ok_or(LogError::Abandoned)?;
         let dir = log_dir.path().join(name.to_string());
         let file = dir.join(PARTITION_METADATA);
@@ -113,7 +156,8 @@ impl Slot {
         if stored_id.as_ref().is_some_and(|stored| is_of_another(stored, &id)) {
             set_aside(&dir)?;
         }
-        let partition = log_dir.open_partition(name, config.clone(), self.leader_epoch)?;
+        let opening = Opening { topic_id: self.topic_id, assignment, proposals: self.proposals.clone() };
+        let partition = log_dir.open_partition(name, config.clone(), opening)?;
         if stored_id.is_none_or(|stored| stored != id) {
             // Durable: a folder that does not say whose it is could be served as a later topic's.
             let text = format!("version: 0\ntopic_id: {id}");

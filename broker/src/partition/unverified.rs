@@ -89,6 +89,7 @@ mod tests {
     use ottla_protocol::records::{BatchBuilder, BatchOptions};
     use tokio::sync::oneshot;
 
+    use super::super::handle::Acks;
     use super::*;
     use crate::log::Checked;
 
@@ -103,7 +104,13 @@ mod tests {
             ..BatchOptions::default()
         });
         let batch = Checked::of_coordinator(&batch).unwrap();
-        let append = Append { batch, durable: false, reply: oneshot::channel().0, verify: None };
+        let append = Append {
+            batch,
+            acks: Acks::Leader,
+            leader_epoch: None,
+            reply: oneshot::channel().0,
+            verify: None,
+        };
         unverified.hold(append.producer(), bumps_epoch, append);
     }
 

@@ -38,6 +38,7 @@ pub use handle::{
 pub(crate) use listener::{Face, QuorumListener};
 pub use machine::{Config, Effect, Event, Quorum, RequestId};
 pub use peers::PeerAddress;
+pub(crate) use peers::PeerConnection;
 pub use role::{Election, Following, Leading, Progress, Role};
 pub(crate) use runtime::start;
 pub use state_file::{StateFileError, load as load_election_state};

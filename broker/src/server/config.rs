@@ -12,6 +12,7 @@ use crate::ids::NodeId;
 use crate::partition::{HousekeepingConfig, LogDirPaths};
 use crate::quorum::{PeerAddress, QuorumTimeouts};
 use crate::quotas::Windows;
+use crate::replication::ReplicationConfig;
 use crate::transactions::TransactionConfig;
 
 /// `group.consumer.*` (KIP-848).
@@ -65,6 +66,8 @@ pub struct BrokerConfig {
     /// `default.replication.factor`: of topics that are made without a number. Where it is not set, three replicas, or as many as there
     /// are brokers.
     pub default_replication_factor: Option<i16>,
+    /// How followers fetch, and when they count as too slow.
+    pub replication: ReplicationConfig,
     /// `auto.create.topics.enable`: a topic is made on first use.
     pub auto_create_topics: bool,
     /// `delete.topic.enable`.
@@ -150,6 +153,7 @@ impl BrokerConfig {
             advertised_port: None,
             num_partitions: 1,
             default_replication_factor: None,
+            replication: ReplicationConfig::default(),
             auto_create_topics: true,
             delete_topics: true,
             offsets_topic_partitions: 50,

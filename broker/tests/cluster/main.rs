@@ -9,3 +9,4 @@ mod goes_on;
 mod nodes;
 mod refuses;
 mod registers;
+mod replicates;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use ottla_broker::ids::NodeId;
+use ottla_broker::partition::Partitions;
 use ottla_broker::quorum::{PeerAddress, QuorumState, QuorumTimeouts};
 use ottla_broker::{Broker, BrokerConfig, StartError};
 use ottla_protocol::ErrorCode;
@@ -90,6 +91,10 @@ impl Node {
 
     pub fn state(&self) -> QuorumState {
         self.broker().context().controller.log().state()
+    }
+
+    pub fn partitions(&self) -> &Partitions {
+        &self.broker().context().partitions
     }
 
     pub fn leads(&self) -> bool {

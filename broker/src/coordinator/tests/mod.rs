@@ -19,6 +19,7 @@ use super::*;
 use crate::groups::{
     GroupConfig, GroupError, GroupId, Reply, Request, TopicCatalog, TopicInfo, TopicName, Topics,
 };
+use crate::ids::LeaderEpoch;
 
 /// Partitions in memory.
 pub(super) struct MemoryLog {
@@ -87,7 +88,12 @@ impl MemoryLog {
 pub(super) struct SharedLog(pub(super) Arc<MemoryLog>);
 
 impl CoordinatorLog for SharedLog {
-    fn append(&self, partition: i32, batch: Bytes) -> BoxFuture<'static, Result<i64, LogError>> {
+    fn append(
+        &self,
+        partition: i32,
+        _: LeaderEpoch,
+        batch: Bytes,
+    ) -> BoxFuture<'static, Result<i64, LogError>> {
         let log = self.0.clone();
         async move {
             log.appends_allowed.acquire().await.unwrap().forget();
@@ -112,6 +118,7 @@ impl CoordinatorLog for SharedLog {
                 let batch =
                     Batches::new(bytes).flatten().find(|batch| batch.header.next_offset() > from_offset);
                 Ok(LogSlice {
+                    leader_epoch: LeaderEpoch::default(),
                     next_offset: batch.as_ref().map_or(end_offset, |batch| batch.header.next_offset()),
                     batches: batch.map(|batch| batch.bytes).unwrap_or_default(),
                     end_offset,

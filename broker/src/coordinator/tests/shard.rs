@@ -168,7 +168,7 @@ fn a_failed_append_that_did_reach_the_log_counts() {
     let batches = shard.next_batch().unwrap();
     shard.on_appended(at(2), Err(LogError::Unavailable("timed out".to_owned())));
     assert_eq!(shard.next_read(), Some(0));
-    shard.on_read(at(3), Ok(LogSlice { batches, next_offset: 1, end_offset: 1 }));
+    shard.on_read(at(3), Ok(LogSlice { batches, next_offset: 1, end_offset: 1, ..LogSlice::default() }));
     let mut fetch = ask(&mut shard, at(4), fetch());
     assert_eq!(fetched(answer(&mut fetch)), vec![7]);
 }
@@ -192,7 +192,10 @@ fn a_damaged_log_keeps_the_partition_from_being_served() {
     *bytes.last_mut().unwrap() ^= 1;
     let mut shard = shard();
     shard.next_read();
-    shard.on_read(at(1), Ok(LogSlice { batches: bytes.into(), next_offset: 1, end_offset: 1 }));
+    shard.on_read(
+        at(1),
+        Ok(LogSlice { batches: bytes.into(), next_offset: 1, end_offset: 1, ..LogSlice::default() }),
+    );
     shard.on_deadline(at(300));
     let mut fetch = ask(&mut shard, at(300), fetch());
     assert_eq!(answer(&mut fetch), Some(Reply::FetchOffsets(Err(GroupError::CoordinatorNotAvailable))));

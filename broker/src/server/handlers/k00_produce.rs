@@ -7,6 +7,7 @@
 //! the transaction (KIP-890).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -19,6 +20,7 @@ use ottla_protocol::messages::k00_produce::{
 use ottla_protocol::records::{BatchHeader, Compression};
 use ottla_protocol::wire::{Str, Uuid};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::context::Context;
 use super::super::dispatch::Call;
@@ -28,15 +30,22 @@ use crate::controller::is_internal;
 use crate::ids::{Producer, TopicPartition};
 use crate::log::LogError;
 use crate::metrics::Waits;
-use crate::partition::{AppendError, Appended, Verify};
+use crate::partition::{Acks, AppendError, Appended, Verify};
 use crate::security::Operation;
 use crate::transactions::{AddPartitions, TransactionVersion, TransactionalId};
 
 const ZSTD_VERSION_MIN: i16 = 7;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 
-/// A batch on its way, or why it did not start.
-type Started = Result<oneshot::Receiver<Result<Appended, AppendError>>, (ErrorCode, Option<String>)>;
+/// A batch on its way.
+struct Begun {
+    answer: oneshot::Receiver<Result<Appended, AppendError>>,
+    /// It waits for other nodes, which may take longer than the client will.
+    may_time_out: bool,
+}
+
+/// It, or why it did not start.
+type Started = Result<Begun, (ErrorCode, Option<String>)>;
 
 struct StartedTopic {
     name: Str,
@@ -52,6 +61,7 @@ pub(in super::super) fn handle(
     let version = call.version();
     let (request, waits, access) = (call.request, call.waits, call.access);
     let acks = request.acks;
+    let patience = Duration::from_millis(request.timeout_ms.max(0) as u64);
     let image = context.image();
     let transactional_id = request.transactional_id.as_deref().map(TransactionalId::from);
     let transaction_denied = request
@@ -85,7 +95,7 @@ pub(in super::super) fn handle(
         })
         .collect();
     async move {
-        let finished = topics.into_iter().map(|topic| finish_topic(topic, version, &waits));
+        let finished = topics.into_iter().map(|topic| finish_topic(topic, version, patience, &waits));
         let responses = join_all(finished).await;
         (acks != 0).then(|| ProduceResponse { responses, ..ProduceResponse::default() })
     }
@@ -108,13 +118,16 @@ fn start(
     let records = data.records.unwrap_or_default();
     check_codec(&records, version).map_err(|code| (code, None))?;
     let open = open_partition(context, topic, data.index).map_err(|code| (code, None))?;
-    // The only replica is the one that asks.
-    if acks == -1 && open.partition.config().min_insync_replicas > 1 {
+    if acks == -1 && open.leader_and_isr.isr.len() < open.partition.config().min_insync_replicas {
         return Err((ErrorCode::NotEnoughReplicas, None));
     }
-    let durable = acks == -1 && open.acks_all_is_durable;
+    let may_time_out = acks == -1 && !open.leader_and_isr.is_alone();
+    let acks = match acks {
+        -1 => Acks::All { durable: open.acks_all_is_durable },
+        _ => Acks::Leader,
+    };
     let Some(producer) = transactional(&records) else {
-        return Ok(open.partition.append(records, durable));
+        return Ok(Begun { answer: open.partition.append(records, acks), may_time_out });
     };
     let Some(transactional_id) = transactional_id.clone() else {
         let message = "a transactional batch needs the request to name its transactional id";
@@ -129,7 +142,8 @@ fn start(
     };
     let transactions = context.transactions.clone();
     let ask = Box::new(move || async move { transactions.begin_in_partition(begin).await }.boxed());
-    Ok(open.partition.append_in_transaction(records, durable, Verify { bumps_epoch: is_v2, ask }))
+    let verify = Verify { bumps_epoch: is_v2, ask };
+    Ok(Begun { answer: open.partition.append_in_transaction(records, acks, verify), may_time_out })
 }
 
 /// Whose transaction a batch says to be part of.
@@ -147,10 +161,16 @@ fn check_codec(records: &Bytes, version: i16) -> Result<(), ErrorCode> {
     }
 }
 
-async fn finish_topic(topic: StartedTopic, version: i16, waits: &Waits) -> TopicProduceResponse {
+async fn finish_topic(
+    topic: StartedTopic,
+    version: i16,
+    patience: Duration,
+    waits: &Waits,
+) -> TopicProduceResponse {
+    let deadline = Instant::now() + patience;
     let mut partition_responses = Vec::with_capacity(topic.partitions.len());
     for (index, started) in topic.partitions {
-        partition_responses.push(finish_partition(index, started, version, waits).await);
+        partition_responses.push(finish_partition(index, started, version, deadline, waits).await);
     }
     TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses }
 }
@@ -159,6 +179,7 @@ async fn finish_partition(
     index: i32,
     started: Started,
     version: i16,
+    deadline: Instant,
     waits: &Waits,
 ) -> PartitionProduceResponse {
     let refused = |code: ErrorCode, message: Option<String>| PartitionProduceResponse {
@@ -170,7 +191,12 @@ async fn finish_partition(
     };
     let answer = match started {
         Err((code, message)) => return refused(code, message),
-        Ok(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+        Ok(Begun { answer, may_time_out: false }) => answer.await.unwrap_or(Err(AppendError::Closed)),
+        Ok(Begun { answer, may_time_out: true }) => match timeout_at(deadline, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(AppendError::Closed)),
+            // It is in the log, and may be committed yet.
+            Err(_) => return refused(ErrorCode::RequestTimedOut, None),
+        },
     };
     if let Ok(Appended { synced_in: Some(time), .. }) = &answer {
         waits.note_fsync(*time);

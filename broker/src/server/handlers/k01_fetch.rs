@@ -2,7 +2,9 @@
 //!
 //! Records are only located here; the connection sends them straight out of their files, unless they are few. Sessions (7) are KIP-227,
 //! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. With read_committed (KIP-98)
-//! records end at the last stable offset, and the reader is told which transactions among them were aborted.
+//! records end at the last stable offset, and the reader is told which transactions among them were aborted. A follower reads
+//! to the end of the log, and by where it reads tells the leader what it has; from version 11 on consumers may read at followers
+//! (KIP-392).
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -22,9 +24,9 @@ use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted};
-use super::{check_epoch, leader_epoch, open_partition, topic_name};
+use super::{check_epoch, leader_epoch, open_partition, open_replica, topic_name};
 use crate::controller::ClusterImage;
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::log::{DiskWait, FileRange, LogError, ReadError};
 use crate::metrics::Waits;
 use crate::partition::{Partition, now_ms};
@@ -33,6 +35,8 @@ use crate::security::Operation;
 const TOPIC_ID_VERSION_MIN: i16 = 13;
 const ZSTD_VERSION_MIN: i16 = 10;
 const DIVERGING_EPOCH_VERSION_MIN: i16 = 12;
+const FOLLOWERS_SERVE_VERSION_MIN: i16 = 11;
+const REPLICA_STATE_VERSION_MIN: i16 = 15;
 
 /// Up to so many bytes of a partition are copied: the calls that send from a file cost more.
 const COPIED_BYTES_MAX: usize = 32 << 10;
@@ -50,7 +54,29 @@ struct Limits {
     version: i16,
     bytes_max: usize,
     bytes_min: usize,
+    /// Of consumers.
     read_committed: bool,
+    /// A follower asks.
+    follower: Option<FollowerRun>,
+}
+
+/// A follower, with the epoch of its registration as a broker.
+#[derive(Debug, Clone, Copy)]
+struct FollowerRun {
+    id: NodeId,
+    broker_epoch: Offset,
+}
+
+impl FollowerRun {
+    fn of(request: &FetchRequest, version: i16) -> Option<FollowerRun> {
+        let (id, broker_epoch) = match version {
+            REPLICA_STATE_VERSION_MIN.. => {
+                (request.replica_state.replica_id, request.replica_state.replica_epoch)
+            }
+            _ => (request.replica_id, -1),
+        };
+        (id >= 0).then_some(FollowerRun { id: NodeId(id), broker_epoch: Offset(broker_epoch) })
+    }
 }
 
 /// One pass over what is wanted.
@@ -77,6 +103,11 @@ pub(in super::super) async fn handle(
             return (FetchResponse { error_code: code.code(), ..FetchResponse::default() }, Vec::new());
         }
     };
+    let follower = FollowerRun::of(&request, version);
+    if follower.is_some() && !access.cluster(&context, Operation::ClusterAction) {
+        let error_code = ErrorCode::ClusterAuthorizationFailed.code();
+        return (FetchResponse { error_code, ..FetchResponse::default() }, Vec::new());
+    }
     let bytes_max = (request.max_bytes.max(0) as usize).min(context.config.fetch_bytes_max);
     let limits = Limits {
         version,
@@ -84,6 +115,7 @@ pub(in super::super) async fn handle(
         // More than an answer can hold would never come.
         bytes_min: (request.min_bytes.max(0) as usize).min(bytes_max),
         read_committed: request.isolation_level == 1,
+        follower,
     };
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     let wanted = Arc::new(wanted);
@@ -106,6 +138,7 @@ async fn gather(
 ) -> Pass {
     let mut commits: Vec<watch::Receiver<Offset>> = Vec::new();
     let mut last_try = limits.bytes_min == 0;
+    note_follower(context, access, wanted, limits);
     loop {
         // The partitions are looked up anew for each pass: a topic may have gone while its records were waited for.
         let mut pass = read(context, access, wanted, limits, DiskWait::Refused);
@@ -119,7 +152,7 @@ async fn gather(
         }
         if commits.is_empty() {
             // Watched before the next pass, so that what is committed during it ends the wait at once.
-            commits = watch_commits(context, wanted, limits.read_committed);
+            commits = watch_news(context, wanted, limits);
             last_try = commits.is_empty();
             continue;
         }
@@ -130,16 +163,34 @@ async fn gather(
     }
 }
 
-fn watch_commits(context: &Context, wanted: &Wanted, read_committed: bool) -> Vec<watch::Receiver<Offset>> {
+/// Tells the leaders of what a follower has by where it reads on, unless its log and theirs part before.
+fn note_follower(context: &Context, access: &Access, wanted: &Wanted, limits: Limits) {
+    let Some(FollowerRun { id, broker_epoch }) = limits.follower else { return };
+    let image = context.image();
+    for (key, asked) in wanted {
+        let Ok(partition) = find(context, access, &image, key, asked.current_leader_epoch, limits) else {
+            continue;
+        };
+        let from = Offset(asked.fetch_offset);
+        let is_within = (partition.log().log_start()..=partition.log().log_end()).contains(&from);
+        if is_within && diverging(&partition, asked.last_fetched_epoch, from, true).is_none() {
+            partition.fetched(id, broker_epoch, from);
+        }
+    }
+}
+
+/// Whatever tells of more to read.
+fn watch_news(context: &Context, wanted: &Wanted, limits: Limits) -> Vec<watch::Receiver<Offset>> {
     let image = context.image();
     let mut commits: Vec<_> = wanted
         .iter()
         .filter_map(|(key, _)| {
             let topic = topic_name(&image, !key.topic_id.is_nil(), &key.topic, key.topic_id).ok()?;
-            let partition = open_partition(context, &topic, key.partition).ok()?.partition;
-            Some(match read_committed {
-                true => partition.watch_last_stable(),
-                false => partition.watch_high_watermark(),
+            let partition = open_replica(context, &topic, key.partition).ok()?.partition;
+            Some(match limits {
+                Limits { follower: Some(_), .. } => partition.watch_log_end(),
+                Limits { read_committed: true, .. } => partition.watch_last_stable(),
+                _ => partition.watch_high_watermark(),
             })
         })
         .collect();
@@ -162,8 +213,8 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
         };
         let left = limits.bytes_max.saturating_sub(pass.bytes);
         let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
-        let found = find(context, access, &image, key, asked.current_leader_epoch, limits.version).and_then(
-            |partition| {
+        let found =
+            find(context, access, &image, key, asked.current_leader_epoch, limits).and_then(|partition| {
                 // In this order, as the one never passes the other.
                 let last_stable = partition.last_stable();
                 let high_watermark = partition.high_watermark();
@@ -172,21 +223,25 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
                 data.log_start_offset = partition.log().log_start().0;
                 let from = Offset(asked.fetch_offset);
                 if limits.version >= DIVERGING_EPOCH_VERSION_MIN
-                    && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
+                    && let Some(diverging) =
+                        diverging(&partition, asked.last_fetched_epoch, from, limits.follower.is_some())
                 {
                     data.diverging_epoch = diverging;
                     return Ok(Found::None);
                 }
                 // The very first batch is given even when it is larger than all bounds: a consumer could never get
                 // past it otherwise (KIP-74).
-                let up_to = if limits.read_committed { last_stable } else { high_watermark };
+                let up_to = match limits {
+                    Limits { follower: Some(_), .. } => partition.log().log_end(),
+                    Limits { read_committed: true, .. } => last_stable,
+                    _ => high_watermark,
+                };
                 let found = locate(&partition, from, up_to, bytes_max, pass.bytes == 0, wait)?;
                 if let Some(aborted) = &mut data.aborted_transactions {
                     *aborted = aborted_among(&partition, from, up_to);
                 }
                 Ok(found)
-            },
-        );
+            });
         let found = found.unwrap_or_else(|problem| {
             match problem {
                 Problem::WouldWait => pass.would_wait = true,
@@ -236,14 +291,21 @@ fn find(
     image: &ClusterImage,
     key: &FetchKey,
     claimed_epoch: i32,
-    version: i16,
+    limits: Limits,
 ) -> Result<Partition, Problem> {
+    let version = limits.version;
     let topic = topic_name(image, version >= TOPIC_ID_VERSION_MIN, &key.topic, key.topic_id);
     let found = topic.and_then(|topic| {
-        if !access.topic(context, Operation::Read, &topic) {
+        if limits.follower.is_none() && !access.topic(context, Operation::Read, &topic) {
             return Err(ErrorCode::TopicAuthorizationFailed);
         }
-        let open = open_partition(context, &topic, key.partition)?;
+        let open = match limits.follower {
+            None if version >= FOLLOWERS_SERVE_VERSION_MIN => open_replica(context, &topic, key.partition)?,
+            _ => open_partition(context, &topic, key.partition)?,
+        };
+        if limits.follower.is_some_and(|follower| !open.leader_and_isr.replicas.contains(&follower.id)) {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
         let epoch = leader_epoch(image.topic(&topic).map(|topic| &**topic), key.partition);
         check_epoch(claimed_epoch, epoch)?;
         // Older clients cannot read it (KIP-110).
@@ -256,13 +318,18 @@ fn find(
 }
 
 /// Where the reader's log and ours part, if its last record is of an epoch that ended earlier here.
-fn diverging(partition: &Partition, last_fetched_epoch: i32, from: Offset) -> Option<EpochEndOffset> {
-    if last_fetched_epoch < 0 {
-        return None;
-    }
-    let (epoch, end) = partition.end_of_epoch(LeaderEpoch(last_fetched_epoch))?;
-    (epoch.0 < last_fetched_epoch || end < from)
-        .then_some(EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
+fn diverging(
+    partition: &Partition,
+    last_fetched_epoch: i32,
+    from: Offset,
+    to_log_end: bool,
+) -> Option<EpochEndOffset> {
+    let end = match to_log_end {
+        true => partition.log().log_end(),
+        false => partition.high_watermark(),
+    };
+    let found = partition.diverging(LeaderEpoch(last_fetched_epoch), from, end);
+    found.map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
 }
 
 fn locate(

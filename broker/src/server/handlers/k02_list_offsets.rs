@@ -88,6 +88,12 @@ fn find(
     let committed = if read_committed { partition.last_stable() } else { partition.high_watermark() };
     let nothing = (-1, -1, LeaderEpoch(-1));
     let by_time = match timestamp {
+        // A new leader learns only from its followers how far its predecessor has committed (KIP-207).
+        LATEST
+            if partition.leadership().is_some_and(|office| partition.high_watermark() < office.begins_at) =>
+        {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
         LATEST => return Ok((-1, committed.0, current)),
         EARLIEST | EARLIEST_LOCAL => return Ok((-1, log.log_start().0, current)),
         // Nothing is tiered, so nothing waits for an upload either.

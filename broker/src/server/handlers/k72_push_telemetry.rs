@@ -12,7 +12,7 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::k71_get_telemetry_subscriptions::{PUSH_BYTES_MAX, subscription};
 use crate::controller::{CLIENT_METRICS_TOPIC, CreateTopic};
-use crate::partition::now_ms;
+use crate::partition::{Acks, now_ms};
 
 /// Metrics are text and numbers: what grows beyond this when it is decompressed is an attack.
 const METRICS_BYTES_MAX: usize = 16 * PUSH_BYTES_MAX;
@@ -63,7 +63,7 @@ async fn keep(context: &Context, batch: Bytes) -> Result<(), ErrorCode> {
         let _ = context.controller.create_topics(vec![topic], false).await;
     }
     let open = super::open_partition(context, CLIENT_METRICS_TOPIC, 0)?;
-    match open.partition.append(batch, false).await {
+    match open.partition.append(batch, Acks::Leader).await {
         Ok(appended) => appended.map(drop).map_err(|error| super::append_error_code(&error)),
         Err(_) => Err(ErrorCode::NotLeaderOrFollower),
     }

@@ -63,15 +63,24 @@ fn topic_name(image: &ClusterImage, by_id: bool, name: &Str, id: Uuid) -> Result
     image.topic_by_id(id).map(|topic| topic.name.as_str().into()).ok_or(ErrorCode::UnknownTopicId)
 }
 
-/// An open partition, or why there is none.
+/// An open partition that this node leads, or why there is none.
 fn open_partition(context: &Context, topic: &str, partition: i32) -> Result<OpenPartition, ErrorCode> {
+    let open = open_replica(context, topic, partition)?;
+    match open.leader_and_isr.leads() {
+        true => Ok(open),
+        false => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+/// As [`open_partition`], of one that this node may only follow.
+fn open_replica(context: &Context, topic: &str, partition: i32) -> Result<OpenPartition, ErrorCode> {
     if let Some(open) = context.partitions.get(topic, partition).filter(|open| !open.partition.is_closed()) {
         return Ok(open);
     }
     match context.image().topic(topic) {
         Some(image) => {
             match usize::try_from(partition).ok().and_then(|number| image.partitions.get(number)) {
-                Some(found) if found.leader.is_some_and(|leader| leader != context.node_id()) => {
+                Some(found) if !found.replicas.contains(&context.node_id()) => {
                     Err(ErrorCode::NotLeaderOrFollower)
                 }
                 Some(_) => Err(ErrorCode::KafkaStorageError),
@@ -127,6 +136,6 @@ fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Log(error) => log_error_code(error),
         AppendError::Transaction(error) => transactions::code(*error),
-        AppendError::Closed => ErrorCode::NotLeaderOrFollower,
+        AppendError::NotLeader | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
     }
 }

@@ -1,0 +1,284 @@
+//! The task that fetches from one other broker all that it leads and this node follows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use ottla_protocol::messages::k01_fetch::{PartitionData, ReplicaState};
+use ottla_protocol::messages::{FetchRequest, FetchResponse};
+use ottla_protocol::wire::Records;
+use ottla_protocol::{ErrorCode, Message};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::session::{Key, Session};
+use super::{Change, Followed, Surroundings};
+use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use crate::log::{Checked, LogError};
+use crate::partition::{FetchAnswer, NotFollowing, whole_batches};
+use crate::quorum::{PeerAddress, PeerConnection};
+use crate::replica::FetchPosition;
+
+/// How long an answer may take beyond what the leader waits for news.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A partition, and from where it is fetched.
+struct Following {
+    followed: Followed,
+    /// Unknown until its owner has said.
+    position: Option<FetchPosition>,
+    /// Not before.
+    rests_until: Option<Instant>,
+    has_warned: bool,
+}
+
+/// See the module.
+pub(super) struct Fetcher {
+    around: Surroundings,
+    leader: NodeId,
+    partitions: BTreeMap<TopicPartition, Following>,
+    names: BTreeMap<Key, TopicPartition>,
+    connection: Option<PeerConnection>,
+    session: Session,
+}
+
+/// What came first.
+enum First {
+    Answer(Result<FetchResponse, String>),
+    Change(Option<Change>),
+}
+
+impl Fetcher {
+    pub fn new(around: Surroundings, leader: NodeId) -> Fetcher {
+        Fetcher {
+            around,
+            leader,
+            partitions: BTreeMap::new(),
+            names: BTreeMap::new(),
+            connection: None,
+            session: Session::default(),
+        }
+    }
+
+    /// Fetches until nobody can tell it anything any more.
+    pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Change>) {
+        loop {
+            while let Ok(change) = inbox.try_recv() {
+                self.take(change);
+            }
+            self.find_positions().await;
+            let wanted = self.wanted();
+            if wanted.is_empty() {
+                let rest = self.partitions.values().filter_map(|following| following.rests_until).min();
+                tokio::select! {
+                    change = inbox.recv() => match change {
+                        Some(change) => self.take(change),
+                        None => return,
+                    },
+                    () = tokio::time::sleep_until(rest.unwrap_or_else(Instant::now)), if rest.is_some() => {}
+                }
+                continue;
+            }
+            let Some(mut connection) = self.connection.take().or_else(|| self.connect()) else {
+                tokio::time::sleep(self.around.config.fetch_backoff).await;
+                continue;
+            };
+            let first = self.ask(&mut connection, &wanted, &mut inbox).await;
+            match first {
+                First::Answer(Ok(answer)) => {
+                    self.connection = Some(connection);
+                    self.take_answer(answer).await;
+                }
+                First::Answer(Err(why)) => {
+                    tracing::debug!(leader = %self.leader, why, "a leader does not answer");
+                    self.session.begin_anew();
+                    // The connection is opened anew, to where the broker is then.
+                    tokio::time::sleep(self.around.config.fetch_backoff).await;
+                }
+                First::Change(Some(change)) => {
+                    // It shall not wait until the leader has news of something else.
+                    self.session.begin_anew();
+                    self.take(change);
+                }
+                First::Change(None) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Follow(name, followed) => {
+                self.names.insert((followed.topic_id, name.partition), name.clone());
+                let following = Following { followed, position: None, rests_until: None, has_warned: false };
+                self.partitions.insert(name, following);
+            }
+            Change::Leave(name) => {
+                if let Some(left) = self.partitions.remove(&name) {
+                    self.names.remove(&(left.followed.topic_id, name.partition));
+                }
+            }
+        }
+    }
+
+    /// Asks the owners of partitions that have just come, or come back, where they are.
+    async fn find_positions(&mut self) {
+        let now = Instant::now();
+        let unknown = self.partitions.iter().filter(|(_, following)| {
+            following.position.is_none() && following.rests_until.is_none_or(|until| until <= now)
+        });
+        let nothing = || FetchAnswer::Records {
+            batches: Vec::new(),
+            high_watermark: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        let asked: Vec<_> =
+            unknown.map(|(name, following)| (name.clone(), following.followed, nothing())).collect();
+        self.replicate(asked).await;
+    }
+
+    /// Hands answers to the owners, and learns from where to go on.
+    async fn replicate(&mut self, answers: Vec<(TopicPartition, Followed, FetchAnswer)>) {
+        let partitions = &self.around.partitions;
+        let handed = answers.into_iter().map(|(name, followed, answer)| {
+            let open = partitions.get(&name.topic, name.partition);
+            async move {
+                let position = match open {
+                    Some(open) => open.partition.replicate(followed.leader_epoch, answer).await,
+                    None => Err(NotFollowing::Log(LogError::Abandoned)),
+                };
+                (name, position)
+            }
+        });
+        for (name, position) in join_all(handed).await {
+            match position {
+                Ok(position) => {
+                    if let Some(following) = self.partitions.get_mut(&name) {
+                        following.position = Some(position);
+                        following.rests_until = None;
+                        following.has_warned = false;
+                    }
+                }
+                // The owner is told before this is, or hears of it in a moment.
+                Err(NotFollowing::Elsewhere) => self.rest(&name, None),
+                Err(NotFollowing::Log(error)) => self.rest(&name, Some(error.to_string())),
+            }
+        }
+    }
+
+    /// Leaves a partition alone for a moment.
+    fn rest(&mut self, name: &TopicPartition, why: Option<String>) {
+        let Some(following) = self.partitions.get_mut(name) else { return };
+        following.position = None;
+        following.rests_until = Some(Instant::now() + self.around.config.fetch_backoff);
+        if let Some(why) = why
+            && !std::mem::replace(&mut following.has_warned, true)
+        {
+            tracing::warn!(partition = %name, leader = %self.leader, why, "a partition cannot be replicated");
+        }
+    }
+
+    fn wanted(&self) -> BTreeMap<Key, FetchPosition> {
+        let known = self.partitions.iter().filter_map(|(name, following)| {
+            Some(((following.followed.topic_id, name.partition), following.position?))
+        });
+        known.collect()
+    }
+
+    fn connect(&self) -> Option<PeerConnection> {
+        let image = self.around.controller.image();
+        let endpoint = image.brokers().get(&self.leader)?.endpoint(&self.around.listener)?;
+        let address = PeerAddress { id: self.leader, host: endpoint.host.clone(), port: endpoint.port };
+        Some(PeerConnection::new(address, self.around.node_id))
+    }
+
+    async fn ask(
+        &mut self,
+        connection: &mut PeerConnection,
+        wanted: &BTreeMap<Key, FetchPosition>,
+        inbox: &mut mpsc::UnboundedReceiver<Change>,
+    ) -> First {
+        let config = self.around.config.clone();
+        let image = self.around.controller.image();
+        let own = image.brokers().get(&self.around.node_id);
+        let mut request = FetchRequest {
+            replica_state: ReplicaState {
+                replica_id: self.around.node_id.0,
+                replica_epoch: own.map_or(-1, |own| own.epoch.0),
+            },
+            max_wait_ms: i32::try_from(config.fetch_wait_max.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: 1,
+            max_bytes: config.fetch_bytes_max,
+            ..FetchRequest::default()
+        };
+        self.session.ask(wanted, config.fetch_partition_bytes_max, &mut request);
+        let within = config.fetch_wait_max + ANSWER_TIME_MAX;
+        tokio::select! {
+            answer = connection.call(&request, <FetchRequest as Message>::VERSIONS.1, within) => {
+                First::Answer(answer.map_err(|error| error.to_string()))
+            }
+            change = inbox.recv() => First::Change(change),
+        }
+    }
+
+    async fn take_answer(&mut self, answer: FetchResponse) {
+        if let Err(code) = ErrorCode::check(answer.error_code) {
+            tracing::debug!(leader = %self.leader, ?code, "a leader refuses a fetch");
+            self.session.begin_anew();
+            if !matches!(code, ErrorCode::FetchSessionIdNotFound | ErrorCode::InvalidFetchSessionEpoch) {
+                tokio::time::sleep(self.around.config.fetch_backoff).await;
+            }
+            return;
+        }
+        self.session.answered(answer.session_id);
+        let mut taken = Vec::new();
+        for topic in answer.responses {
+            for data in topic.partitions {
+                let Some(name) = self.names.get(&(topic.topic_id, data.partition_index)).cloned() else {
+                    continue;
+                };
+                let Some(following) = self.partitions.get(&name) else { continue };
+                let Some(position) = following.position else { continue };
+                match read(data, position) {
+                    Ok(answer) => taken.push((name, following.followed, answer)),
+                    Err(why) => self.rest(&name, why),
+                }
+            }
+        }
+        self.replicate(taken).await;
+    }
+}
+
+/// What a leader has said of one partition. The error says why, unless it heals by itself: this node, or the leader, has not heard
+/// yet who leads.
+fn read(data: PartitionData, position: FetchPosition) -> Result<FetchAnswer, Option<String>> {
+    match ErrorCode::from_code(data.error_code) {
+        ErrorCode::None => {}
+        ErrorCode::OffsetOutOfRange if data.log_start_offset >= 0 => {
+            return Ok(FetchAnswer::StartsAnew { log_start: Offset(data.log_start_offset) });
+        }
+        ErrorCode::FencedLeaderEpoch
+        | ErrorCode::UnknownLeaderEpoch
+        | ErrorCode::NotLeaderOrFollower
+        | ErrorCode::UnknownTopicId
+        | ErrorCode::UnknownTopicOrPartition => return Err(None),
+        code => return Err(Some(code.message().to_owned())),
+    }
+    if data.diverging_epoch.epoch >= 0 || data.diverging_epoch.end_offset >= 0 {
+        return Ok(FetchAnswer::Diverges {
+            epoch: LeaderEpoch(data.diverging_epoch.epoch),
+            end: Offset(data.diverging_epoch.end_offset),
+        });
+    }
+    let bytes = match data.records {
+        Some(Records::Held(bytes)) => bytes,
+        _ => bytes::Bytes::new(),
+    };
+    let batches = whole_batches(bytes).map_err(|error| Some(error.to_string()))?;
+    // The first may begin before what was asked for: it is there already.
+    let new = batches.into_iter().filter(|batch| batch.header.next_offset() > position.offset.0);
+    Ok(FetchAnswer::Records {
+        batches: new.map(Checked::fetched).collect(),
+        high_watermark: Offset(data.high_watermark),
+        log_start: Offset(data.log_start_offset),
+    })
+}

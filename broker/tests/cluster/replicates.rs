@@ -1,0 +1,174 @@
+//! Records are on several nodes, and outlive each of them.
+
+use ottla_broker::ids::Offset;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::k19_create_topics::{CreatableTopic, CreatableTopicConfig};
+use ottla_protocol::messages::{CreateTopicsRequest, MetadataRequest};
+
+use crate::nodes::{Cluster, Node, until};
+use crate::wire::Wire;
+use crate::wire::requests::{batch, fetch, produce, values};
+
+fn topic(name: &str, replication_factor: i16, min_isr: &str) -> CreateTopicsRequest {
+    let config =
+        CreatableTopicConfig { name: "min.insync.replicas".into(), value: Some(min_isr.to_owned().into()) };
+    CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: name.to_owned().into(),
+            num_partitions: 1,
+            replication_factor,
+            configs: vec![config],
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: 5000,
+        ..CreateTopicsRequest::default()
+    }
+}
+
+/// Has it made, once all brokers are there.
+async fn make(nodes: &[Node], wanted: &CreateTopicsRequest) {
+    until("the topic can be made", async || {
+        for node in nodes {
+            let answer = node.create(wanted).await;
+            match ErrorCode::from_code(answer.topics[0].error_code) {
+                ErrorCode::None | ErrorCode::TopicAlreadyExists => return true,
+                ErrorCode::NotController | ErrorCode::InvalidReplicationFactor => {}
+                other => panic!("{other:?} {:?}", answer.topics[0].error_message),
+            }
+        }
+        false
+    })
+    .await;
+}
+
+/// Leader and in-sync replicas of the topic's only partition, as a node tells.
+async fn leader_and_isr(node: &Node, topic: &str) -> Option<(i32, Vec<i32>)> {
+    let metadata = Wire::connect(node.address()).await.call(12, &MetadataRequest::default()).await;
+    let topic = metadata.topics.into_iter().find(|found| found.name.as_deref() == Some(topic))?;
+    let partition = topic.partitions.into_iter().next()?;
+    let mut isr = partition.isr_nodes;
+    isr.sort();
+    Some((partition.leader_id, isr))
+}
+
+/// Waits until one of these nodes leads and so many are in sync, by what all of them tell; gives its place.
+async fn settled(nodes: &[Node], topic: &str, in_sync: usize) -> usize {
+    let mut place = 0;
+    until("a leader and its followers are there", async || {
+        let Some(known) = leader_and_isr(&nodes[0], topic).await else { return false };
+        for node in nodes {
+            if leader_and_isr(node, topic).await.as_ref() != Some(&known) {
+                return false;
+            }
+        }
+        let found = nodes.iter().position(|node| node.id.0 == known.0);
+        place = found.unwrap_or_default();
+        found.is_some() && known.1.len() == in_sync
+    })
+    .await;
+    place
+}
+
+async fn produced(node: &Node, topic: &str, value: &str) -> ErrorCode {
+    let answer =
+        Wire::connect(node.address()).await.call(9, &produce(topic, batch(&[value], None), -1)).await;
+    ErrorCode::from_code(answer.responses[0].partition_responses[0].error_code)
+}
+
+async fn read(node: &Node, topic: &str) -> Vec<String> {
+    values(&Wire::connect(node.address()).await.call(10, &fetch(topic, 0, 100)).await)
+}
+
+/// The bytes of a node's own copy, as far as it knows them to be committed.
+fn copy(node: &Node, topic: &str) -> Vec<u8> {
+    let open = node.partitions().get(topic, 0).unwrap();
+    let end = open.partition.high_watermark();
+    match end {
+        Offset::ZERO => Vec::new(),
+        end => open.partition.log().read(Offset::ZERO, end, 1 << 20, true).unwrap().to_vec(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_outlive_their_leader_and_are_the_same_everywhere() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("kept", 3, "2")).await;
+    let mut leader = settled(&nodes, "kept", 3).await;
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for number in 0..5 {
+            let value = format!("{round}-{number}");
+            assert_eq!(produced(&nodes[leader], "kept", &value).await, ErrorCode::None);
+            expected.push(value);
+        }
+        let other = (leader + 1) % nodes.len();
+        assert_eq!(produced(&nodes[other], "kept", "elsewhere").await, ErrorCode::NotLeaderOrFollower);
+        // Once by a crash, once in good order.
+        let gone = nodes.remove(leader);
+        let id = gone.id.0;
+        if round == 1 {
+            gone.stop().await;
+        } else {
+            gone.kill();
+        }
+        leader = settled(&nodes, "kept", 2).await;
+        assert_eq!(read(&nodes[leader], "kept").await, expected);
+        let value = format!("{round}-without-{id}");
+        assert_eq!(produced(&nodes[leader], "kept", &value).await, ErrorCode::None);
+        expected.push(value);
+        nodes.push(cluster.start(id).await);
+        leader = settled(&nodes, "kept", 3).await;
+    }
+    assert_eq!(read(&nodes[leader], "kept").await, expected);
+    until("all copies are the same", async || {
+        let copies: Vec<Vec<u8>> = nodes.iter().map(|node| copy(node, "kept")).collect();
+        !copies[0].is_empty() && copies.windows(2).all(|pair| pair[0] == pair[1])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_too_few_in_sync_acks_all_is_refused_and_what_is_there_can_be_read() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("scarce", 2, "2")).await;
+    let leader = settled(&nodes, "scarce", 2).await;
+    assert_eq!(produced(&nodes[leader], "scarce", "first").await, ErrorCode::None);
+    let (leads, isr) = leader_and_isr(&nodes[0], "scarce").await.unwrap();
+    let follower = *isr.iter().find(|id| **id != leads).unwrap();
+    let place = nodes.iter().position(|node| node.id.0 == follower).unwrap();
+    nodes.remove(place).kill();
+    let leader = settled(&nodes, "scarce", 1).await;
+    assert_eq!(produced(&nodes[leader], "scarce", "refused").await, ErrorCode::NotEnoughReplicas);
+    assert_eq!(read(&nodes[leader], "scarce").await, ["first"]);
+    nodes.push(cluster.start(follower).await);
+    let leader = settled(&nodes, "scarce", 2).await;
+    assert_eq!(produced(&nodes[leader], "scarce", "second").await, ErrorCode::None);
+    assert_eq!(read(&nodes[leader], "scarce").await, ["first", "second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_at_a_new_leader_and_a_reader_at_a_follower_see_what_is_committed() {
+    let cluster = Cluster::of(3);
+    let nodes = cluster.start_all().await;
+    make(&nodes, &topic("read", 3, "2")).await;
+    let leader = settled(&nodes, "read", 3).await;
+    let address = nodes[leader].address();
+    let polls = tokio::spawn(async move {
+        values(&Wire::connect(address).await.call(10, &fetch("read", 0, 30_000)).await)
+    });
+    assert_eq!(produced(&nodes[leader], "read", "news").await, ErrorCode::None);
+    assert_eq!(polls.await.unwrap(), ["news"]);
+    let follower = (leader + 1) % nodes.len();
+    until("the follower knows that it is committed", async || {
+        let answer = Wire::connect(nodes[follower].address()).await.call(11, &fetch("read", 0, 100)).await;
+        let code = ErrorCode::from_code(answer.responses[0].partitions[0].error_code);
+        assert_eq!(code, ErrorCode::None, "from version 11 on followers serve readers");
+        values(&answer) == ["news"]
+    })
+    .await;
+    let refused = Wire::connect(nodes[follower].address()).await.call(10, &fetch("read", 0, 100)).await;
+    let code = ErrorCode::from_code(refused.responses[0].partitions[0].error_code);
+    assert_eq!(code, ErrorCode::NotLeaderOrFollower);
+}
