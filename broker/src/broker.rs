@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::broker_session::BrokerSession;
 use crate::controller::{BrokerEndpoint, GroupLimits, Registration};
 use crate::controller::{
-    Controller, ControllerError, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource, SnapshotId,
-    TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
+    Controller, ControllerError, ControllerTiming, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource,
+    SnapshotId, TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
 };
 use crate::coordinator::{CoordinatorConfig, GroupCoordinator, TransactionCoordinator};
 use crate::group_topics::GroupTopics;
@@ -158,9 +158,11 @@ impl Broker {
             topic_defaults: config.topic_defaults(),
             snapshots: config.snapshots,
         };
-        let session_timeout = Duration::from_millis(config.broker_session_timeout_ms);
-        let controller =
-            Controller::start(quorum.clone(), rules, partitions.clone(), session_timeout).await?;
+        let timing = ControllerTiming {
+            session_timeout: Duration::from_millis(config.broker_session_timeout_ms),
+            balance_interval: config.auto_leader_rebalance.then_some(config.leader_imbalance_check_interval),
+        };
+        let controller = Controller::start(quorum.clone(), rules, partitions.clone(), timing).await?;
         let _ = decides.set(controller.clone());
         let internal_topic = |name, partition_count, replication_factor| {
             let topic = InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count);

@@ -305,6 +305,9 @@ async fn producers_leaders_reassignments_quorum_and_features_are_told() {
     let under_way = wire.call(0, &ListPartitionReassignmentsRequest::default()).await;
     assert_eq!((under_way.error_code, under_way.topics.len()), (0, 0));
 
+    let forgotten = wire.call(0, &UnregisterBrokerRequest { broker_id: 9 }).await;
+    assert_eq!(forgotten.error_code, ErrorCode::BrokerIdNotRegistered.code());
+
     let of = |topic: &str| DescribeQuorumRequest {
         topics: vec![k55_describe_quorum::TopicData {
             topic_name: topic.into(),

@@ -177,6 +177,6 @@ mod tests {
         let fetch = ApiVersions::of(ApiKey::Fetch).unwrap();
         assert!(fetch.contains(18) && !fetch.contains(19) && !fetch.contains(3));
         assert!(fetch.is_flexible(12) && !fetch.is_flexible(11));
-        assert_eq!(ApiVersions::of(ApiKey::UnregisterBroker), None);
+        assert_eq!(ApiVersions::of(ApiKey::Envelope), None);
     }
 }

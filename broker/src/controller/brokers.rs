@@ -21,6 +21,7 @@ use std::sync::Arc;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::metadata_records::{
     BrokerEndpoint as RecordedEndpoint, BrokerRegistrationChangeRecord, RegisterBrokerRecord,
+    UnregisterBrokerRecord,
 };
 use uuid::Uuid;
 
@@ -168,7 +169,6 @@ pub(crate) fn decide_register(
     is_alive: bool,
 ) -> Result<(Vec<MetadataRecord>, Offset), Refusal> {
     let known = image.brokers().get(&wanted.id);
-    let mut records = Vec::new();
     if let Some(known) = known {
         if known.incarnation_id == wanted.incarnation_id {
             return Ok((Vec::new(), known.epoch));
@@ -179,10 +179,9 @@ pub(crate) fn decide_register(
                 format!("another broker with the id {} is alive", wanted.id),
             );
         }
-        // Whatever its last run was in sync with, it is not until it is heard of.
-        let is_clean = wanted.previous_epoch == Some(known.epoch);
-        records.extend(restarted(image, rules, known, wanted, is_clean));
     }
+    // Whatever its last run was in sync with, it is not until it is heard of.
+    let mut records = restarted(image, rules, known, wanted);
     let broker = BrokerImage {
         incarnation_id: wanted.incarnation_id,
         epoch: epoch.plus(records.len() as i64),
@@ -231,6 +230,26 @@ pub(crate) fn decide_unfence(image: &ClusterImage, rules: PartitionRules, id: No
     records
 }
 
+/// Records after which a broker is forgotten; it may still be a replica, of which nothing is heard.
+pub(crate) fn decide_unregister(
+    image: &ClusterImage,
+    rules: PartitionRules,
+    id: NodeId,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    let Some(broker) = image.brokers().get(&id) else {
+        return refuse(
+            ErrorCode::BrokerIdNotRegistered,
+            format!("Broker ID {id} is not currently registered"),
+        );
+    };
+    let mut records = leaves(image, rules, id);
+    records.push(MetadataRecord::UnregisterBroker(UnregisterBrokerRecord {
+        broker_id: id.0,
+        broker_epoch: broker.epoch.0,
+    }));
+    Ok(records)
+}
+
 /// Whether a broker leads something.
 pub(super) fn leads_something(image: &ClusterImage, id: NodeId) -> bool {
     image.topics().flat_map(|topic| &topic.partitions).any(|partition| partition.leader == Some(id))
@@ -274,12 +293,13 @@ fn leaves(image: &ClusterImage, rules: PartitionRules, id: NodeId) -> Vec<Metada
 fn restarted(
     image: &ClusterImage,
     rules: PartitionRules,
-    known: &BrokerImage,
+    known: Option<&Arc<BrokerImage>>,
     wanted: &Registration,
-    is_clean: bool,
 ) -> Vec<MetadataRecord> {
     let id = wanted.id;
-    let has_all_dirs = known.log_dirs.iter().all(|dir| wanted.log_dirs.contains(dir));
+    let is_clean = known.is_some_and(|known| wanted.previous_epoch == Some(known.epoch));
+    let has_all_dirs =
+        known.is_some_and(|known| known.log_dirs.iter().all(|dir| wanted.log_dirs.contains(dir)));
     let live = Live { without: Some(id), ..Live::of(image) };
     let records = each(image, rules, live, |partition| partition.replicas.contains(&id)).filter_map(
         |(partition, mut change)| {
@@ -350,6 +370,7 @@ mod tests {
                 replicas: vec![partition_id + 1],
                 isr: vec![partition_id + 1],
                 leader: partition_id + 1,
+                directories: vec![Uuid::from_u128(5)],
                 ..PartitionRecord::default()
             })
         }));
@@ -389,6 +410,9 @@ mod tests {
         let mut image = image();
         let first = register(&mut image, &registration(1, 5), 40);
         assert_eq!(register(&mut image, &registration(1, 5), 50), first, "asked again");
+        let records = decide_unfence(&image, RULES, NODE);
+        apply(&mut image, records);
+        assert_eq!(leaders(&image), [Some(1), Some(2)]);
         let second = register(&mut image, &registration(2, 5), 60);
         assert_eq!(second, Offset(61), "behind the record that takes what it led");
         assert_eq!(leaders(&image), [Some(1), None]);

@@ -52,12 +52,11 @@ impl<'a> Live<'a> {
         Live { image, without: None, with: None }
     }
 
-    fn may_lead(self, partition: &PartitionImage, node: NodeId) -> bool {
+    fn may_lead(self, node: NodeId, directory: Option<Uuid>) -> bool {
         let Some(broker) = self.image.brokers().get(&node).filter(|_| self.without != Some(node)) else {
             return false;
         };
-        (self.with == Some(node) || broker.is_active())
-            && has_directory(&broker.log_dirs, partition.directory_of(node))
+        (self.with == Some(node) || broker.is_active()) && has_directory(&broker.log_dirs, directory)
     }
 }
 
@@ -207,7 +206,10 @@ impl<'a> Change<'a> {
 
     /// Who leads from now on.
     fn elect(&self, eligible: &[NodeId]) -> Option<NodeId> {
-        let lives = |node: &NodeId| self.live.may_lead(self.before, *node) && self.replicas.contains(node);
+        let lives = |node: &NodeId| {
+            let place = self.replicas.iter().position(|replica| replica == node);
+            place.is_some_and(|place| self.live.may_lead(*node, self.directories.get(place).copied()))
+        };
         let in_sync = |node: &NodeId| self.isr.contains(node) && lives(node);
         let first = |is_wanted: &dyn Fn(&NodeId) -> bool| {
             let mut wanted = self.replicas.iter().filter(|node| is_wanted(node));
@@ -271,5 +273,122 @@ impl<'a> Change<'a> {
             ..PartitionChangeRecord::default()
         };
         (record != nothing).then_some(MetadataRecord::PartitionChange(record))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use ottla_protocol::messages::metadata_records::{
+        ConfigRecord, PartitionRecord, RegisterBrokerRecord, TopicRecord,
+    };
+
+    use super::*;
+    use crate::controller::ResourceType;
+    use crate::controller::brokers::{decide_fence, decide_unfence};
+
+    pub const RULES: PartitionRules = PartitionRules { bug: None };
+
+    /// Brokers 1 to `brokers`, which serve, and the topic `t`, one partition of which the first of its replicas leads.
+    pub fn cluster(brokers: i32, replicas: &[i32]) -> ClusterImage {
+        let mut image = ClusterImage::default();
+        for broker_id in 1..=brokers {
+            image.apply(&MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+                broker_id,
+                fenced: false,
+                broker_epoch: i64::from(broker_id) * 10,
+                log_dirs: vec![Uuid::from_u128(broker_id as u128 * 100)],
+                ..RegisterBrokerRecord::default()
+            }));
+        }
+        let topic_id = Uuid::from_u128(77);
+        image.apply(&MetadataRecord::Topic(TopicRecord { name: "t".into(), topic_id }));
+        image.apply(&MetadataRecord::Partition(PartitionRecord {
+            topic_id,
+            partition_id: 0,
+            replicas: replicas.to_vec(),
+            isr: replicas.to_vec(),
+            leader: replicas[0],
+            leader_epoch: 0,
+            partition_epoch: 0,
+            directories: replicas.iter().map(|node| Uuid::from_u128(*node as u128 * 100)).collect(),
+            ..PartitionRecord::default()
+        }));
+        image
+    }
+
+    pub fn apply(image: &mut ClusterImage, records: Vec<MetadataRecord>) {
+        for record in records {
+            image.apply(&MetadataRecord::decode(record.encode().unwrap()).unwrap());
+            image.invariants().unwrap();
+        }
+    }
+
+    pub fn config(name: &str, value: &str) -> MetadataRecord {
+        MetadataRecord::Config(ConfigRecord {
+            resource_type: ResourceType::Topic.code(),
+            resource_name: "t".into(),
+            name: name.into(),
+            value: Some(value.into()),
+        })
+    }
+
+    /// Replicas, in sync, eligible, leader, as one line.
+    pub fn told(image: &ClusterImage) -> String {
+        let partition = &image.topic("t").unwrap().partitions[0];
+        let ids = |nodes: &[NodeId]| nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",");
+        let mut told = format!(
+            "{} in sync {} eligible {} leader {}",
+            ids(&partition.replicas),
+            ids(&partition.isr),
+            ids(&partition.eligible_leader_replicas),
+            partition.leader.map_or("-".to_owned(), |leader| leader.to_string())
+        );
+        if partition.is_reassigned() {
+            let (adding, removing) = (ids(&partition.adding_replicas), ids(&partition.removing_replicas));
+            told += &format!(" adding {adding} removing {removing}");
+        }
+        told
+    }
+
+    #[test]
+    fn who_leaves_below_min_insync_replicas_is_eligible_and_the_first_that_is_back_leads() {
+        let mut image = cluster(3, &[1, 2, 3]);
+        apply(&mut image, vec![config("min.insync.replicas", "2")]);
+        for (fence, id, expected) in [
+            (true, 1, "1,2,3 in sync 2,3 eligible  leader 2"),
+            (true, 3, "1,2,3 in sync 2 eligible 3 leader 2"),
+            (true, 2, "1,2,3 in sync  eligible 2,3 leader -"),
+            (false, 1, "1,2,3 in sync  eligible 2,3 leader -"),
+            (false, 3, "1,2,3 in sync 3 eligible 2 leader 3"),
+            (false, 2, "1,2,3 in sync 3 eligible 2 leader 3"),
+        ] {
+            let decide = if fence { decide_fence } else { decide_unfence };
+            let records = decide(&image, RULES, NodeId(id));
+            apply(&mut image, records);
+            assert_eq!(told(&image), expected, "after {id}");
+        }
+        let partition = &image.topic("t").unwrap().partitions[0];
+        assert_eq!(
+            (partition.leader_epoch.0, partition.partition_epoch),
+            (3, 4),
+            "a smaller ISR has no new epoch"
+        );
+    }
+
+    #[test]
+    fn a_replica_that_lacks_something_leads_only_where_that_is_allowed() {
+        for (is_allowed, expected) in
+            [("false", "1,2 in sync  eligible 1 leader -"), ("true", "1,2 in sync 2 eligible  leader 2")]
+        {
+            let mut image = cluster(2, &[1, 2]);
+            apply(&mut image, vec![config("unclean.leader.election.enable", is_allowed)]);
+            for id in [2, 1] {
+                let records = decide_fence(&image, RULES, NodeId(id));
+                apply(&mut image, records);
+            }
+            let records = decide_unfence(&image, RULES, NodeId(2));
+            apply(&mut image, records);
+            assert_eq!(told(&image), expected);
+        }
     }
 }

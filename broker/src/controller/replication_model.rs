@@ -10,10 +10,17 @@ use uuid::Uuid;
 use super::alter_partitions::{AlterPartitions, IsrChange, decide_alter_partitions};
 use super::brokers::{
     BrokerEndpoint, Registration, decide_controlled_shutdown, decide_fence, decide_register, decide_unfence,
+    decide_unregister,
 };
 use super::bugs::{Bug, PartitionRules};
+use super::configs::Configs;
+use super::elections::{ElectLeader, ElectionType, decide_balance, decide_elect};
+use super::group_configs::GroupLimits;
 use super::image::{ClusterImage, PartitionImage, ResourceType};
+use super::reassignments::{Reassign, decide_reassign};
 use super::records::MetadataRecord;
+use super::snapshots::SnapshotRules;
+use super::topics::TopicRules;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::random::Random;
 
@@ -36,14 +43,22 @@ struct Node {
 /// What a leader heard of a follower: in which of its epochs, from which run, and how much that has.
 type Heard = BTreeMap<(usize, NodeId), (LeaderEpoch, Offset, u64)>;
 
+enum Planned {
+    Start(NodeId),
+    Alter(usize),
+}
+
 struct Model {
     random: Random,
     rules: PartitionRules,
+    topic_rules: TopicRules,
     image: ClusterImage,
     nodes: BTreeMap<NodeId, Node>,
     heard: Heard,
     /// The image as a leader saw it some time ago.
     stale: ClusterImage,
+    /// The next steps, the last first.
+    script: Vec<Planned>,
     stale_committed: [u64; TOPICS.len()],
     committed: [u64; TOPICS.len()],
     end: i64,
@@ -62,10 +77,21 @@ impl Model {
         let mut model = Model {
             random: Random::new(seed),
             rules: PartitionRules { bug },
+            topic_rules: TopicRules {
+                node_id: NodeId(1),
+                is_alone: false,
+                default_partitions: 1,
+                default_replication_factor: None,
+                directories: Vec::new(),
+                group_limits: GroupLimits::default(),
+                topic_defaults: Configs::new(),
+                snapshots: SnapshotRules::default(),
+            },
             image: ClusterImage::default(),
             nodes: (1..=NODES as i32).map(|id| (NodeId(id), Node::default())).collect(),
             heard: Heard::new(),
             stale: ClusterImage::default(),
+            script: Vec::new(),
             stale_committed: [0; TOPICS.len()],
             committed: [0; TOPICS.len()],
             end: 0,
@@ -114,6 +140,43 @@ impl Model {
             self.image.apply(&MetadataRecord::decode(record.encode().unwrap()).unwrap());
             self.end += 1;
         }
+        // Whoever is no replica any more removes what it has.
+        for topic in 0..TOPICS.len() {
+            let Some(found) = self.image.topic_by_id(topic_id(topic)) else { continue };
+            let Some(partition) = found.partitions.first() else { continue };
+            for (node, state) in &mut self.nodes {
+                if !partition.replicas.contains(node) {
+                    state.has.remove(&topic);
+                }
+            }
+        }
+    }
+
+    /// An operator moves a partition, or gives up moving it.
+    fn reassign(&mut self, topic: usize) {
+        let count = 1 + self.random.below(NODES - 1) as usize;
+        let mut nodes: Vec<NodeId> = (1..=NODES as i32).map(NodeId).collect();
+        let target =
+            (0..count).map(|_| nodes.remove(self.random.below(nodes.len() as u64) as usize)).collect();
+        let wanted = Reassign {
+            topic: TOPICS[topic].0.to_owned(),
+            partition: 0,
+            replicas: self.random.chance(70).then_some(target),
+            may_change_count: true,
+        };
+        let decided = decide_reassign(&self.image, &self.topic_rules, self.rules, &wanted);
+        self.apply(decided.unwrap_or_default());
+    }
+
+    fn elect(&mut self, topic: usize) {
+        if self.random.chance(50) {
+            let records = decide_balance(&self.image, self.rules);
+            return self.apply(records);
+        }
+        let election_type = ElectionType::Preferred;
+        let wanted = ElectLeader { topic: TOPICS[topic].0.to_owned(), partition: 0, election_type };
+        let records = decide_elect(&self.image, self.rules, &wanted);
+        self.apply(records.unwrap_or_default());
     }
 
     fn partition(&self, topic: usize) -> &PartitionImage {
@@ -125,8 +188,24 @@ impl Model {
     }
 
     fn step(&mut self) {
+        match self.script.pop() {
+            Some(Planned::Start(node)) => return self.start(node),
+            Some(Planned::Alter(topic)) => return self.alter(topic),
+            None => {}
+        }
         let (node, topic) = (self.any_node(), self.random.below(TOPICS.len() as u64) as usize);
-        match self.random.below(16) {
+        match self.random.below(19) {
+            16 => self.reassign(topic),
+            17 => self.elect(topic),
+            18 if self.random.chance(20) => {
+                self.apply(decide_unregister(&self.image, self.rules, node).unwrap_or_default());
+            }
+            18 if self.partition(topic).leader != Some(node) => {
+                // A follower restarts between what the leader heard of it and what that says of it.
+                self.fetch(topic, node);
+                self.script = vec![Planned::Alter(topic), Planned::Start(node), Planned::Start(node)];
+                self.crash(node);
+            }
             0 => self.crash(node),
             1 => self.stop(node),
             2..=4 => self.start(node),
@@ -165,9 +244,11 @@ impl Model {
     }
 
     fn start(&mut self, node: NodeId) {
-        if !self.nodes[&node].is_up {
+        let is_up = self.nodes[&node].is_up;
+        if !is_up || !self.image.brokers().contains_key(&node) {
             let state = self.nodes.get_mut(&node).unwrap();
-            state.incarnation += 1;
+            // One that was forgotten while it runs registers as it is.
+            state.incarnation += u128::from(!is_up);
             let wanted = Registration {
                 id: node,
                 incarnation_id: Uuid::from_u128(state.incarnation),
@@ -249,7 +330,7 @@ impl Model {
     /// A leader commits one more, if everybody in sync has it and they are enough.
     fn commit(&mut self, topic: usize) {
         let partition = self.partition(topic).clone();
-        let enough = TOPICS[topic].1.parse::<usize>().unwrap();
+        let enough = TOPICS[topic].1.parse::<usize>().unwrap().min(partition.replicas.len());
         let Some(leader) = partition.leader else { return };
         if partition.isr.len() < enough || !partition.isr.iter().all(|node| self.runs(*node)) {
             return;

@@ -18,15 +18,17 @@ use uuid::Uuid;
 
 use super::acls;
 use super::alter_configs::{self, AlterConfigs};
-use super::alter_partitions::{AlterPartitions, IsrAnswers, decide_alter_partitions};
+use super::alter_partitions::{AlterPartitions, IsrAnswers};
 use super::assign::decide_assign;
-use super::brokers::{self, Registration};
+use super::brokers::{Registration, decide_unregister};
 use super::bugs::PartitionRules;
 use super::client_quotas::{self, AlterQuotas};
+use super::elections::{ElectLeader, decide_elect, decide_follow_configs};
 use super::error::ControllerError;
 use super::features::{self, UpdateFeature};
 use super::image::ClusterImage;
 use super::producer_ids::{self, ProducerIdBlock};
+use super::reassignments::{Reassign, decide_reassign};
 use super::records::MetadataRecord;
 use super::replay::{Replay, replay};
 use super::scram_credentials::{self, AlterScram};
@@ -34,11 +36,15 @@ use super::sessions::Sessions;
 use super::snapshot::SnapshotId;
 use super::snapshots::Snapshots;
 use super::takeover::decide_takeover;
-use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules, refuse};
+use super::topics::{self, CreateTopic, CreatedTopic, Refusal, TopicRef, TopicRules};
 use crate::ids::{NodeId, Offset};
 use crate::partition::{Assignment, Partitions, now_ms, off_the_runtime};
 use crate::quorum::{Epoch, QuorumHandle, QuorumState};
 use crate::security::acl::{Acl, AclFilter};
+
+mod brokers;
+
+pub use brokers::{Heartbeat, HeartbeatAnswer};
 
 /// Requests that may wait; more of them wait at their connections.
 const QUEUE_LEN: usize = 256;
@@ -58,28 +64,13 @@ pub struct GrowTopic {
     pub assignments: Option<Vec<Vec<NodeId>>>,
 }
 
-/// What a broker says of itself while it is there.
+/// When the controller looks what brokers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// Who.
-    pub id: NodeId,
-    /// Of its registration.
-    pub epoch: Offset,
-    /// How much of the metadata it has applied.
-    pub applied: Offset,
-    /// It wants nobody to be sent to it any more.
-    pub wants_fence: bool,
-    /// It wants to stop, and gives away what it leads first.
-    pub wants_shut_down: bool,
-}
-
-/// What a broker hears when it says that it is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeartbeatAnswer {
-    /// It may not serve.
-    pub is_fenced: bool,
-    /// It leads nothing any more, and may stop.
-    pub should_shut_down: bool,
+pub struct ControllerTiming {
+    /// How long a broker may be silent (`broker.session.timeout.ms`).
+    pub session_timeout: Duration,
+    /// How often leaderships go back to preferred leaders (`leader.imbalance.check.interval.seconds`); `None` for never.
+    pub balance_interval: Option<Duration>,
 }
 
 type Answers<T> = oneshot::Sender<Vec<Result<T, Refusal>>>;
@@ -101,6 +92,9 @@ enum Command {
     Register { wanted: Registration, reply: oneshot::Sender<Result<Offset, Refusal>> },
     Heartbeat { heartbeat: Heartbeat, reply: oneshot::Sender<Result<HeartbeatAnswer, Refusal>> },
     AlterPartitions { wanted: AlterPartitions, reply: AlterPartitionsReply },
+    Elect { elections: Vec<ElectLeader>, reply: Answers<()> },
+    Reassign { wanted: Vec<Reassign>, reply: Answers<()> },
+    Unregister { id: NodeId, reply: Answers<()> },
 }
 
 /// A handle to the controller; cheap to clone.
@@ -118,7 +112,7 @@ impl Controller {
         quorum: QuorumHandle,
         rules: TopicRules,
         partitions: Arc<Partitions>,
-        session_timeout: Duration,
+        timing: ControllerTiming,
     ) -> Result<Controller, ControllerError> {
         let nothing = ClusterImage::starting_with(rules.topic_defaults.clone());
         let (reader, dir) = (quorum.log().clone(), quorum.dir().clone());
@@ -128,7 +122,8 @@ impl Controller {
         let (publish_applied, applied) = watch::channel(replay.next);
         let mut owner = Owner {
             applied: publish_applied,
-            sessions: Sessions::new(session_timeout),
+            sessions: Sessions::new(timing.session_timeout),
+            balance_interval: timing.balance_interval,
             state: quorum.watch(),
             image: Arc::new(ArcSwap::from_pointee(replay.image.clone())),
             replay,
@@ -164,29 +159,6 @@ impl Controller {
     /// Changes of how much of the metadata log the image has.
     pub fn watch_applied(&self) -> watch::Receiver<Offset> {
         self.applied.clone()
-    }
-
-    /// Registers a broker, which is fenced until it has all of the metadata; gives the epoch of its registration.
-    pub async fn register_broker(&self, wanted: Registration) -> Result<Offset, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.tell(Command::Register { wanted, reply }, answer).await
-    }
-
-    /// Notes that a broker is there.
-    pub async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        self.tell(Command::Heartbeat { heartbeat, reply }, answer).await
-    }
-
-    /// As [`alter_partitions`](Controller::alter_partitions), decided here, if this node decides.
-    pub(crate) async fn alter_partitions_here(
-        &self,
-        wanted: AlterPartitions,
-    ) -> Result<IsrAnswers, ErrorCode> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::AlterPartitions { wanted, reply };
-        self.commands.send(command).await.map_err(|_| ErrorCode::NotController)?;
-        answer.await.map_err(|_| ErrorCode::NotController)?
     }
 
     async fn tell<T>(
@@ -327,6 +299,8 @@ struct Owner {
     follows: Option<Snapshots>,
     applied: watch::Sender<Offset>,
     sessions: Sessions,
+    /// How often leaderships go back to preferred leaders (`auto.leader.rebalance.enable`).
+    balance_interval: Option<Duration>,
 }
 
 impl Owner {
@@ -334,9 +308,13 @@ impl Owner {
         let mut checks = tokio::time::interval(SESSION_CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let is_alone = self.quorum.is_alone();
+        let every = self.balance_interval.unwrap_or(Duration::from_secs(300));
+        let mut balancing = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        balancing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = checks.tick(), if !is_alone => self.fence_the_silent().await,
+                _ = balancing.tick(), if !is_alone && self.balance_interval.is_some() => self.balance().await,
                 command = inbox.recv() => match command {
                     Some(command) => self.on_command(command).await,
                     None => return,
@@ -383,7 +361,8 @@ impl Owner {
             }
             Command::Configs { changes, validate_only, reply } => {
                 let decide = |image: &ClusterImage, wanted: &AlterConfigs| {
-                    alter_configs::decide_alter(image, &rules, wanted).map(|records| (records, ()))
+                    alter_configs::decide_alter(image, &rules, wanted)
+                        .map(|records| (with_what_follows(image, &rules, records), ()))
                 };
                 let _ = reply.send(self.change(&changes, validate_only, decide).await);
             }
@@ -431,6 +410,25 @@ impl Owner {
             }
             Command::Heartbeat { heartbeat, reply } => {
                 let _ = reply.send(self.on_heartbeat(heartbeat).await);
+            }
+            Command::Elect { elections, reply } => {
+                let decide = |image: &ClusterImage, wanted: &ElectLeader| {
+                    decide_elect(image, PartitionRules::default(), wanted).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&elections, false, decide).await);
+            }
+            Command::Reassign { wanted, reply } => {
+                let decide = |image: &ClusterImage, wanted: &Reassign| {
+                    decide_reassign(image, &rules, PartitionRules::default(), wanted)
+                        .map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&wanted, false, decide).await);
+            }
+            Command::Unregister { id, reply } => {
+                let decide = |image: &ClusterImage, id: &NodeId| {
+                    decide_unregister(image, PartitionRules::default(), *id).map(|records| (records, ()))
+                };
+                let _ = reply.send(self.change(&[id], false, decide).await);
             }
             Command::AlterPartitions { wanted, reply } => {
                 let _ = reply.send(self.alter_partitions(&wanted).await);
@@ -517,86 +515,6 @@ impl Owner {
         timeout(OFFICE_TIME_MAX, taking_office).await.unwrap_or(Err(ControllerError::NotController))
     }
 
-    async fn register(&mut self, wanted: &Registration) -> Result<Offset, Refusal> {
-        let epoch = self.office().await?;
-        let image = self.image.load_full();
-        self.sessions.begin(epoch, &image);
-        let is_alive = self.sessions.is_alive(wanted.id);
-        // In its epoch nobody else appends, so this is where the first record will be.
-        let at = self.quorum.log().log_end();
-        let (records, registered) =
-            brokers::decide_register(&image, PartitionRules::default(), wanted, at, is_alive)?;
-        if !records.is_empty() {
-            self.commit(epoch, &records).await?;
-        }
-        self.sessions.heard_of(wanted.id);
-        tracing::info!(node_id = %wanted.id, epoch = %registered, "a broker has registered");
-        Ok(registered)
-    }
-
-    async fn on_heartbeat(&mut self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-        let Heartbeat { id, epoch: registered, applied, wants_fence, wants_shut_down } = heartbeat;
-        let epoch = self.office().await?;
-        let image = self.image.load_full();
-        self.sessions.begin(epoch, &image);
-        let Some(broker) = image.brokers().get(&id) else {
-            return refuse(ErrorCode::BrokerIdNotRegistered, format!("broker {id} is not registered"));
-        };
-        if broker.epoch != registered {
-            let message = format!("broker {id} has registered again with the epoch {}", broker.epoch);
-            return refuse(ErrorCode::StaleBrokerEpoch, message);
-        }
-        self.sessions.heard_of(id);
-        let rules = PartitionRules::default();
-        let (records, now) = if wants_shut_down && broker.is_active() {
-            (brokers::decide_controlled_shutdown(&image, rules, id), "gives away what it leads")
-        } else if wants_fence || wants_shut_down {
-            (brokers::decide_fence(&image, rules, id), "is fenced")
-        } else if applied > registered {
-            (brokers::decide_unfence(&image, rules, id), "serves")
-        } else {
-            // It does not know of its own registration yet.
-            (Vec::new(), "")
-        };
-        if !records.is_empty() {
-            self.commit(epoch, &records).await?;
-            tracing::info!(node_id = %id, now, partitions = records.len() - 1, "a broker has changed");
-        }
-        let image = self.image.load();
-        let is_fenced = image.brokers().get(&id).is_none_or(|broker| broker.is_fenced);
-        let should_shut_down = wants_shut_down && is_fenced && !brokers::leads_something(&image, id);
-        Ok(HeartbeatAnswer { is_fenced, should_shut_down })
-    }
-
-    async fn alter_partitions(&mut self, wanted: &AlterPartitions) -> Result<IsrAnswers, ErrorCode> {
-        let code = |error: ControllerError| Refusal::from(error).code;
-        let epoch = self.office().await.map_err(code)?;
-        let decided = decide_alter_partitions(&self.image.load(), PartitionRules::default(), wanted);
-        let (records, answers) = decided?;
-        if !records.is_empty() {
-            self.commit(epoch, &records).await.map_err(code)?;
-        }
-        Ok(answers)
-    }
-
-    /// Fences the brokers of which nothing was heard for too long, where this node decides.
-    async fn fence_the_silent(&mut self) {
-        if self.state.borrow().leads_from.is_none() {
-            return;
-        }
-        let Ok(epoch) = self.office().await else { return };
-        let image = self.image.load_full();
-        self.sessions.begin(epoch, &image);
-        for id in self.sessions.silent(&image) {
-            let records = brokers::decide_fence(&self.image.load(), PartitionRules::default(), id);
-            tracing::warn!(node_id = %id, "a broker is fenced: nothing was heard of it for broker.session.timeout.ms");
-            if let Err(error) = self.commit(epoch, &records).await {
-                tracing::warn!(%error, "a broker was not fenced");
-                return;
-            }
-        }
-    }
-
     /// Appends records and waits until they are committed and the image has them.
     async fn commit(&mut self, epoch: Epoch, records: &[MetadataRecord]) -> Result<(), ControllerError> {
         let end = self.quorum.append(epoch, batch_of(records)?).await?;
@@ -678,6 +596,20 @@ impl Owner {
         let epoch = self.office().await?;
         self.commit(epoch, &records).await
     }
+}
+
+/// With what the partitions become by configs that change.
+fn with_what_follows(
+    image: &ClusterImage,
+    rules: &TopicRules,
+    mut records: Vec<MetadataRecord>,
+) -> Vec<MetadataRecord> {
+    if !rules.is_alone {
+        let mut after = image.clone();
+        records.iter().for_each(|record| after.apply(record));
+        records.extend(decide_follow_configs(&after, PartitionRules::default(), &records));
+    }
+    records
 }
 
 fn batch_of(records: &[MetadataRecord]) -> Result<Bytes, ControllerError> {

@@ -243,7 +243,7 @@ fn own_min_insync_replicas(
 }
 
 /// The brokers that may get a partition.
-fn hosts(image: &ClusterImage, rules: &TopicRules) -> Vec<Host> {
+pub(super) fn hosts(image: &ClusterImage, rules: &TopicRules) -> Vec<Host> {
     if rules.is_alone {
         let log_dirs = rules.directories.clone();
         return vec![Host { id: rules.node_id, rack: None, log_dirs, is_active: true }];
@@ -258,7 +258,11 @@ fn hosts(image: &ClusterImage, rules: &TopicRules) -> Vec<Host> {
 }
 
 /// Whether the brokers that a client has chosen for a partition may get it.
-fn check_assignment(hosts: &[Host], replicas: &[NodeId], replication_factor: usize) -> Result<(), Refusal> {
+pub(super) fn check_assignment(
+    hosts: &[Host],
+    replicas: &[NodeId],
+    replication_factor: usize,
+) -> Result<(), Refusal> {
     let invalid = |why: String| refuse(ErrorCode::InvalidReplicaAssignment, why);
     if replicas.is_empty() {
         return invalid("The manual partition assignment includes an empty replica list.".to_owned());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::controller::SnapshotRules;
 use crate::controller::{Configs, topic_defaults};
@@ -134,6 +135,10 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// `broker.session.timeout.ms`: how long a broker of a cluster may be silent, milliseconds.
     pub broker_session_timeout_ms: u64,
+    /// `auto.leader.rebalance.enable`: leaderships go back to preferred leaders that are in sync again.
+    pub auto_leader_rebalance: bool,
+    /// `leader.imbalance.check.interval.seconds`: how often.
+    pub leader_imbalance_check_interval: Duration,
     /// `broker.heartbeat.interval.ms`: how often one says that it is there, milliseconds.
     pub broker_heartbeat_interval_ms: u64,
     /// `controller.quorum.*`: how long members of the metadata quorum wait for each other.
@@ -187,6 +192,8 @@ impl BrokerConfig {
             controllers: Vec::new(),
             rack: None,
             broker_session_timeout_ms: 9_000,
+            auto_leader_rebalance: true,
+            leader_imbalance_check_interval: Duration::from_secs(300),
             broker_heartbeat_interval_ms: 2_000,
             quorum: QuorumTimeouts::default(),
             set: Configs::new(),

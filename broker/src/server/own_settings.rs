@@ -94,6 +94,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.connection_idle_ms_max.to_string(),
     ),
     setting(
+        "auto.leader.rebalance.enable",
+        Boolean,
+        "true",
+        Rule::Boolean,
+        |config, value| config.auto_leader_rebalance = value == "true",
+        |config| config.auto_leader_rebalance.to_string(),
+    ),
+    setting(
         "broker.rack",
         Text,
         "",
@@ -296,6 +304,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         from(0),
         |config, value| config.fetch_sessions_max = number(value),
         |config| config.fetch_sessions_max.to_string(),
+    ),
+    setting(
+        "leader.imbalance.check.interval.seconds",
+        Long,
+        "300",
+        Rule::Integer { min: 1, max: 1 << 32 },
+        |config, value| {
+            config.leader_imbalance_check_interval = std::time::Duration::from_secs(number(value));
+        },
+        |config| config.leader_imbalance_check_interval.as_secs().to_string(),
     ),
     setting(
         "metadata.log.max.record.bytes.between.snapshots",

@@ -9,4 +9,5 @@ mod goes_on;
 mod nodes;
 mod refuses;
 mod registers;
+mod replicas;
 mod replicates;

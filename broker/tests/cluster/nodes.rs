@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use ottla_broker::controller::Controller;
 use ottla_broker::ids::NodeId;
 use ottla_broker::partition::Partitions;
 use ottla_broker::quorum::{PeerAddress, QuorumState, QuorumTimeouts};
@@ -95,6 +96,10 @@ impl Node {
 
     pub fn partitions(&self) -> &Partitions {
         &self.broker().context().partitions
+    }
+
+    pub fn controller(&self) -> &Controller {
+        &self.broker().context().controller
     }
 
     pub fn leads(&self) -> bool {
@@ -188,9 +193,16 @@ pub async fn leader_of(nodes: &[Node]) -> usize {
 
 /// Has a topic made, by whichever of the nodes can.
 pub async fn make(nodes: &[Node], topic: &str) {
+    make_replicated(nodes, topic, 1).await;
+}
+
+/// As [`make`], with so many replicas.
+pub async fn make_replicated(nodes: &[Node], topic: &str, replication_factor: i16) {
+    let mut request = create(topic);
+    request.topics[0].replication_factor = replication_factor;
     until("a topic can be made", async || {
         for node in nodes {
-            let answer = node.create(&create(topic)).await;
+            let answer = node.create(&request).await;
             let code = ErrorCode::from_code(answer.topics[0].error_code);
             match code {
                 ErrorCode::None | ErrorCode::TopicAlreadyExists => return true,
@@ -200,6 +212,17 @@ pub async fn make(nodes: &[Node], topic: &str) {
             }
         }
         false
+    })
+    .await;
+}
+
+/// Waits until every node knows that so many brokers serve.
+pub async fn all_serve(nodes: &[Node], count: usize) {
+    until("the brokers serve", async || {
+        nodes.iter().all(|node| {
+            let image = node.controller().image();
+            image.brokers().values().filter(|broker| broker.is_active()).count() == count
+        })
     })
     .await;
 }

@@ -59,6 +59,7 @@ pub mod k60_describe_cluster;
 pub mod k61_describe_producers;
 pub mod k62_broker_registration;
 pub mod k63_broker_heartbeat;
+pub mod k64_unregister_broker;
 pub mod k65_describe_transactions;
 pub mod k66_list_transactions;
 pub mod k68_consumer_group_heartbeat;
@@ -144,6 +145,7 @@ pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
 pub use k62_broker_registration::{BrokerRegistrationRequest, BrokerRegistrationResponse};
 pub use k63_broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+pub use k64_unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 pub use k65_describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 pub use k66_list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 pub use k68_consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -222,6 +224,7 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::BrokerRegistration, first: 0, last: 4, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::BrokerHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::UnregisterBroker, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeTransactions, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListTransactions, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ConsumerGroupHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
@@ -292,6 +295,7 @@ $callback! {
             DescribeProducers DescribeProducersRequest DescribeProducersResponse;
             BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse;
             BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse;
+            UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse;
             DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
             ListTransactions ListTransactionsRequest ListTransactionsResponse;
             ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;

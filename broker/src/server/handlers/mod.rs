@@ -35,6 +35,7 @@ pub(super) mod k55_describe_quorum;
 pub(super) mod k57_update_features;
 pub(super) mod k60_describe_cluster;
 pub(super) mod k61_describe_producers;
+pub(super) mod k64_unregister_broker;
 pub(super) mod k65_describe_transactions;
 pub(super) mod k66_list_transactions;
 pub(super) mod k71_get_telemetry_subscriptions;
