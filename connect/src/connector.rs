@@ -142,9 +142,6 @@ pub struct SourceContext {
     pub schema: Option<SchemaRef>,
     /// Where an earlier run stopped, if there was one.
     pub offset: Option<SourceOffset>,
-    /// The highest position of this source partition that stands in the topics, committed or not; 0 for none. A record given
-    /// with a position at or below it may be taken for one that is written already.
-    pub written: u64,
 }
 
 /// Consumed up to here: the next record to read of a topic's partition.

@@ -143,7 +143,7 @@ impl ConnectError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Connector { error, .. } => error.retriable,
-            Self::Client { error, .. } => error.is_retriable(),
+            Self::Client { error, .. } => crate::worker::may_pass(error),
             Self::Registry { .. } => true,
             Self::UnknownType { .. }
             | Self::InvalidConfig { .. }

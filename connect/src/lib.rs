@@ -5,8 +5,7 @@
 //! worker: it writes records, positions and dead letters, retries, and starts again where it stopped.
 //!
 //! ```text
-//!  file ─► Source::poll ─► SourceTask ─► topic, dead letters          connect-offsets
-//!                              └─ when acknowledged: position, end offsets ─┘
+//!  file ─► Source::poll ─► SourceTask ─► topic, dead letters, position in connect-offsets: one transaction
 //!
 //!  topic ─► SinkTask ─► Sink::write, then Sink::commit(consumed offsets) in one transaction of the target
 //!               └─► dead letters
@@ -42,5 +41,5 @@ pub use registry::{ConnectorKind, ConnectorType, connector_type, connector_types
 pub use transforms::Transforms;
 pub use worker::{
     OnError, RetryPolicy, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TaskHandle, TaskState,
-    TaskStatus,
+    TaskStatus, TransactionBoundary, TransactionalWriter,
 };

@@ -36,8 +36,13 @@ use poll::PollState;
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchedPartition {
     pub topic_partition: TopicPartition,
+    /// None where reading has only passed over what is given to nobody.
     pub records: Vec<ConsumerRecord>,
-    /// The end of the partition when the records were read: the offset of the next record to be written.
+    /// Where reading goes on: after the last record, and after what is given to nobody, as the ends of transactions and
+    /// what was aborted or compacted away.
+    pub next_offset: i64,
+    /// The end of the partition when the records were read: the offset of the next record to be written. -1 where
+    /// nothing was read yet.
     pub high_watermark: i64,
 }
 

@@ -44,6 +44,13 @@ impl Place {
             _ => None,
         }
     }
+
+    fn offset(self) -> Option<i64> {
+        match self {
+            Place::Offset { offset, .. } => Some(offset),
+            Place::Stored | Place::AtTime(_) => None,
+        }
+    }
 }
 
 /// Identifies one stay of a partition at one place.
@@ -62,6 +69,8 @@ struct PartitionState {
     high_watermark: i64,
     error: Option<ClientError>,
     committed: Option<i64>,
+    /// The position that the caller knows of.
+    told: Option<i64>,
 }
 
 /// A partition that can be fetched now.
@@ -96,6 +105,7 @@ impl Partitions {
                 high_watermark: -1,
                 error: None,
                 committed: None,
+                told: place.offset(),
             };
             self.states.insert(topic_partition, state);
         }
@@ -116,6 +126,7 @@ impl Partitions {
         let Some(state) = self.states.get_mut(topic_partition) else { return false };
         state.version = version;
         state.place = place;
+        state.told = place.offset();
         state.buffered = None;
         state.error = None;
         state.not_before = None;
@@ -177,15 +188,29 @@ impl Partitions {
                 continue;
             }
             if let Some((chunk, high_watermark)) = state.buffered.take() {
-                state.place = Place::Offset { offset: chunk.next_offset, leader_epoch: chunk.leader_epoch };
-                taken.push(FetchedPartition {
-                    topic_partition: topic_partition.clone(),
-                    records: chunk.records,
-                    high_watermark,
-                });
+                let next_offset = chunk.next_offset;
+                state.place = Place::Offset { offset: next_offset, leader_epoch: chunk.leader_epoch };
+                state.told = Some(next_offset);
+                let (topic_partition, records) = (topic_partition.clone(), chunk.records);
+                taken.push(FetchedPartition { topic_partition, records, next_offset, high_watermark });
             }
         }
         Ok(taken)
+    }
+
+    /// The partitions whose position has moved, or was found, without a record that could have told the caller.
+    pub(crate) fn take_passed(&mut self) -> Vec<FetchedPartition> {
+        let mut passed = Vec::new();
+        for (topic_partition, state) in &mut self.states {
+            let Some(next_offset) = state.place.offset() else { continue };
+            if !state.is_paused && state.buffered.is_none() && state.told != Some(next_offset) {
+                state.told = Some(next_offset);
+                let (topic_partition, high_watermark) = (topic_partition.clone(), state.high_watermark);
+                let records = Vec::new();
+                passed.push(FetchedPartition { topic_partition, records, next_offset, high_watermark });
+            }
+        }
+        passed
     }
 
     /// Partitions whose place must be looked up now, marked as being so.
@@ -371,7 +396,8 @@ mod tests {
         assert!(partitions.on_fetched(&partition(), version, chunk(5..8), 10));
         assert_eq!(uncommitted(&partitions), [(5, -1)]);
         let taken = partitions.take().unwrap();
-        assert_eq!((taken[0].records.len(), taken[0].high_watermark), (3, 10));
+        assert_eq!((taken[0].records.len(), taken[0].next_offset, taken[0].high_watermark), (3, 8, 10));
+        assert!(partitions.take_passed().is_empty());
         assert_eq!(uncommitted(&partitions), [(8, 2)]);
         partitions.on_committed(&partition(), 8);
         assert_eq!(uncommitted(&partitions), []);
@@ -419,6 +445,21 @@ mod tests {
         let skipped = Chunk { records: Vec::new(), next_offset: 6, leader_epoch: 2 };
         assert!(!partitions.on_fetched(&partition(), version, skipped, 6));
         assert!(matches!(partitions.position(&partition()), Some(Ok(Some(6)))));
+        assert!(partitions.take().unwrap().is_empty());
+        let passed = partitions.take_passed();
+        assert_eq!((passed[0].records.len(), passed[0].next_offset, passed[0].high_watermark), (0, 6, 6));
+        assert!(partitions.take_passed().is_empty(), "it is told once");
+    }
+
+    #[test]
+    fn a_position_is_told_when_it_was_found_and_not_when_the_caller_gave_it() {
+        let (mut partitions, _) = assigned(5);
+        assert!(partitions.take_passed().is_empty());
+        let (mut partitions, version) = assigned(OFFSET_EARLIEST);
+        assert!(partitions.take_passed().is_empty());
+        partitions.on_looked_up(&partition(), version, Ok(Place::Offset { offset: 3, leader_epoch: 0 }));
+        let passed = partitions.take_passed();
+        assert_eq!((passed[0].next_offset, passed[0].high_watermark), (3, -1));
     }
 
     #[test]

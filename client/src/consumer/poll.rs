@@ -40,8 +40,10 @@ impl PollState {
 }
 
 impl Consumer {
-    /// Records that are there, or that come within `timeout`; none if none do. In a group this also joins, lets go of
-    /// partitions when the group rebalances, and commits what earlier polls returned, if so configured.
+    /// Records that are there, or that come within `timeout`. If none do: the partitions, without records, in which reading
+    /// goes on elsewhere than the caller knows, because there was only what is given to nobody or because the place was looked up.
+    /// In a group this also joins, lets go of partitions when the group rebalances, and commits what earlier polls
+    /// returned, if so configured.
     ///
     /// Safe to drop before it is done: no record is lost by that.
     ///
@@ -84,7 +86,7 @@ impl Consumer {
                 _ = changes.changed() => {}
                 () = phase_changed => {}
                 () = tokio::time::sleep_until(check_at.unwrap_or(deadline)), if check_at.is_some() => {}
-                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
+                () = tokio::time::sleep_until(deadline) => return Ok(shared.partitions().take_passed()),
             }
         }
     }

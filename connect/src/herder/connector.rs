@@ -201,6 +201,7 @@ fn start_task(
                 transforms,
                 on_error: definition.on_error.clone(),
                 retry: definition.retry,
+                transaction_boundary: definition.transaction_boundary,
                 ..SourceTaskConfig::new(name, class.name, config, topic)
             };
             SourceTask::start_on(cluster.clone(), config)

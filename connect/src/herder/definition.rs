@@ -17,7 +17,7 @@ use crate::error::FieldError;
 use crate::registry::{ConnectorKind, ConnectorType, connector_types, is_secret};
 use crate::secret::HIDDEN;
 use crate::transforms::{self, Transforms, is_transform_property};
-use crate::worker::{OnError, RetryPolicy};
+use crate::worker::{OnError, RetryPolicy, TransactionBoundary};
 
 /// A connector's properties, as Kafka Connect's REST API and topics have them.
 pub type Properties = BTreeMap<String, String>;
@@ -36,6 +36,11 @@ const TOLERANCE: &str = "errors.tolerance";
 const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
 const RETRY_TIMEOUT: &str = "errors.retry.timeout";
 const RETRY_PAUSE_MAX: &str = "errors.retry.delay.max.ms";
+const EXACTLY_ONCE: &str = "exactly.once.support";
+const BOUNDARY: &str = "transaction.boundary";
+const BOUNDARY_INTERVAL: &str = "transaction.boundary.interval.ms";
+/// As long as pipelines have it.
+const BOUNDARY_INTERVAL_DEFAULT: &str = "100";
 
 /// A property that is the worker's and not the connector's.
 pub(super) struct Common {
@@ -116,6 +121,24 @@ pub(super) const COMMON: &[Common] = &[
         Some("10000"),
         "the longest pause between two attempts after errors that may pass, in milliseconds",
     ),
+    common(
+        EXACTLY_ONCE,
+        Some(ConnectorKind::Source),
+        Some("requested"),
+        "requested or required: either way records and offsets are written in one transaction",
+    ),
+    common(
+        BOUNDARY,
+        Some(ConnectorKind::Source),
+        Some("poll"),
+        "poll: each batch that the source gives is a transaction; interval: what it gives in transaction.boundary.interval.ms",
+    ),
+    common(
+        BOUNDARY_INTERVAL,
+        Some(ConnectorKind::Source),
+        Some(BOUNDARY_INTERVAL_DEFAULT),
+        "the longest time of a transaction, in milliseconds, with transaction.boundary interval; one ends earlier when the source has nothing to give",
+    ),
 ];
 
 /// A connector that can be started.
@@ -131,6 +154,8 @@ pub(super) struct Definition {
     pub transforms: Vec<Transforms>,
     pub on_error: OnError,
     pub retry: RetryPolicy,
+    /// Of a source.
+    pub transaction_boundary: TransactionBoundary,
     /// Where a sink's offsets are; none for a source.
     pub offset_store: Option<OffsetStore>,
 }
@@ -290,6 +315,24 @@ impl Definition {
         };
         let timeout = millis(RETRY_TIMEOUT, -1).and_then(|millis| u64::try_from(millis).ok());
         let pause_max = millis(RETRY_PAUSE_MAX, 1).and_then(|millis| u64::try_from(millis).ok());
+        let interval = millis(BOUNDARY_INTERVAL, 1).and_then(|millis| u64::try_from(millis).ok());
+        let interval = interval.map_or(TransactionBoundary::INTERVAL_DEFAULT, Duration::from_millis);
+        let transaction_boundary = match properties.get(BOUNDARY).map_or("poll", |value| value.trim()) {
+            "interval" => TransactionBoundary::Interval(interval),
+            "poll" => TransactionBoundary::Poll,
+            other => {
+                told(
+                    BOUNDARY,
+                    format!("{other} is neither poll nor interval; no source here defines its own"),
+                );
+                TransactionBoundary::Poll
+            }
+        };
+        if let Some(other) = properties.get(EXACTLY_ONCE)
+            && !["requested", "required"].contains(&other.trim())
+        {
+            told(EXACTLY_ONCE, format!("{other} is neither requested nor required"));
+        }
         let retry = RetryPolicy {
             timeout: timeout.map(Duration::from_millis),
             pause_max: pause_max.map_or(RetryPolicy::default().pause_max, Duration::from_millis),
@@ -307,6 +350,7 @@ impl Definition {
                     transforms,
                     on_error,
                     retry,
+                    transaction_boundary,
                     offset_store,
                 })
             }
@@ -385,6 +429,30 @@ mod tests {
         assert_eq!(read.schema.unwrap().fields().len(), 2);
         assert_eq!(read.topics, ["t"]);
         assert_eq!(read.on_error, OnError::DeadLetter { topic: "a-dead-letters".to_owned() });
+    }
+
+    #[test]
+    fn the_boundary_of_a_sources_transactions_is_read() {
+        let boundary = |more: &[(&str, &str)]| {
+            let source =
+                [("connector.class", "FileSource"), ("topic", "t"), ("path", "/x.csv"), ("format", "csv")];
+            let all =
+                source.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Definition::read(&all.collect()).map(|read| read.transaction_boundary)
+        };
+        assert_eq!(boundary(&[]).unwrap(), TransactionBoundary::Poll);
+        assert_eq!(
+            boundary(&[("transaction.boundary", "interval")]).unwrap(),
+            TransactionBoundary::Interval(Duration::from_millis(BOUNDARY_INTERVAL_DEFAULT.parse().unwrap()))
+        );
+        let interval = [("transaction.boundary", "interval"), ("transaction.boundary.interval.ms", "7")];
+        assert_eq!(boundary(&interval).unwrap(), TransactionBoundary::Interval(Duration::from_millis(7)));
+        let wrong = [("transaction.boundary", "connector"), ("exactly.once.support", "no")];
+        let told = boundary(&wrong).unwrap_err();
+        assert_eq!(
+            told.iter().map(|error| error.field.as_str()).collect::<Vec<_>>(),
+            [BOUNDARY, EXACTLY_ONCE]
+        );
     }
 
     #[test]

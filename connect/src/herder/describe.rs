@@ -191,7 +191,9 @@ fn keys(class: &ConnectorType) -> Vec<Key> {
         let of_type = match common.name {
             "topics" | "transforms" | "predicates" => "LIST",
             "tasks.max" => "INT",
-            "errors.retry.timeout" | "errors.retry.delay.max.ms" => "LONG",
+            "errors.retry.timeout" | "errors.retry.delay.max.ms" | "transaction.boundary.interval.ms" => {
+                "LONG"
+            }
             "value.converter" => "CLASS",
             "value.converter.schemas.enable" => "BOOLEAN",
             _ => "STRING",

@@ -11,8 +11,8 @@ use super::definition::{Definition, Properties};
 use super::records::{ConfigRecord, TOPIC, TargetState};
 use super::status;
 use crate::connector::SourceOffset;
-use crate::worker::cluster::{Bounds, Cluster, Topic, read_spans};
-use crate::worker::offsets::{self, SourceCommit, TopicEnds};
+use crate::worker::cluster::{Cluster, Topic, read_spans};
+use crate::worker::offsets::{self, SourceCommit, WrittenTopic};
 use crate::worker::{OnError, group_of};
 
 /// What the topic says of each connector.
@@ -96,10 +96,7 @@ impl Store {
         };
         for name in definition.topics.iter().chain(dead_letters) {
             let topic = self.cluster.topic(name, -1).await?;
-            let bounds = self.cluster.bounds(&topic).await?;
-            // What is in the topics counts no more: who sets an offset wants what comes after it to be written.
-            let ends = bounds.into_iter().map(|(partition, Bounds { end, .. })| (partition, end)).collect();
-            topics.insert(name.clone(), TopicEnds { topic_id: topic.id, ends });
+            topics.insert(name.clone(), WrittenTopic { topic_id: topic.id });
         }
         let records = wanted.into_iter().map(|(partition, offset)| {
             let key = Bytes::from(json!([connector, partition]).to_string());

@@ -15,6 +15,7 @@ use ottla_client::{
     TopicPartition,
 };
 
+use super::transactional_writer::TransactionalWriter;
 use crate::herder::{CONFIGS_TOPIC, STATUS_TOPIC};
 
 /// Bytes of one fetch: what a sink holds in memory, and takes in one transaction.
@@ -65,6 +66,9 @@ pub(crate) trait Cluster: Send + Sync + 'static {
     /// A producer of its own, so that what one attempt of a task left behind never mixes with the next.
     async fn writer(&self) -> Result<Box<dyn Writer>, ClientError>;
 
+    /// Becomes the one writer of this transactional id: what an earlier one left open counts for nothing from here on.
+    async fn transactions(&self, transactional_id: &str) -> Result<Box<dyn Transactions>, ClientError>;
+
     /// A reader of these partitions of the topic, from these offsets on.
     async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError>;
 
@@ -95,6 +99,19 @@ pub(crate) trait Writer: Send + Sync {
     ) -> Result<Acknowledgement, ClientError>;
 
     /// Ends it in good order.
+    async fn close(self: Box<Self>);
+}
+
+/// Appends records in transactions, one after the other; after an error it is good for nothing but to be closed.
+#[async_trait]
+pub(crate) trait Transactions: Send {
+    /// Adds records to the open transaction, or begins one with them; waits only for room.
+    async fn send(&mut self, topic: &str, partition: i32, records: Vec<Record>) -> Result<(), ClientError>;
+
+    /// Commits all that was sent since the last commit, or nothing.
+    async fn commit(&mut self) -> Result<(), ClientError>;
+
+    /// Ends it; what is not committed is given up.
     async fn close(self: Box<Self>);
 }
 
@@ -213,6 +230,10 @@ impl Cluster for KafkaCluster {
         Ok(Box::new(KafkaWriter { producer }))
     }
 
+    async fn transactions(&self, transactional_id: &str) -> Result<Box<dyn Transactions>, ClientError> {
+        Ok(Box::new(TransactionalWriter::open(&self.client, transactional_id).await?))
+    }
+
     async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError> {
         // An offset that retention has passed by goes on with the oldest record there is, never with the newest.
         let config = ConsumerConfig {
@@ -227,9 +248,8 @@ impl Cluster for KafkaCluster {
             .iter()
             .map(|(partition, offset)| (TopicPartition::new(&topic.name, *partition), *offset))
             .collect();
-        let partitions = places.iter().map(|(partition, _)| partition.clone()).collect();
         consumer.assign(places).await?;
-        Ok(Box::new(KafkaReader { consumer, partitions }))
+        Ok(Box::new(KafkaReader { consumer }))
     }
 
     async fn group_offsets(&self, group: &str, topic: &Topic) -> Result<BTreeMap<i32, i64>, ClientError> {
@@ -294,28 +314,35 @@ impl Writer for KafkaWriter {
     }
 }
 
+#[async_trait]
+impl Transactions for TransactionalWriter {
+    async fn send(&mut self, topic: &str, partition: i32, records: Vec<Record>) -> Result<(), ClientError> {
+        TransactionalWriter::send(self, topic, partition, &records).await
+    }
+
+    async fn commit(&mut self) -> Result<(), ClientError> {
+        TransactionalWriter::commit(self).await
+    }
+
+    async fn close(self: Box<Self>) {
+        TransactionalWriter::close(*self).await;
+    }
+}
+
 struct KafkaReader {
     consumer: ottla_client::Consumer,
-    partitions: Vec<TopicPartition>,
 }
 
 #[async_trait]
 impl Reader for KafkaReader {
     async fn poll(&mut self, wait: Duration) -> Result<Vec<Fetched>, ClientError> {
-        let mut fetched = Vec::new();
-        for FetchedPartition { topic_partition, records, high_watermark } in self.consumer.poll(wait).await? {
-            let Some(last) = records.last() else { continue };
-            let (partition, next_offset) = (topic_partition.partition, last.offset + 1);
-            fetched.push(Fetched { partition, records, next_offset, end: high_watermark });
-        }
-        if fetched.is_empty() {
-            for partition in &self.partitions {
-                let next_offset = self.consumer.position(partition).await?;
-                let partition = partition.partition;
-                fetched.push(Fetched { partition, records: Vec::new(), next_offset, end: next_offset });
-            }
-        }
-        Ok(fetched)
+        let polled = self.consumer.poll(wait).await?;
+        let fetched = |polled: FetchedPartition| {
+            let FetchedPartition { topic_partition, records, next_offset, high_watermark } = polled;
+            let end = high_watermark.max(next_offset);
+            Fetched { partition: topic_partition.partition, records, next_offset, end }
+        };
+        Ok(polled.into_iter().map(fetched).collect())
     }
 
     async fn close(self: Box<Self>) {

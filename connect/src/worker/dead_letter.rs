@@ -5,8 +5,6 @@
 use bytes::Bytes;
 use ottla_client::{Header, Record};
 
-use super::origin::Origin;
-
 /// The stage that could not handle a record, in Kafka Connect's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -49,8 +47,9 @@ pub(crate) struct Letter<'a> {
 }
 
 impl Letter<'_> {
-    /// The record for the dead-letter topic. `original` keeps its key, value, headers and time.
-    pub(crate) fn record(&self, mut original: Record, origin: &Origin, position: u64) -> Record {
+    /// The record for the dead-letter topic. `original` keeps its key, value, headers and time. A letter that is not written
+    /// in a transaction has its origin in a header.
+    pub(crate) fn record(&self, mut original: Record, origin: Option<Header>) -> Record {
         let mut add = |key: &'static str, value: String| {
             original.headers.push(Header { key: key.into(), value: Some(Bytes::from(value)) });
         };
@@ -68,15 +67,16 @@ impl Letter<'_> {
         if let Some(line) = self.line {
             add("ottla.errors.line", line.to_string());
         }
-        // A record that came from a source by way of a topic still carries that source's header: ours takes its place.
+        // A letter that was read from another dead-letter topic carries that one's header: ours takes its place.
         original.headers.retain(|header| header.key != super::origin::HEADER);
-        original.headers.push(origin.header(position));
+        original.headers.extend(origin);
         original
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::origin::Origin;
     use super::*;
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
             line: None,
             reason: "no",
         };
-        let record = letter.record(original, &origin, 41);
+        let record = letter.record(original, Some(origin.header(41)));
         assert_eq!((record.key.as_deref(), record.value.as_deref()), (Some(&b"JFK"[..]), Some(&b"{}"[..])));
         let text: Vec<String> = record
             .headers

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use ottla_client::{ClientError, ConsumerRecord, Header, Record};
 
-use super::cluster::{Acknowledgement, Bounds, Cluster, Fetched, Reader, Topic, Writer};
+use super::cluster::{Acknowledgement, Bounds, Cluster, Fetched, Reader, Topic, Transactions, Writer};
 
 /// By name: how often the topic was made, and its partitions.
 type Topics = BTreeMap<String, (u32, Vec<Vec<ConsumerRecord>>)>;
@@ -60,13 +60,6 @@ impl Storage {
             leader_epoch: 0,
         });
         offset
-    }
-
-    /// Takes the last record of each partition away, as if it had never been written.
-    pub(crate) fn forget_last(&self, topic: &str) {
-        if let Some((_, partitions)) = self.lock().get_mut(topic) {
-            partitions.iter_mut().for_each(|records| drop(records.pop()));
-        }
     }
 
     /// What a group has committed, by topic and partition.
@@ -173,6 +166,12 @@ impl Cluster for MemoryCluster {
         Ok(Box::new(MemoryWriter { storage: self.storage.clone(), fuse: self.fuse() }))
     }
 
+    async fn transactions(&self, _: &str) -> Result<Box<dyn Transactions>, ClientError> {
+        self.fuse.burn().await;
+        let (storage, fuse) = (self.storage.clone(), self.fuse());
+        Ok(Box::new(MemoryTransactions { storage, fuse, sent: Vec::new() }))
+    }
+
     async fn reader(&self, topic: &Topic, from: &BTreeMap<i32, i64>) -> Result<Box<dyn Reader>, ClientError> {
         self.fuse.burn().await;
         let reader = MemoryReader {
@@ -241,6 +240,34 @@ impl Writer for MemoryWriter {
             Ok(first)
         }
         .boxed())
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+struct MemoryTransactions {
+    storage: Storage,
+    fuse: Arc<Fuse>,
+    /// Since the last commit.
+    sent: Vec<(String, i32, Record)>,
+}
+
+#[async_trait]
+impl Transactions for MemoryTransactions {
+    async fn send(&mut self, topic: &str, partition: i32, records: Vec<Record>) -> Result<(), ClientError> {
+        self.fuse.burn().await;
+        self.sent.extend(records.into_iter().map(|record| (topic.to_owned(), partition, record)));
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), ClientError> {
+        self.fuse.burn().await;
+        for (topic, partition, record) in self.sent.drain(..) {
+            self.storage.append(&topic, partition, record);
+        }
+        // It may be done without anybody being told.
+        self.fuse.burn().await;
+        Ok(())
     }
 
     async fn close(self: Box<Self>) {}

@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | `task.rs` | handles, status and counters of tasks, retries | |
 //! | `source_task.rs` | source to topic | |
-//! | `source_ledger.rs` | which records to skip, and how far the source is safely written | yes |
 //! | `source_records.rs` | rows of a source as records: key, partition, headers | yes |
 //! | `sink_task.rs` | topic to sink | |
 //! | `sink_letters.rs` | the dead letters of a sink | |
 //! | `sink_batches.rs` | records as batches, deletes and bad records | yes |
 //! | `offsets.rs` | the `connect-offsets` topic's keys and values | yes |
+//! | `transactional_writer.rs` | records and positions in one transaction | |
 //! | `origin.rs` | the `ottla.source` header | yes |
 //! | `dead_letter.rs` | dead letters and their headers | yes |
 //! | `cluster.rs` | everything that is asked of the Kafka cluster | |
@@ -21,10 +21,10 @@ mod origin;
 mod sink_batches;
 mod sink_letters;
 mod sink_task;
-mod source_ledger;
 mod source_records;
 mod source_task;
 mod task;
+mod transactional_writer;
 
 #[cfg(test)]
 pub(crate) mod memory_cluster;
@@ -33,8 +33,9 @@ mod tests;
 
 pub(crate) use sink_task::group_of;
 pub use sink_task::{SinkTask, SinkTaskConfig};
-pub use source_task::{SourceTask, SourceTaskConfig};
+pub use source_task::{SourceTask, SourceTaskConfig, TransactionBoundary};
 pub use task::{RetryPolicy, TaskHandle, TaskState, TaskStatus};
+pub use transactional_writer::{TransactionalWriter, may_pass};
 
 /// What to do with a record that a stage cannot handle.
 #[derive(Debug, Clone, PartialEq, Eq)]

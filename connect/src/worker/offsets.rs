@@ -1,13 +1,8 @@
 //! The records of the `connect-offsets` topic.
 //!
 //! Key and value are JSON as Kafka Connect writes them, `["connector",{partition}]` and `{offset}`. The offset map holds
-//! the connector's own fields and, under `ottla.topics`, what the worker needs to find records that were written but not
-//! committed: for each topic its id and, per partition, the offset from which on such records can be.
-//!
-//! ```text
-//!   partition of the topic   … | ours ≤ P | others | ours > P, unknown to the commit | end
-//!                                         ^ ends[partition]: after the last record of ours that is ≤ P
-//! ```
+//! the connector's own fields and, under `ottla.topics`, the ids of the topics that were written to: a topic made anew has
+//! another one, and then the offset stands for records that are gone.
 
 use std::collections::BTreeMap;
 
@@ -19,24 +14,29 @@ use crate::connector::{SourceOffset, SourcePartition};
 /// The topic's name, Kafka Connect's default for `offset.storage.topic`.
 pub(crate) const TOPIC: &str = "connect-offsets";
 
-/// How far one partition of a source is safely written.
+/// How far one partition of a source is written; of one transaction with what was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceCommit {
-    /// Everything up to here is acknowledged; `None` before the first record.
+    /// Everything up to here is written, and nothing beyond it; `None` before the first record.
     #[serde(flatten)]
     pub(crate) resume: Option<SourceOffset>,
-    /// Per topic that the task writes to (its own and the dead-letter topic).
+    /// The topics that the task writes to (its own and the dead-letter topic), by name.
     #[serde(rename = "ottla.topics", default)]
-    pub(crate) topics: BTreeMap<String, TopicEnds>,
+    pub(crate) topics: BTreeMap<String, WrittenTopic>,
 }
 
-/// Where in a topic records beyond the commit can be.
+/// A topic that was written to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TopicEnds {
-    /// The topic's id: a topic made anew has another one, and then the offsets mean nothing.
+pub(crate) struct WrittenTopic {
     pub(crate) topic_id: String,
-    /// By partition, the first offset at which such a record can be; a partition not named: from its beginning.
-    pub(crate) ends: BTreeMap<i32, i64>,
+}
+
+impl SourceCommit {
+    /// Whether the records that it stands for are still there: those of the task's own topic. Dead letters do not make a
+    /// source start over.
+    pub(crate) fn is_of(&self, topic: &str, topic_id: &str) -> bool {
+        self.topics.get(topic).is_some_and(|written| written.topic_id == topic_id)
+    }
 }
 
 /// The key under which a source partition's commits are stored.
@@ -72,17 +72,16 @@ mod tests {
         assert_eq!(key("csv", &partition), r#"["csv",{"filename":"/a.csv"}]"#);
         let mut state = Map::new();
         state.insert("line".to_owned(), 3.into());
-        let ends = TopicEnds { topic_id: "id".to_owned(), ends: [(0, 4), (2, 0)].into() };
+        let written = WrittenTopic { topic_id: "id".to_owned() };
         let commit = SourceCommit {
             resume: Some(SourceOffset { position: 9, state }),
-            topics: [("flights".to_owned(), ends)].into(),
+            topics: [("flights".to_owned(), written)].into(),
         };
         let text = value(&commit);
-        assert_eq!(
-            text,
-            r#"{"position":9,"line":3,"ottla.topics":{"flights":{"topic_id":"id","ends":{"0":4,"2":0}}}}"#
-        );
+        assert_eq!(text, r#"{"position":9,"line":3,"ottla.topics":{"flights":{"topic_id":"id"}}}"#);
         assert_eq!(parse(&text).unwrap(), commit);
+        assert!(commit.is_of("flights", "id"));
+        assert!(!commit.is_of("flights", "another") && !commit.is_of("trains", "id"));
     }
 
     #[test]

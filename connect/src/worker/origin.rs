@@ -1,7 +1,7 @@
-//! The `ottla.source` header: which place of which source a record came from.
+//! The `ottla.source` header: which record of a topic a dead letter came from.
 //!
-//! `<connector>/<source partition>@<position>`, e.g. `flights_csv/9f8a21c3d4e5f607@4711`. After a crash it tells which
-//! records were already written though their position was not yet committed.
+//! `<connector>/<topic>-<partition>@<offset>`, e.g. `to_db/flights-2@4711`, on the dead letters of a sink. After a crash it
+//! tells which were already written though the offset was not yet committed in the target.
 
 use bytes::Bytes;
 use ottla_client::Header;
@@ -9,7 +9,7 @@ use ottla_client::Header;
 /// The header's key.
 pub(crate) const HEADER: &str = "ottla.source";
 
-/// The places of one partition of one connector.
+/// The records of one partition that one sink reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// `<connector>/<partition>@`
@@ -17,7 +17,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// `partition` is a source partition's id, or `<topic>-<partition>` for the dead letters of a sink.
+    /// `partition` is `<topic>-<partition>`.
     pub(crate) fn new(connector: &str, partition: &str) -> Self {
         Self { prefix: format!("{connector}/{partition}@") }
     }

@@ -119,7 +119,7 @@ impl Letters {
                 timestamp_ms: Some(record.timestamp_ms),
             };
             let target = partition_of_key(&position.to_be_bytes(), self.topic.partitions);
-            letters.entry(target).or_default().push(letter.record(original, &origin, position));
+            letters.entry(target).or_default().push(letter.record(original, Some(origin.header(position))));
         }
         let failed = ConnectError::client(from.connector, "writing dead letters");
         for (target, letters) in letters {

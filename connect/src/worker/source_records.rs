@@ -12,8 +12,6 @@ use ottla_formats::timestamp::timestamp_text;
 use ottla_formats::{Format, FormatError, JsonFormat};
 
 use super::dead_letter::{Letter, Stage};
-use super::origin::Origin;
-use super::source_ledger::SourceLedger;
 use crate::connector::{BadInput, Rows, SourceBatch};
 use crate::transforms::Transforms;
 
@@ -29,7 +27,6 @@ pub(crate) struct RecordMaker {
     pub(crate) key: Option<String>,
     pub(crate) format: Arc<dyn Format>,
     pub(crate) transforms: Transforms,
-    pub(crate) origin: Origin,
 }
 
 /// The records of one batch, by where they go.
@@ -38,8 +35,6 @@ pub(crate) struct Prepared {
     pub(crate) writes: BTreeMap<(String, i32), Vec<Record>>,
     pub(crate) good: u64,
     pub(crate) bad: u64,
-    /// Records left out because they are in the topics already.
-    pub(crate) skipped: u64,
 }
 
 /// Why a batch cannot be written at all.
@@ -54,28 +49,19 @@ pub(crate) enum NotPrepared {
 }
 
 impl RecordMaker {
-    /// Makes the records of a batch, without those that the ledger knows to be written.
-    pub(crate) fn prepare(
-        &self,
-        batch: SourceBatch,
-        ledger: &mut SourceLedger,
-    ) -> Result<Prepared, NotPrepared> {
+    /// Makes the records of a batch.
+    pub(crate) fn prepare(&self, batch: SourceBatch) -> Result<Prepared, NotPrepared> {
         let batch = self.transformed(batch)?;
-        let mut prepared = Prepared { writes: BTreeMap::new(), good: 0, bad: 0, skipped: 0 };
+        let mut prepared = Prepared { writes: BTreeMap::new(), good: 0, bad: 0 };
         let values = self.values(&batch.rows)?;
         let keys = self.keys(&batch.rows)?;
         for (row, (value, position)) in values.into_iter().zip(&batch.positions).enumerate() {
-            if ledger.take_written(*position) {
-                prepared.skipped += 1;
-                continue;
-            }
             let key = keys.as_ref().and_then(|keys| keys.get(row).cloned().flatten());
             let partition = partition_of(key.as_deref(), *position, self.partitions);
             let mut headers = Vec::new();
             if !self.transforms.pass(true, &mut headers) {
                 continue;
             }
-            headers.push(self.origin.header(*position));
             let record = Record { key, value: Some(value), headers, timestamp_ms: None };
             prepared.writes.entry((self.topic.clone(), partition)).or_default().push(record);
             prepared.good += 1;
@@ -87,10 +73,6 @@ impl RecordMaker {
                     .map_or_else(|| format!("position {}", bad.position), |line| format!("line {line}"));
                 return Err(NotPrepared::Bad { place, reason: bad.reason.clone() });
             };
-            if ledger.take_written(bad.position) {
-                prepared.skipped += 1;
-                continue;
-            }
             let letter = Letter {
                 connector: &self.connector,
                 class: self.class,
@@ -100,7 +82,7 @@ impl RecordMaker {
                 line: bad.line,
                 reason: &bad.reason,
             };
-            let record = letter.record(Record::of_value(bad.raw.clone()), &self.origin, bad.position);
+            let record = letter.record(Record::of_value(bad.raw.clone()), None);
             let partition = partition_of(None, bad.position, *partitions);
             prepared.writes.entry((topic.clone(), partition)).or_default().push(record);
             prepared.bad += 1;
@@ -178,7 +160,7 @@ fn cast_to(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, NotPrepar
     cast(array, data_type).map_err(|error| NotPrepared::Schema(format!("key: {error}")))
 }
 
-/// Kafka's partition of a key. Without a key the position decides, not chance, so that a restart finds the same one.
+/// Kafka's partition of a key. Without a key the position decides, not chance, so that every run gives the same.
 fn partition_of(key: Option<&[u8]>, position: u64, partitions: i32) -> i32 {
     match key {
         Some(key) => partition_of_key(key, partitions),
@@ -190,7 +172,6 @@ fn partition_of(key: Option<&[u8]>, position: u64, partitions: i32) -> i32 {
 mod tests {
     use super::*;
     use crate::connector::SourceOffset;
-    use crate::worker::offsets::SourceCommit;
     use ottla_formats::schema_of;
     use serde_json::Map;
 
@@ -204,7 +185,6 @@ mod tests {
             key: Some("k".to_owned()),
             format: Arc::new(JsonFormat),
             transforms: Transforms::default(),
-            origin: Origin::new("csv", "0a"),
         }
     }
 
@@ -224,15 +204,10 @@ mod tests {
         }
     }
 
-    fn ledger(found: &[u64]) -> SourceLedger {
-        let commit = SourceCommit { resume: None, topics: BTreeMap::new() };
-        SourceLedger::recover(commit, found.iter().copied())
-    }
-
     #[test]
-    fn makes_records_with_key_origin_and_a_partition_that_never_changes() {
-        let prepared = maker(true).prepare(batch(), &mut ledger(&[])).unwrap();
-        assert_eq!((prepared.good, prepared.bad, prepared.skipped), (2, 1, 0));
+    fn makes_records_with_key_and_partition_and_letters_with_their_line() {
+        let prepared = maker(true).prepare(batch()).unwrap();
+        assert_eq!((prepared.good, prepared.bad), (2, 1));
         let records: Vec<_> = prepared
             .writes
             .iter()
@@ -241,7 +216,7 @@ mod tests {
         let keyed = records.iter().find(|(_, record)| record.key.is_some()).unwrap();
         assert_eq!(keyed.1.key.as_deref(), Some(&b"2013-01-01T10:00:00Z"[..]));
         assert_eq!(keyed.0.1, partition_of_key(b"2013-01-01T10:00:00Z", 3));
-        assert_eq!(maker(true).origin.position(&keyed.1.headers), Some(10));
+        assert!(keyed.1.headers.is_empty());
         let letter = &prepared.writes[&("dlq".to_owned(), 0)][0];
         assert_eq!(letter.value.as_deref(), Some(&b"\xff"[..]));
         let line = letter.headers.iter().find(|header| header.key == "ottla.errors.line").unwrap();
@@ -249,14 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_is_written_already_good_or_bad() {
-        let prepared = maker(true).prepare(batch(), &mut ledger(&[10, 20])).unwrap();
-        assert_eq!((prepared.good, prepared.bad, prepared.skipped), (1, 0, 2));
-    }
-
-    #[test]
     fn a_bad_record_without_a_dead_letter_topic_names_its_line() {
-        let error = maker(false).prepare(batch(), &mut ledger(&[])).err().unwrap();
+        let error = maker(false).prepare(batch()).err().unwrap();
         assert!(matches!(error, NotPrepared::Bad { place, .. } if place == "line 2"));
     }
 
@@ -264,7 +233,7 @@ mod tests {
     fn a_key_that_is_no_column_names_those_there_are() {
         let mut maker = maker(true);
         maker.key = Some("kk".to_owned());
-        let error = maker.prepare(batch(), &mut ledger(&[])).err().unwrap();
+        let error = maker.prepare(batch()).err().unwrap();
         assert!(
             matches!(error, NotPrepared::Schema(reason) if reason == "key: there is no column 'kk'; there are: k, n")
         );

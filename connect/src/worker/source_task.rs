@@ -1,30 +1,24 @@
-//! The source task: one owner of a source, a producer and the ledger; one loop, one `select!`.
+//! The source task: one owner of a source and of the transactions that write what it gives; one loop, one `select!`.
 //!
 //! ```text
-//!   start    stored commit ─► tails of the topics behind its ends ─► positions already written
-//!   loop     poll ─► prepare (skip what is written) ─► send ─► acknowledged ─► commit position and ends, at most every
-//!            `offset_flush_interval`
+//!   start    become the only writer ─► what an earlier one left open is aborted ─► stored position
+//!   loop     poll ─► prepare ─► send ─┐
+//!            poll ─► prepare ─► send ─┴► position ─► commit: the records and the position, or neither
 //! ```
-//! The first commit is written before the first record, so the tails are short from the beginning. After an error that may
-//! pass, the next attempt does what a new process would do.
+//! After an error that may pass, the next attempt does what a new process would do.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use ottla_client::{Client, ClientError, Record, partition_of_key};
+use ottla_client::{Client, Record, partition_of_key};
 use ottla_formats::Format;
 use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
 
 use super::OnError;
-use super::cluster::{Bounds, Cluster, KafkaCluster, Topic, Writer, read_spans};
-use super::offsets::{self, SourceCommit, TopicEnds};
-use super::origin::Origin;
-use super::source_ledger::{SourceLedger, UnitId, still_valid};
+use super::cluster::{Cluster, KafkaCluster, Topic, Transactions, read_spans};
+use super::offsets::{self, SourceCommit, WrittenTopic};
 use super::source_records::{NotPrepared, RecordMaker};
 use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, spawn};
 use crate::connector::{Source, SourceBatch, SourceContext, SourceOffset};
@@ -32,8 +26,30 @@ use crate::error::ConnectError;
 use crate::registry::{Build, ConnectorKind, SourceConfig, connector_type};
 use crate::transforms::Transforms;
 
-/// Batches that may be on their way to the cluster; with the batches' own bound this bounds the task's memory.
-const UNITS_OPEN_MAX: usize = 16;
+/// A source that gives nothing for so long has nothing to give now: what it gave is committed.
+const SILENCE: Duration = Duration::from_millis(2);
+/// Records in one transaction, however short the time: what a reader of committed records waits for stays bounded.
+const TRANSACTION_RECORDS_MAX: u64 = 500_000;
+
+/// Where the transactions of a source end (KIP-618).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionBoundary {
+    /// Each batch of the source is one.
+    Poll,
+    /// After this time, or as soon as the source has nothing to give.
+    Interval(Duration),
+}
+
+impl TransactionBoundary {
+    /// The interval unless another is wanted: readers of committed records wait for it.
+    pub(crate) const INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
+}
+
+impl Default for TransactionBoundary {
+    fn default() -> Self {
+        Self::Interval(Self::INTERVAL_DEFAULT)
+    }
+}
 
 /// What a source task is to do.
 pub struct SourceTaskConfig {
@@ -55,15 +71,14 @@ pub struct SourceTaskConfig {
     pub transforms: Transforms,
     /// What to do with what cannot be read or transformed.
     pub on_error: OnError,
-    /// Longest time between two commits of the source's position while records flow. A restart reads again, and skips, at
-    /// most about that much.
-    pub offset_flush_interval: Duration,
+    /// What is written in one transaction.
+    pub transaction_boundary: TransactionBoundary,
     /// What happens after errors that may pass.
     pub retry: RetryPolicy,
 }
 
 impl SourceTaskConfig {
-    /// A task with everything else left out: no key, JSON, the source's own schema, stop on errors, commit each second.
+    /// A task with everything else left out: no key, JSON, the source's own schema, stop on errors.
     #[must_use]
     pub fn new(name: &str, connector_type: &str, config: Value, topic: &str) -> Self {
         Self {
@@ -76,7 +91,7 @@ impl SourceTaskConfig {
             schema: None,
             transforms: Transforms::default(),
             on_error: OnError::Stop,
-            offset_flush_interval: Duration::from_secs(1),
+            transaction_boundary: TransactionBoundary::default(),
             retry: RetryPolicy::default(),
         }
     }
@@ -124,25 +139,26 @@ struct Task {
     config: SourceTaskConfig,
 }
 
-/// What came of one write.
-struct Written {
-    unit: UnitId,
-    topic: String,
-    partition: i32,
-    records: u64,
-    first_offset: Result<Option<i64>, ClientError>,
-}
-
 /// One attempt, after it has found its place.
 struct Attempt {
     task: Arc<Task>,
     shared: Arc<Shared>,
     source: Box<dyn Source>,
-    writer: Box<dyn Writer>,
+    writer: Box<dyn Transactions>,
     maker: RecordMaker,
-    ledger: SourceLedger,
+    topics: Vec<Topic>,
     offsets: OffsetsWriter,
-    acknowledgements: FuturesUnordered<BoxFuture<'static, Written>>,
+    uncommitted: Option<Uncommitted>,
+}
+
+/// What was sent since the last commit.
+struct Uncommitted {
+    since: Instant,
+    /// When the source gave something last.
+    last: Instant,
+    resume: SourceOffset,
+    good: u64,
+    bad: u64,
 }
 
 /// Where this source partition's commits are stored.
@@ -155,9 +171,13 @@ impl Task {
     async fn run(self: Arc<Self>, shared: Arc<Shared>, orders: Orders) -> Result<End, ConnectError> {
         let mut attempt = self.open(Arc::clone(&shared)).await?;
         shared.set_state(super::TaskState::Running);
-        let end = attempt.run(orders).await?;
-        attempt.writer.close().await;
-        Ok(end)
+        let end = attempt.run(orders).await;
+        match &end {
+            Ok(_) => attempt.writer.close().await,
+            // On its own, as the cluster may be away for long; the next writer ends what this one left open.
+            Err(_) => drop(tokio::spawn(attempt.writer.close())),
+        }
+        end
     }
 
     /// Finds out where an earlier attempt or process stopped, and opens the source there.
@@ -165,7 +185,6 @@ impl Task {
         let name = &self.config.name;
         let cluster = &*self.cluster;
         let partition = self.source.partition();
-        let origin = Origin::new(name, &partition.id());
 
         let lookup = ConnectError::client(name, "looking up its topics");
         let topic = cluster.topic(&self.config.topic, -1).await.map_err(&lookup)?;
@@ -175,49 +194,28 @@ impl Task {
         };
         let offsets_topic = cluster.topic(offsets::TOPIC, 1).await.map_err(&lookup)?;
         let offsets = OffsetsWriter { topic: offsets_topic, key: offsets::key(name, &partition) };
-        let topics: Vec<&Topic> = std::iter::once(&topic).chain(&dead_letters).collect();
 
-        let writer = cluster.writer().await.map_err(ConnectError::client(name, "opening a producer"))?;
+        let writer = cluster.transactions(&format!("connect-{name}-0")).await;
+        let writer = writer.map_err(ConnectError::client(name, "becoming its only writer"))?;
         let stored = self.read_commit(&offsets).await?;
-        let ids = topics.iter().map(|topic| (topic.name.clone(), topic.id.clone())).collect();
-        let (commit, found) = match still_valid(stored, &topic.name, &ids) {
-            Some(commit) => {
-                let found = self.read_tails(&topics, &commit, &origin).await?;
-                (commit, found)
-            }
-            None => (self.first_commit(&topics, &offsets, &*writer).await?, Vec::new()),
-        };
-        tracing::info!(
-            connector = %name,
-            position = commit.resume.as_ref().map_or(0, |resume| resume.position),
-            already_written = found.len(),
-            "source starts"
-        );
-        let written = found.iter().copied().max().unwrap_or(0);
-        let source = self.open_source(commit.resume.clone(), written).await?;
+        let resume =
+            stored.filter(|commit| commit.is_of(&topic.name, &topic.id)).and_then(|commit| commit.resume);
+        let position = resume.as_ref().map_or(0, |resume| resume.position);
+        tracing::info!(connector = %name, position, "source starts");
+        let source = self.open_source(resume).await?;
         let maker = RecordMaker {
             connector: name.clone(),
             class: self.class,
             topic: topic.name.clone(),
             partitions: topic.partitions,
-            dead_letters: dead_letters.map(|topic| (topic.name, topic.partitions)),
+            dead_letters: dead_letters.as_ref().map(|topic| (topic.name.clone(), topic.partitions)),
             key: self.config.key.clone(),
             format: Arc::clone(&self.config.format),
             transforms: self.config.transforms.clone(),
-            origin,
         };
-        let ledger = SourceLedger::recover(commit, found);
-        let acknowledgements = FuturesUnordered::new();
-        Ok(Attempt {
-            task: Arc::clone(&self),
-            shared,
-            source,
-            writer,
-            maker,
-            ledger,
-            offsets,
-            acknowledgements,
-        })
+        let topics = std::iter::once(topic).chain(dead_letters).collect();
+        let task = Arc::clone(&self);
+        Ok(Attempt { task, shared, source, writer, maker, topics, offsets, uncommitted: None })
     }
 
     /// The last commit of this source partition, or `None` if there is none yet.
@@ -241,61 +239,9 @@ impl Task {
         offsets::parse(&value).map(Some).map_err(unreadable)
     }
 
-    /// The positions of this source that stand in the topics behind a commit's ends.
-    async fn read_tails(
-        &self,
-        topics: &[&Topic],
-        commit: &SourceCommit,
-        origin: &Origin,
-    ) -> Result<Vec<u64>, ConnectError> {
-        let failed = ConnectError::client(&self.config.name, "reading what it had written");
-        let mut found = Vec::new();
-        for topic in topics {
-            let ends = commit.topics.get(&topic.name);
-            let mut spans = self.cluster.bounds(topic).await.map_err(&failed)?;
-            for (partition, span) in &mut spans {
-                let end = ends.and_then(|ends| ends.ends.get(partition)).copied().unwrap_or(0);
-                span.start = span.start.max(end);
-            }
-            read_spans(&*self.cluster, topic, &spans, |_, record| {
-                found.extend(origin.position(&record.headers))
-            })
-            .await
-            .map_err(&failed)?;
-        }
-        Ok(found)
-    }
-
-    /// Commits that nothing is read yet, and where the topics end now: nothing of ours is before that.
-    async fn first_commit(
-        &self,
-        topics: &[&Topic],
-        offsets: &OffsetsWriter,
-        writer: &dyn Writer,
-    ) -> Result<SourceCommit, ConnectError> {
-        let name = &self.config.name;
-        let mut commit = SourceCommit { resume: None, topics: BTreeMap::new() };
-        for topic in topics {
-            let bounds = self.cluster.bounds(topic).await;
-            let bounds = bounds.map_err(ConnectError::client(name, "looking up the ends of its topics"))?;
-            let ends = bounds.into_iter().map(|(partition, Bounds { end, .. })| (partition, end)).collect();
-            commit.topics.insert(topic.name.clone(), TopicEnds { topic_id: topic.id.clone(), ends });
-        }
-        offsets
-            .write(writer, &commit)
-            .await
-            .map_err(ConnectError::client(name, "storing its first offset"))?;
-        Ok(commit)
-    }
-
-    async fn open_source(
-        &self,
-        offset: Option<SourceOffset>,
-        written: u64,
-    ) -> Result<Box<dyn Source>, ConnectError> {
+    async fn open_source(&self, offset: Option<SourceOffset>) -> Result<Box<dyn Source>, ConnectError> {
         let name = self.config.name.clone();
-        let context =
-            SourceContext { name: name.clone(), schema: self.config.schema.clone(), offset, written };
+        let context = SourceContext { name: name.clone(), schema: self.config.schema.clone(), offset };
         let config = Arc::clone(&self.source);
         // Opening may read the disk or wait for a network.
         let opened = tokio::task::spawn_blocking(move || config.open(context)).await;
@@ -310,32 +256,25 @@ impl OffsetsWriter {
         partition_of_key(&self.key, self.topic.partitions)
     }
 
-    async fn write(&self, writer: &dyn Writer, commit: &SourceCommit) -> Result<(), ClientError> {
-        let record = Record::new(self.key.clone(), offsets::value(commit));
-        writer.send(&self.topic.name, self.partition(), vec![record]).await?.await?;
-        Ok(())
+    fn record(&self, commit: &SourceCommit) -> Record {
+        Record::new(self.key.clone(), offsets::value(commit))
     }
 }
 
 impl Attempt {
     async fn run(&mut self, mut orders: Orders) -> Result<End, ConnectError> {
-        let mut flush =
-            tokio::time::interval(self.task.config.offset_flush_interval.max(Duration::from_millis(1)));
-        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_stopping = orders.current() == Order::Stop;
         let mut is_drained = false;
         loop {
-            let may_read = !is_stopping && !is_drained && self.ledger.units_open() < UNITS_OPEN_MAX;
-            let is_settled = self.acknowledgements.is_empty();
-            if is_settled && (is_drained || is_stopping) {
+            if is_drained || is_stopping {
                 self.commit().await?;
                 return Ok(if is_drained { End::Drained } else { End::Stopped });
             }
+            let due = self.commit_due_at();
             tokio::select! {
-                Order::Stop = orders.beyond(Order::Finish), if !is_stopping => is_stopping = true,
-                Some(written) = self.acknowledgements.next(), if !is_settled => self.on_written(written)?,
-                _ = flush.tick() => self.commit().await?,
-                batch = self.source.poll(), if may_read => {
+                Order::Stop = orders.beyond(Order::Finish) => is_stopping = true,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.commit().await?,
+                batch = self.source.poll() => {
                     let name = &self.task.config.name;
                     match batch.map_err(ConnectError::connector(name))? {
                         Some(batch) => self.on_batch(batch).await?,
@@ -346,60 +285,62 @@ impl Attempt {
         }
     }
 
+    /// When what was sent is to be committed, if anything was.
+    fn commit_due_at(&self) -> Option<Instant> {
+        let uncommitted = self.uncommitted.as_ref()?;
+        let is_full = uncommitted.good + uncommitted.bad >= TRANSACTION_RECORDS_MAX;
+        Some(match self.task.config.transaction_boundary {
+            TransactionBoundary::Interval(interval) if !is_full => {
+                (uncommitted.last + SILENCE).min(uncommitted.since + interval)
+            }
+            TransactionBoundary::Interval(_) | TransactionBoundary::Poll => uncommitted.since,
+        })
+    }
+
     async fn on_batch(&mut self, batch: SourceBatch) -> Result<(), ConnectError> {
         let name = self.task.config.name.clone();
         let resume = batch.resume.clone();
-        let prepared = self.maker.prepare(batch, &mut self.ledger).map_err(|error| match error {
+        let prepared = self.maker.prepare(batch).map_err(|error| match error {
             NotPrepared::Schema(reason) => ConnectError::Format { name: name.clone(), reason },
             NotPrepared::Format(error) => ConnectError::format(&name)(error),
             NotPrepared::Bad { place, reason } => {
                 ConnectError::BadRecord { name: name.clone(), place, reason }
             }
         })?;
-        self.shared.add(&self.shared.records_skipped, prepared.skipped);
-        let unit = self.ledger.sent(resume, prepared.writes.len());
-        self.tell_acknowledged();
+        let writing = ConnectError::client(&name, "writing records");
         for ((topic, partition), records) in prepared.writes {
-            let count = records.len() as u64;
-            let sent = self.writer.send(&topic, partition, records).await;
-            let acknowledgement = sent.map_err(ConnectError::client(&name, "writing records"))?;
-            self.acknowledgements.push(Box::pin(async move {
-                let first_offset = acknowledgement.await;
-                Written { unit, topic, partition, records: count, first_offset }
-            }));
+            self.writer.send(&topic, partition, records).await.map_err(&writing)?;
         }
+        let now = Instant::now();
+        let sent = self.uncommitted.take();
+        let (since, good, bad) = sent.map_or((now, 0, 0), |sent| (sent.since, sent.good, sent.bad));
+        let (good, bad) = (good + prepared.good, bad + prepared.bad);
+        self.uncommitted = Some(Uncommitted { since, last: now, resume, good, bad });
         if let Some(progress) = self.source.progress() {
             self.shared.set_position(progress.position, Some(progress.total));
         }
-        Ok(())
-    }
-
-    fn on_written(&mut self, written: Written) -> Result<(), ConnectError> {
-        let name = &self.task.config.name;
-        let first = written.first_offset.map_err(ConnectError::client(name, "writing records"))?;
-        let records = written.records;
-        // Others' records may stand between ours, so the last one is at this offset or later.
-        let next_offset = first.map(|first| first + i64::try_from(records).unwrap_or(0));
-        self.ledger.acknowledged(written.unit, &written.topic, written.partition, next_offset);
-        self.tell_acknowledged();
-        let shared = &self.shared;
-        shared.add(&shared.records_in, records);
-        let is_good = written.topic == self.maker.topic;
-        shared.add(if is_good { &shared.records_out } else { &shared.records_bad }, records);
-        Ok(())
-    }
-
-    fn tell_acknowledged(&mut self) {
-        if let Some(position) = self.ledger.position() {
-            self.source.acknowledged(position);
+        if self.commit_due_at().is_some_and(|due| due <= Instant::now()) {
+            self.commit().await?;
         }
+        Ok(())
     }
 
+    /// Commits what was sent together with the position after it.
     async fn commit(&mut self) -> Result<(), ConnectError> {
-        if let Some(commit) = self.ledger.next_commit() {
-            let written = self.offsets.write(&*self.writer, &commit).await;
-            written.map_err(ConnectError::client(&self.task.config.name, "storing its offset"))?;
-        }
+        let Some(Uncommitted { resume, good, bad, .. }) = self.uncommitted.take() else { return Ok(()) };
+        let position = resume.position;
+        let written = |topic: &Topic| (topic.name.clone(), WrittenTopic { topic_id: topic.id.clone() });
+        let commit = SourceCommit { resume: Some(resume), topics: self.topics.iter().map(written).collect() };
+        let failed = ConnectError::client(&self.task.config.name, "committing records and its offset");
+        let (topic, partition) = (&self.offsets.topic.name, self.offsets.partition());
+        let record = vec![self.offsets.record(&commit)];
+        self.writer.send(topic, partition, record).await.map_err(&failed)?;
+        self.writer.commit().await.map_err(&failed)?;
+        self.source.acknowledged(position);
+        let shared = &self.shared;
+        shared.add(&shared.records_in, good + bad);
+        shared.add(&shared.records_out, good);
+        shared.add(&shared.records_bad, bad);
         Ok(())
     }
 }

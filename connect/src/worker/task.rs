@@ -81,8 +81,6 @@ pub struct TaskStatus {
     pub records_out: u64,
     /// Records that went to the dead-letter topic.
     pub records_bad: u64,
-    /// Records read again after a restart and not written again, because they were already there.
-    pub records_skipped: u64,
     /// Times the task was started again after an error.
     pub retries: u64,
     /// For a source that knows its end: where it is; for a sink, offsets consumed (summed over partitions).
@@ -101,7 +99,6 @@ pub(crate) struct Shared {
     pub(crate) records_in: AtomicU64,
     pub(crate) records_out: AtomicU64,
     pub(crate) records_bad: AtomicU64,
-    pub(crate) records_skipped: AtomicU64,
     retries: AtomicU64,
     position: AtomicU64,
     /// `u64::MAX` stands for not known.
@@ -118,7 +115,6 @@ impl Shared {
             records_in: AtomicU64::new(0),
             records_out: AtomicU64::new(0),
             records_bad: AtomicU64::new(0),
-            records_skipped: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             position: AtomicU64::new(0),
             position_end: AtomicU64::new(u64::MAX),
@@ -151,7 +147,6 @@ impl Shared {
             records_in: load(&self.records_in),
             records_out: load(&self.records_out),
             records_bad: load(&self.records_bad),
-            records_skipped: load(&self.records_skipped),
             retries: load(&self.retries),
             position: load(&self.position),
             position_end: Some(load(&self.position_end)).filter(|end| *end != u64::MAX),

@@ -157,7 +157,7 @@ async fn report(
             .map(|stage| {
                 json!({ "stage": stage.name, "kind": stage.kind, "in": stage.records_in, "out": stage.records_out,
                         "dead_lettered": stage.records_bad, "late": stage.records_late,
-                        "skipped": stage.records_skipped, "seconds": stage.elapsed.as_secs_f64(),
+                        "seconds": stage.elapsed.as_secs_f64(),
                         "rows_per_second": stage.records_per_second })
             })
             .collect();

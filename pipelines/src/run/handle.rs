@@ -43,7 +43,6 @@ pub struct StageProgress {
     pub records_out: u64,
     pub records_bad: u64,
     pub records_late: u64,
-    pub records_skipped: u64,
     /// How far it is and where its end is, in units of its own (bytes of a file, records of a topic), if that
     /// is known.
     pub position: Option<(u64, u64)>,
@@ -228,7 +227,6 @@ impl RunningStage {
             records_out: 0,
             records_bad: 0,
             records_late: 0,
-            records_skipped: 0,
             position: None,
             elapsed,
             records_per_second: 0.0,
@@ -242,7 +240,6 @@ impl RunningStage {
                 progress.records_in = status.records_in;
                 progress.records_out = status.records_out;
                 progress.records_bad = status.records_bad;
-                progress.records_skipped = status.records_skipped;
             }
         }
         progress.records_per_second = rate(progress.records_in, elapsed);
@@ -254,7 +251,6 @@ fn add_task(progress: &mut StageProgress, status: &TaskStatus) {
     progress.records_in += status.records_in;
     progress.records_out += status.records_out;
     progress.records_bad += status.records_bad;
-    progress.records_skipped += status.records_skipped;
     if let Some(end) = status.position_end {
         let (position, so_far) = progress.position.unwrap_or((0, 0));
         progress.position = Some((position + status.position, so_far + end));

@@ -37,8 +37,6 @@ pub struct StageSummary {
     pub records_bad: u64,
     /// Came after their window had closed.
     pub records_late: u64,
-    /// Were written already by an earlier run that was cut off.
-    pub records_skipped: u64,
     /// From the run's start to the stage's end.
     pub elapsed: Duration,
     /// Records taken per second of that time.
@@ -55,7 +53,6 @@ impl Summary {
             records_out: stage.records_out,
             records_bad: stage.records_bad,
             records_late: stage.records_late,
-            records_skipped: stage.records_skipped,
             elapsed: stage.elapsed,
         });
         Summary { outcome, stages: stages.collect(), elapsed }

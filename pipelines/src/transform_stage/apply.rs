@@ -5,13 +5,11 @@
 use ottla_client::{ConsumerRecord, Header};
 use ottla_plugins::{PluginError, PluginFault, Record, RecordHeader, Transform};
 
-use super::origin::is_own;
-
 /// What a record became.
 #[derive(Debug)]
 pub enum Applied<'a> {
-    /// The outputs of a record, numbered from 0.
-    Output { input: &'a ConsumerRecord, number: u32, record: Record },
+    /// One of the outputs of a record.
+    Output(Record),
     /// The plugin cannot handle it, and why.
     Bad { input: &'a ConsumerRecord, reason: String },
 }
@@ -56,7 +54,7 @@ fn apply_halves<'a>(
     *deadlines +=
         usize::from(called.as_ref().is_err_and(|error| matches!(error.fault, PluginFault::Deadline { .. })));
     match (called, inputs) {
-        (Ok(outputs), _) => number_outputs(inputs, outputs, applied),
+        (Ok(outputs), _) => applied.extend(outputs.into_iter().map(Applied::Output)),
         (Err(error), _) if *deadlines > DEADLINES_MAX => return Err(error),
         (Err(error), _) if !error.is_about_a_batch() => return Err(error),
         (Err(_), []) => {}
@@ -72,23 +70,7 @@ fn apply_halves<'a>(
     Ok(())
 }
 
-fn number_outputs<'a>(inputs: &'a [ConsumerRecord], outputs: Vec<Record>, applied: &mut Vec<Applied<'a>>) {
-    let mut last: Option<(u32, u32)> = None;
-    for record in outputs {
-        let number = match last {
-            Some((source, number)) if source == record.source => number + 1,
-            Some(_) | None => 0,
-        };
-        last = Some((record.source, number));
-        // The host has checked that the source is one of the batch's.
-        if let Some(input) = inputs.get(record.source as usize) {
-            applied.push(Applied::Output { input, number, record });
-        }
-    }
-}
-
 fn plugin_record(input: &ConsumerRecord) -> Record {
-    let headers = input.headers.iter().filter(|header| is_own(&header.key));
     // Kafka's header keys are text; a client that wrote something else gets it back repaired.
     let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
     Record {
@@ -96,15 +78,17 @@ fn plugin_record(input: &ConsumerRecord) -> Record {
         timestamp_ms: input.timestamp_ms,
         key: input.key.clone(),
         value: input.value.clone(),
-        headers: headers
+        headers: input
+            .headers
+            .iter()
             .map(|header| RecordHeader { name: name(&header.key), value: header.value.clone() })
             .collect(),
     }
 }
 
-/// An output as the producer takes it, without the headers that only we may write.
+/// An output as the producer takes it.
 pub fn client_record(record: Record) -> ottla_client::Record {
-    let headers = record.headers.into_iter().filter(|header| is_own(header.name.as_bytes()));
+    let headers = record.headers.into_iter();
     ottla_client::Record {
         key: record.key,
         value: record.value,
@@ -156,19 +140,22 @@ mod tests {
         }
     }
 
-    fn input(offset: i64, value: Option<u8>) -> ConsumerRecord {
-        let headers = vec![
-            Header { key: "ottla.source".into(), value: None },
-            Header { key: "trace".into(), value: None },
-        ];
-        let value = value.map(|byte| Bytes::from(vec![byte]));
-        ConsumerRecord { offset, timestamp_ms: 0, key: None, value, headers, leader_epoch: -1 }
+    fn offset_of(record: &Record) -> i64 {
+        i64::from_be_bytes(record.key.as_deref().unwrap().try_into().unwrap())
     }
 
-    fn told(applied: &[Applied<'_>]) -> Vec<(i64, Option<u32>)> {
+    fn input(offset: i64, value: Option<u8>) -> ConsumerRecord {
+        let headers = vec![Header { key: "trace".into(), value: None }];
+        let value = value.map(|byte| Bytes::from(vec![byte]));
+        let key = Some(Bytes::copy_from_slice(&offset.to_be_bytes()));
+        ConsumerRecord { offset, timestamp_ms: 0, key, value, headers, leader_epoch: -1 }
+    }
+
+    /// The offset of each record that something came of, and whether it passed.
+    fn told(applied: &[Applied<'_>]) -> Vec<(i64, bool)> {
         let tell = |applied: &Applied<'_>| match applied {
-            Applied::Output { input, number, .. } => (input.offset, Some(*number)),
-            Applied::Bad { input, .. } => (input.offset, None),
+            Applied::Output(record) => (offset_of(record), true),
+            Applied::Bad { input, .. } => (input.offset, false),
         };
         applied.iter().map(tell).collect()
     }
@@ -179,9 +166,9 @@ mod tests {
             let inputs: Vec<_> = (0..).zip(&values).map(|(offset, value)| input(offset, *value)).collect();
             let repeat = Repeat { calls: Cell::new(0) };
             let applied = apply(&repeat, &inputs).unwrap();
-            let expected: Vec<(i64, Option<u32>)> = (0..).zip(&values).flat_map(|(offset, value)| match value {
-                None => vec![(offset, None)],
-                Some(times) => (0..u32::from(*times)).map(|number| (offset, Some(number))).collect(),
+            let expected: Vec<(i64, bool)> = (0..).zip(&values).flat_map(|(offset, value)| match value {
+                None => vec![(offset, false)],
+                Some(times) => vec![(offset, true); usize::from(*times)],
             }).collect();
             prop_assert_eq!(told(&applied), expected);
             let bad = values.iter().filter(|value| value.is_none()).count();
@@ -211,7 +198,7 @@ mod tests {
         let inputs: Vec<_> = (0..500).map(|offset| input(offset, Some(u8::from(offset == 321)))).collect();
         let loops = |value| Loops { value, calls: Cell::new(0) };
         let applied = apply(&loops(1), &inputs).unwrap();
-        assert_eq!(told(&applied), [(321, None)]);
+        assert_eq!(told(&applied), [(321, false)]);
         let always = loops(0);
         let error = apply(&always, &inputs).unwrap_err();
         assert!(matches!(error.fault, PluginFault::Deadline { .. }));
@@ -221,14 +208,5 @@ mod tests {
     #[test]
     fn a_plugin_that_cannot_run_blames_no_record() {
         assert!(apply(&Broken, &[input(0, Some(1)), input(1, Some(1))]).is_err());
-    }
-
-    #[test]
-    fn headers_of_provenance_neither_reach_a_plugin_nor_leave_it() {
-        let record = plugin_record(&input(0, None));
-        assert_eq!(record.headers.iter().map(|header| header.name.as_str()).collect::<Vec<_>>(), ["trace"]);
-        let forged =
-            Record { headers: vec![RecordHeader { name: "ottla.source".to_owned(), value: None }], ..record };
-        assert!(client_record(forged).headers.is_empty());
     }
 }

@@ -5,15 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use ottla_client::{ClientError, ConsumerRecord, Record, TopicPartition};
-
-/// A topic as a stage needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicInfo {
-    pub id: String,
-    pub partitions: i32,
-}
 
 /// Records of one input partition, in order and following those fetched before.
 #[derive(Clone, Debug)]
@@ -24,52 +16,36 @@ pub struct Fetched {
     pub next_offset: i64,
 }
 
-/// What was stored for an input partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredCommit {
-    /// The next record to read.
-    pub offset: i64,
-    pub metadata: String,
-}
-
-/// Resolves to the offset of an acknowledged record, or -1 when the broker does not remember it.
-pub type Acknowledged = BoxFuture<'static, Result<i64, ClientError>>;
+/// The next record to read, by input partition.
+pub type Positions = BTreeMap<TopicPartition, i64>;
 
 #[async_trait]
 pub trait StageCluster: Send + Sync {
-    async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError>;
+    /// The partitions of a topic, if it exists.
+    async fn partitions(&self, topic: &str) -> Result<Option<i32>, ClientError>;
 
-    /// What the stage's group has stored.
-    async fn committed(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, StoredCommit>, ClientError>;
+    /// Becomes the only one that writes for this stage: nobody who did so before commits anything from here on.
+    async fn take_over(&self) -> Result<(), ClientError>;
 
-    /// Stores all of it in one request.
-    async fn commit(&self, commits: BTreeMap<TopicPartition, StoredCommit>) -> Result<(), ClientError>;
+    /// What the stage has committed last.
+    async fn committed(&self, partitions: &[TopicPartition]) -> Result<Positions, ClientError>;
 
-    async fn begins(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, i64>, ClientError>;
+    async fn begins(&self, partitions: &[TopicPartition]) -> Result<Positions, ClientError>;
 
-    async fn ends(&self, partitions: &[TopicPartition])
-    -> Result<BTreeMap<TopicPartition, i64>, ClientError>;
-
-    /// Shows each record of a partition from one offset until another.
-    async fn read(
-        &self,
-        partition: &TopicPartition,
-        from: i64,
-        until: i64,
-        see: &mut (dyn for<'record> FnMut(&'record ConsumerRecord) + Send),
-    ) -> Result<(), ClientError>;
+    async fn ends(&self, partitions: &[TopicPartition]) -> Result<Positions, ClientError>;
 
     /// Polls go on from here.
-    async fn seek(&self, positions: &BTreeMap<TopicPartition, i64>) -> Result<(), ClientError>;
+    async fn seek(&self, positions: &Positions) -> Result<(), ClientError>;
 
+    /// The next records of committed transactions, waiting up to `timeout` for the first.
     async fn poll(&self, timeout: Duration) -> Result<Vec<Fetched>, ClientError>;
 
-    /// Hands a record to the producer; waits only for room.
-    async fn send(&self, partition: &TopicPartition, record: Record) -> Result<Acknowledged, ClientError>;
+    /// Adds records to the transaction; waits only for room.
+    async fn send(&self, partition: &TopicPartition, records: Vec<Record>) -> Result<(), ClientError>;
+
+    /// Commits, all together or nothing, what was sent since the last commit and these positions.
+    async fn commit(&self, positions: Positions) -> Result<(), ClientError>;
+
+    /// Gives up what was sent since the last commit.
+    async fn give_up(&self);
 }

@@ -1,27 +1,29 @@
-//! A cluster in memory whose process can be killed at any effect: for tests of the stage. Records that were
-//! sent and not yet acknowledged may or may not arrive when that happens, but never with a gap.
+//! A cluster in memory whose process can be killed at any effect: for tests of the stage. What was sent and not
+//! committed is gone when that happens; a commit that was asked for at that moment may have happened or not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
 use ottla_client::{ClientError, ConsumerRecord, Record, TopicPartition};
 
-use super::cluster::{Acknowledged, Fetched, StageCluster, StoredCommit, TopicInfo};
+use super::cluster::{Fetched, Positions, StageCluster};
 
 /// What outlives a process.
 #[derive(Default)]
 pub struct Disk {
     pub logs: BTreeMap<TopicPartition, Vec<ConsumerRecord>>,
-    pub commits: BTreeMap<TopicPartition, StoredCommit>,
+    pub commits: Positions,
 }
 
 struct Process {
     disk: Disk,
-    on_their_way: BTreeMap<TopicPartition, Vec<Record>>,
-    positions: BTreeMap<TopicPartition, i64>,
+    /// None before the process has taken over.
+    transaction: Option<Vec<(TopicPartition, Record)>>,
+    /// A commit that the process did not live to see the end of.
+    is_ending: Option<Positions>,
+    positions: Positions,
     /// Effects until it is killed.
     effects_left: u32,
 }
@@ -33,20 +35,20 @@ impl MemoryCluster {
     pub fn new(disk: Disk, effects_left: u32) -> MemoryCluster {
         MemoryCluster(Arc::new(Mutex::new(Process {
             disk,
-            on_their_way: BTreeMap::new(),
+            transaction: None,
+            is_ending: None,
             positions: BTreeMap::new(),
             effects_left,
         })))
     }
 
-    /// Ends the process. Of what was on its way to each partition, `arrives` says how much gets there.
-    pub fn kill(&self, mut arrives: impl FnMut(usize) -> usize) -> Disk {
+    /// Ends the process. `is_committed` says whether a commit that was on its way has happened.
+    pub fn kill(&self, is_committed: impl FnOnce() -> bool) -> Disk {
         let mut process = self.process();
-        for (partition, records) in std::mem::take(&mut process.on_their_way) {
-            let count = arrives(records.len());
-            for record in records.into_iter().take(count) {
-                append(&mut process.disk, &partition, record);
-            }
+        if let Some(positions) = process.is_ending.take()
+            && is_committed()
+        {
+            process.commit(positions);
         }
         std::mem::take(&mut process.disk)
     }
@@ -60,6 +62,15 @@ impl MemoryCluster {
         let mut process = self.process();
         process.effects_left = process.effects_left.checked_sub(1).ok_or(ClientError::Closed("process"))?;
         Ok(process)
+    }
+}
+
+impl Process {
+    fn commit(&mut self, positions: Positions) {
+        for (partition, record) in self.transaction.iter_mut().flat_map(std::mem::take) {
+            append(&mut self.disk, &partition, record);
+        }
+        self.disk.commits.extend(positions);
     }
 }
 
@@ -81,61 +92,37 @@ pub fn append(disk: &mut Disk, partition: &TopicPartition, record: Record) -> i6
 
 #[async_trait]
 impl StageCluster for MemoryCluster {
-    async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError> {
+    async fn partitions(&self, topic: &str) -> Result<Option<i32>, ClientError> {
         let process = self.effect()?;
-        let partitions = process.disk.logs.keys().filter(|partition| partition.topic == name).count();
-        Ok((partitions > 0).then(|| TopicInfo { id: format!("id of {name}"), partitions: partitions as i32 }))
+        let partitions = process.disk.logs.keys().filter(|partition| partition.topic == topic).count();
+        Ok((partitions > 0).then_some(partitions as i32))
     }
 
-    async fn committed(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, StoredCommit>, ClientError> {
-        let process = self.effect()?;
-        let commits = &process.disk.commits;
-        Ok(partitions
-            .iter()
-            .filter_map(|partition| Some((partition.clone(), commits.get(partition)?.clone())))
-            .collect())
-    }
-
-    async fn commit(&self, commits: BTreeMap<TopicPartition, StoredCommit>) -> Result<(), ClientError> {
-        self.effect()?.disk.commits.extend(commits);
+    async fn take_over(&self) -> Result<(), ClientError> {
+        self.effect()?.transaction = Some(Vec::new());
         Ok(())
     }
 
-    async fn begins(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+    async fn committed(&self, partitions: &[TopicPartition]) -> Result<Positions, ClientError> {
+        let process = self.effect()?;
+        assert!(process.transaction.is_some(), "what another writer may still change means nothing");
+        let commits = &process.disk.commits;
+        let commit = |partition: &TopicPartition| Some((partition.clone(), *commits.get(partition)?));
+        Ok(partitions.iter().filter_map(commit).collect())
+    }
+
+    async fn begins(&self, partitions: &[TopicPartition]) -> Result<Positions, ClientError> {
         let _process = self.effect()?;
         Ok(partitions.iter().map(|partition| (partition.clone(), 0)).collect())
     }
 
-    async fn ends(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+    async fn ends(&self, partitions: &[TopicPartition]) -> Result<Positions, ClientError> {
         let process = self.effect()?;
         let end = |partition| process.disk.logs.get(partition).map_or(0, |log| log.len() as i64);
         Ok(partitions.iter().map(|partition| (partition.clone(), end(partition))).collect())
     }
 
-    async fn read(
-        &self,
-        partition: &TopicPartition,
-        from: i64,
-        until: i64,
-        see: &mut (dyn for<'record> FnMut(&'record ConsumerRecord) + Send),
-    ) -> Result<(), ClientError> {
-        let process = self.effect()?;
-        for record in &process.disk.logs[partition][from as usize..until as usize] {
-            see(record);
-        }
-        Ok(())
-    }
-
-    async fn seek(&self, positions: &BTreeMap<TopicPartition, i64>) -> Result<(), ClientError> {
+    async fn seek(&self, positions: &Positions) -> Result<(), ClientError> {
         self.effect()?.positions = positions.clone();
         Ok(())
     }
@@ -155,17 +142,23 @@ impl StageCluster for MemoryCluster {
         Ok(fetched)
     }
 
-    async fn send(&self, partition: &TopicPartition, record: Record) -> Result<Acknowledged, ClientError> {
-        self.effect()?.on_their_way.entry(partition.clone()).or_default().push(record);
-        let (cluster, partition) = (self.clone(), partition.clone());
-        let acknowledged = async move {
-            let mut process = cluster.effect()?;
-            let mut offset = process.disk.logs.get(&partition).map_or(0, |log| log.len() as i64) - 1;
-            for record in process.on_their_way.remove(&partition).unwrap_or_default() {
-                offset = append(&mut process.disk, &partition, record);
-            }
-            Ok(offset)
-        };
-        Ok(acknowledged.boxed())
+    async fn send(&self, partition: &TopicPartition, records: Vec<Record>) -> Result<(), ClientError> {
+        let mut process = self.effect()?;
+        let transaction = process.transaction.as_mut().expect("nobody writes before it has taken over");
+        transaction.extend(records.into_iter().map(|record| (partition.clone(), record)));
+        Ok(())
     }
+
+    async fn commit(&self, positions: Positions) -> Result<(), ClientError> {
+        match self.effect() {
+            Ok(mut process) => process.commit(positions),
+            Err(killed) => {
+                self.process().is_ending = Some(positions);
+                return Err(killed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_up(&self) {}
 }

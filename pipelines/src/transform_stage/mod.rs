@@ -1,31 +1,27 @@
 //! The worker of a transform that calls a plugin: topics in, a topic out, exactly once.
 //!
 //! ```text
-//!   input partitions ─► batches ─► plugin ─► records with a position ─► output topic
-//!                                    └─ refused ─► halves, down to the record at fault ─► dead-letter topic
-//!   when all of it is acknowledged: next offsets and the output's ends ─► the stage's consumer group
+//!   input partitions ─► batches ─► plugin ─► output topic ──────────────────────────────┐
+//!                                    └─ refused ─► halves, down to the record at fault   ├─ one transaction
+//!                                                   └─► dead-letter topic ──────────────┤
+//!   next offsets ─► the stage's consumer group ─────────────────────────────────────────┘
 //! ```
 //!
-//! Exactly once without transactions: what a record becomes depends on that record alone, so every output has
-//! a position that is the same in every run, (offset, number among the record's outputs). It stands in a
-//! header, and it grows along each output partition, because an idempotent producer writes a partition in
-//! order and without gaps. After a crash the tail of the output tells the highest position there, and
-//! everything up to it is not written again.
+//! Exactly once: outputs, dead letters and the input's offsets are one transaction. Whoever starts becomes the only one that
+//! can commit for the stage, what was left open is aborted, and only then the offsets are read: they stand for all that was
+//! written and nothing else.
 //!
 //! | file | owns | pure |
 //! |---|---|---|
-//! | `origin.rs` | the header that carries the position | yes |
-//! | `ledger.rs` | what is written already, and what to commit | yes |
 //! | `apply.rs` | a batch through the plugin, and the search for the record at fault | yes |
 //! | `status.rs` | the handle, its orders and counters | |
-//! | `cluster.rs` | what is asked of the cluster, and the same through the client | |
+//! | `cluster.rs` | what is asked of the cluster | |
+//! | `kafka.rs` | the same through the client | |
 //! | `task.rs` | the order of effects | |
 
 mod apply;
 mod cluster;
 mod kafka;
-mod ledger;
-mod origin;
 mod status;
 mod task;
 
@@ -43,8 +39,7 @@ pub use task::start;
 /// What a stage is called, reads and writes.
 #[derive(Clone, Debug)]
 pub struct StageConfig {
-    /// Unique in the cluster. Names the consumer group that keeps the offsets, and stands in each record's
-    /// header.
+    /// Unique in the cluster. Names the consumer group that keeps the offsets, and the transactions.
     pub id: String,
     pub inputs: Vec<String>,
     pub output: String,
@@ -73,7 +68,7 @@ impl StageError {
 
     fn is_retriable(&self) -> bool {
         match self {
-            StageError::Client { error, .. } => error.is_retriable(),
+            StageError::Client { error, .. } => ottla_connect::worker::may_pass(error),
             StageError::BadRecord { .. }
             | StageError::Plugin(_)
             | StageError::NoTopic(_)

@@ -32,8 +32,7 @@ impl StageState {
     }
 }
 
-/// State and counters at one moment. They are of this run of the process and count only what is acknowledged
-/// and committed.
+/// State and counters at one moment. They are of this run of the process and count only what is committed.
 #[derive(Clone, Debug, Default)]
 pub struct StageStatus {
     pub state: StageState,
@@ -41,8 +40,6 @@ pub struct StageStatus {
     pub records_out: u64,
     /// Dead letters.
     pub records_bad: u64,
-    /// Outputs that were there already after a restart.
-    pub records_skipped: u64,
 }
 
 /// What a stage has been told; an order is never taken back.
@@ -108,7 +105,6 @@ pub(super) struct Shared {
     pub(super) records_in: AtomicU64,
     pub(super) records_out: AtomicU64,
     pub(super) records_bad: AtomicU64,
-    pub(super) records_skipped: AtomicU64,
 }
 
 impl Shared {
@@ -119,7 +115,6 @@ impl Shared {
             records_in: load(&self.records_in),
             records_out: load(&self.records_out),
             records_bad: load(&self.records_bad),
-            records_skipped: load(&self.records_skipped),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The order of effects: poll, call the plugin, produce; and, when everything is acknowledged, commit. It
-//! decides nothing about positions.
+//! The order of effects: poll, call the plugin, send; and, now and then, commit outputs and positions together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,21 +10,21 @@ use ottla_client::{ConsumerRecord, Header, Record, TopicPartition, partition_of_
 use tokio::sync::watch;
 
 use super::apply::{Applied, BatchFunction, apply, client_record};
-use super::cluster::{Acknowledged, StageCluster, StoredCommit, TopicInfo};
-use super::ledger::{CommitMetadata, Ledger, tail_start};
-use super::origin::{Origin, Position, is_own};
+use super::cluster::{Positions, StageCluster};
 use super::status::{Order, Shared, StageHandle, StageState};
 use super::{StageConfig, StageError};
 use crate::resolve::ErrorPolicy;
 
 /// How long a poll waits for records.
 const POLL: Duration = Duration::from_millis(50);
+/// The same while something is not committed: nobody reads it before that.
+const POLL_UNCOMMITTED: Duration = Duration::from_millis(2);
 /// Records and bytes of one call of the plugin.
 const CALL_RECORDS_MAX: usize = 1000;
 const CALL_BYTES_MAX: usize = 1 << 20;
-/// Commit when so many records are on their way, or after this time.
-const PENDING_MAX: usize = 20_000;
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Commit after this time, or when so many records were taken.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+const UNCOMMITTED_MAX: u64 = 500_000;
 /// The first pause before a new attempt; it doubles up to the last.
 const RETRY_PAUSE_FIRST: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -84,22 +83,19 @@ async fn attempt(
     orders: watch::Receiver<Order>,
 ) -> Result<StageState, StageError> {
     shared.state.send_replace(StageState::Starting);
-    let mut stage = Stage::recover(cluster, function, config, shared).await?;
-    stage.shared.state.send_replace(StageState::Running);
-    let outcome = work(&mut stage, &orders).await;
-    if outcome.is_err() {
-        // The next attempt reads the output's tail: what is on its way must have arrived, or been given up,
-        // by then.
-        for (_, acknowledged) in stage.pending.drain(..) {
-            let _ = acknowledged.await;
-        }
-    }
+    let outcome = async {
+        let mut stage = Stage::recover(cluster.clone(), function, config, shared).await?;
+        stage.shared.state.send_replace(StageState::Running);
+        work(&mut stage, &orders).await
+    };
+    let outcome = outcome.await;
+    cluster.give_up().await;
     outcome
 }
 
 /// Until an order ends it.
 async fn work(stage: &mut Stage, orders: &watch::Receiver<Order>) -> Result<StageState, StageError> {
-    let mut finish_at: Option<BTreeMap<TopicPartition, i64>> = None;
+    let mut finish_at: Option<Positions> = None;
     loop {
         match current(orders) {
             Order::Stop => {
@@ -113,13 +109,14 @@ async fn work(stage: &mut Stage, orders: &watch::Receiver<Order>) -> Result<Stag
             stage.commit().await?;
             return Ok(StageState::Done);
         }
-        let fetched = stage.cluster.poll(POLL).await.map_err(StageError::client("reading the input"))?;
+        let timeout = if stage.uncommitted_since.is_some() { POLL_UNCOMMITTED } else { POLL };
+        let fetched = stage.cluster.poll(timeout).await.map_err(StageError::client("reading the input"))?;
         let is_idle = fetched.iter().all(|fetched| fetched.records.is_empty());
         for fetched in fetched {
             stage.take(&fetched.partition, fetched.records).await?;
             stage.pass(fetched.partition, fetched.next_offset);
         }
-        if is_idle || stage.pending.len() >= PENDING_MAX || stage.last_commit.elapsed() >= COMMIT_INTERVAL {
+        if is_idle || stage.is_commit_due() {
             stage.commit().await?;
         }
     }
@@ -129,19 +126,16 @@ async fn work(stage: &mut Stage, orders: &watch::Receiver<Order>) -> Result<Stag
 struct Stage {
     cluster: Arc<dyn StageCluster>,
     function: Arc<dyn BatchFunction + Send + Sync>,
-    config: StageConfig,
-    origin: Origin,
+    config: Arc<StageConfig>,
     shared: Arc<Shared>,
-    /// Partitions of the topics written to.
-    outputs: BTreeMap<String, TopicInfo>,
-    /// The next record of each input partition.
-    positions: BTreeMap<TopicPartition, i64>,
-    committed: BTreeMap<TopicPartition, i64>,
-    ledger: Ledger,
-    pending: Vec<(TopicPartition, Acknowledged)>,
-    /// Counted when the records are acknowledged.
+    /// How many partitions each topic that is written to has.
+    outputs: Arc<BTreeMap<String, i32>>,
+    positions: Positions,
+    committed: Positions,
+    /// Counted when the records are committed.
     uncounted: Counts,
-    last_commit: Instant,
+    /// Since when something was taken that is not committed.
+    uncommitted_since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -149,98 +143,97 @@ struct Counts {
     taken: u64,
     written: u64,
     bad: u64,
-    skipped: u64,
 }
 
-/// A record on its way out, with the place it comes from.
+/// What a call's worth of records became.
+#[derive(Default)]
 struct Outgoing {
-    topic: String,
-    position: Position,
-    record: Record,
-    is_bad: bool,
+    records: BTreeMap<TopicPartition, Vec<Record>>,
+    written: u64,
+    bad: u64,
 }
 
 impl Stage {
-    /// Finds what was committed, and what was written beyond it.
+    /// Takes over from whoever was before, and finds what that has committed.
     async fn recover(
         cluster: Arc<dyn StageCluster>,
         function: Arc<dyn BatchFunction + Send + Sync>,
         config: StageConfig,
         shared: Arc<Shared>,
     ) -> Result<Stage, StageError> {
-        let topic = async |name: &str| -> Result<TopicInfo, StageError> {
-            let info = cluster.topic(name).await.map_err(StageError::client("asking for a topic"))?;
-            info.ok_or_else(|| StageError::NoTopic(name.to_owned()))
+        let partitions = async |topic: &str| -> Result<i32, StageError> {
+            let found = cluster.partitions(topic).await.map_err(StageError::client("asking for a topic"))?;
+            found.ok_or_else(|| StageError::NoTopic(topic.to_owned()))
         };
         let mut inputs = Vec::new();
         for name in &config.inputs {
-            let partitions = topic(name).await?.partitions;
-            inputs.extend((0..partitions).map(|partition| TopicPartition::new(name.clone(), partition)));
+            let input = |partition| TopicPartition::new(name.clone(), partition);
+            inputs.extend((0..partitions(name).await?).map(input));
         }
-        let mut outputs = BTreeMap::from([(config.output.clone(), topic(&config.output).await?)]);
-        if let ErrorPolicy::DeadLetter { topic: name } = &config.on_error {
-            outputs.insert(name.clone(), topic(name).await?);
+        let mut outputs = BTreeMap::from([(config.output.clone(), partitions(&config.output).await?)]);
+        if let ErrorPolicy::DeadLetter { topic } = &config.on_error {
+            outputs.insert(topic.clone(), partitions(topic).await?);
         }
-        let stored =
+        cluster.take_over().await.map_err(StageError::client("becoming the stage's only writer"))?;
+        let committed =
             cluster.committed(&inputs).await.map_err(StageError::client("asking for committed offsets"))?;
         let begins =
             cluster.begins(&inputs).await.map_err(StageError::client("asking for the input's begin"))?;
-        let position = |input: &TopicPartition| {
-            let begin = begins.get(input).copied().unwrap_or(0);
-            stored.get(input).map_or(begin, |commit| commit.offset.max(begin))
+        let position = |input: TopicPartition| {
+            let begin = begins.get(&input).copied().unwrap_or(0);
+            let position = committed.get(&input).map_or(begin, |offset| begin.max(*offset));
+            (input, position)
         };
-        let positions: BTreeMap<_, _> = inputs.iter().map(|input| (input.clone(), position(input))).collect();
-        let commits: Vec<CommitMetadata> = inputs
-            .iter()
-            .map(|input| {
-                stored
-                    .get(input)
-                    .map_or_else(CommitMetadata::default, |commit| CommitMetadata::parse(&commit.metadata))
-            })
-            .collect();
-        let origin = Origin::new(&config.id);
-        let ledger = read_tails(&*cluster, &origin, &outputs, &commits).await?;
+        let positions: Positions = inputs.into_iter().map(position).collect();
         cluster.seek(&positions).await.map_err(StageError::client("going to the committed offsets"))?;
         tracing::info!(stage = config.id, ?positions, "recovered");
         Ok(Stage {
-            cluster: cluster.clone(),
+            cluster,
             function,
-            origin,
-            config,
+            config: Arc::new(config),
             shared,
-            outputs,
+            outputs: Arc::new(outputs),
             positions,
-            committed: stored.into_iter().map(|(input, commit)| (input, commit.offset)).collect(),
-            ledger,
-            pending: Vec::new(),
+            committed,
             uncounted: Counts::default(),
-            last_commit: Instant::now(),
+            uncommitted_since: None,
         })
     }
 
-    async fn input_ends(&mut self) -> Result<BTreeMap<TopicPartition, i64>, StageError> {
+    async fn input_ends(&mut self) -> Result<Positions, StageError> {
         let inputs: Vec<_> = self.positions.keys().cloned().collect();
         self.cluster.ends(&inputs).await.map_err(StageError::client("asking for the input's end"))
     }
 
-    fn has_reached(&self, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+    fn has_reached(&self, ends: &Positions) -> bool {
         ends.iter().all(|(input, end)| self.positions.get(input).is_some_and(|position| position >= end))
+    }
+
+    fn is_commit_due(&self) -> bool {
+        self.uncounted.taken >= UNCOMMITTED_MAX
+            || self.uncommitted_since.is_some_and(|since| since.elapsed() >= COMMIT_INTERVAL)
     }
 
     /// Records of one input partition through the plugin and to the producer.
     async fn take(&mut self, input: &TopicPartition, records: Vec<ConsumerRecord>) -> Result<(), StageError> {
         for batch in cut(records) {
-            let Some(last) = batch.last().map(|record| record.offset) else { continue };
-            self.uncounted.taken += batch.len() as u64;
-            for outgoing in self.apply(input, batch).await? {
-                self.send(input, outgoing).await?;
+            if batch.is_empty() {
+                continue;
             }
-            self.positions.insert(input.clone(), last + 1);
+            self.uncommitted_since.get_or_insert_with(Instant::now);
+            self.uncounted.taken += batch.len() as u64;
+            let outgoing = self.apply(input, batch).await?;
+            self.uncounted.written += outgoing.written;
+            self.uncounted.bad += outgoing.bad;
+            for (output, records) in outgoing.records {
+                let sent = self.cluster.send(&output, records).await;
+                sent.map_err(StageError::client("writing the output"))?;
+            }
         }
         Ok(())
     }
 
-    /// Goes past what there is no record of.
+    /// Goes past what was taken, and past what there is no record of.
     fn pass(&mut self, input: TopicPartition, next_offset: i64) {
         let position = self.positions.entry(input).or_insert(next_offset);
         *position = next_offset.max(*position);
@@ -251,102 +244,73 @@ impl Stage {
         &mut self,
         input: &TopicPartition,
         batch: Vec<ConsumerRecord>,
-    ) -> Result<Vec<Outgoing>, StageError> {
+    ) -> Result<Outgoing, StageError> {
         let (function, config, input) = (self.function.clone(), self.config.clone(), input.clone());
-        let work = move || -> Result<Vec<Outgoing>, StageError> {
+        let outputs = self.outputs.clone();
+        let work = move || -> Result<Outgoing, StageError> {
             let applied = apply(&*function, &batch).map_err(|error| StageError::Plugin(error.to_string()))?;
-            applied.into_iter().map(|applied| outgoing(applied, &config, &input)).collect()
+            let mut outgoing = Outgoing::default();
+            for applied in applied {
+                outgoing.add(applied, &config, &input, &outputs)?;
+            }
+            Ok(outgoing)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(StageError::TornDown))
     }
 
-    async fn send(&mut self, input: &TopicPartition, outgoing: Outgoing) -> Result<(), StageError> {
-        let Outgoing { topic, position, mut record, is_bad } = outgoing;
-        let partitions = self.outputs.get(&topic).map_or(1, |info| info.partitions.max(1));
-        // The same record goes to the same partition in every run, or the position found there would say
-        // nothing.
-        let partition = match &record.key {
-            Some(key) if !is_bad => partition_of_key(key, partitions),
-            Some(_) | None => input.partition.rem_euclid(partitions),
-        };
-        let output = TopicPartition::new(topic, partition);
-        if !self.ledger.is_new(&output, input, position) {
-            self.uncounted.skipped += 1;
-            return Ok(());
-        }
-        record.headers.push(self.origin.header(input, position));
-        let acknowledged =
-            self.cluster.send(&output, record).await.map_err(StageError::client("writing the output"))?;
-        self.pending.push((output, acknowledged));
-        if is_bad {
-            self.uncounted.bad += 1;
-        } else {
-            self.uncounted.written += 1;
-        }
-        Ok(())
-    }
-
-    /// Waits until all that was written is acknowledged, then stores how far that is.
+    /// Commits what was written together with how far that is.
     async fn commit(&mut self) -> Result<(), StageError> {
-        for (output, acknowledged) in self.pending.drain(..) {
-            let offset = acknowledged.await.map_err(StageError::client("writing the output"))?;
-            self.ledger.acknowledged(&output, offset);
-        }
         if self.positions != self.committed {
-            let metadata = self.ledger.metadata();
-            let commit = |offset: &i64| StoredCommit { offset: *offset, metadata: metadata.clone() };
-            let commits =
-                self.positions.iter().map(|(input, offset)| (input.clone(), commit(offset))).collect();
-            self.cluster
-                .commit(commits)
-                .await
-                .map_err(StageError::client("committing the input's offsets"))?;
-            self.committed = self.positions.clone();
+            let is_new =
+                |(input, offset): &(&TopicPartition, &i64)| self.committed.get(*input) != Some(*offset);
+            let moved = self.positions.iter().filter(is_new).map(|(input, offset)| (input.clone(), *offset));
+            let committed = self.cluster.commit(moved.collect()).await;
+            committed.map_err(StageError::client("committing the output and the input's offsets"))?;
+            self.committed.clone_from(&self.positions);
         }
-        self.last_commit = Instant::now();
-        let Counts { taken, written, bad, skipped } = std::mem::take(&mut self.uncounted);
+        self.uncommitted_since = None;
+        let Counts { taken, written, bad } = std::mem::take(&mut self.uncounted);
         self.shared.records_in.fetch_add(taken, Ordering::Relaxed);
         self.shared.records_out.fetch_add(written, Ordering::Relaxed);
         self.shared.records_bad.fetch_add(bad, Ordering::Relaxed);
-        self.shared.records_skipped.fetch_add(skipped, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// Reads what may have been written beyond the commits.
-async fn read_tails(
-    cluster: &dyn StageCluster,
-    origin: &Origin,
-    outputs: &BTreeMap<String, TopicInfo>,
-    commits: &[CommitMetadata],
-) -> Result<Ledger, StageError> {
-    let mut ledger = Ledger::default();
-    for (topic, info) in outputs {
-        let partitions: Vec<_> =
-            (0..info.partitions).map(|partition| TopicPartition::new(topic.clone(), partition)).collect();
-        let begins =
-            cluster.begins(&partitions).await.map_err(StageError::client("asking for the output's begin"))?;
-        let ends =
-            cluster.ends(&partitions).await.map_err(StageError::client("asking for the output's end"))?;
-        let mut starts = BTreeMap::new();
-        for partition in &partitions {
-            let end = ends.get(partition).copied().unwrap_or(0);
-            let begin = begins.get(partition).copied().unwrap_or(0);
-            let start = tail_start(commits, topic, &info.id, partition.partition).max(begin);
-            starts.insert(partition.partition, start);
-            if start < end {
-                let mut see = |record: &ConsumerRecord| {
-                    if let Some((input, position)) = origin.read(&record.headers) {
-                        ledger.found(partition, input, position);
-                    }
-                };
-                let read = cluster.read(partition, start, end, &mut see).await;
-                read.map_err(StageError::client("reading the output's tail"))?;
+impl Outgoing {
+    fn add(
+        &mut self,
+        applied: Applied<'_>,
+        config: &StageConfig,
+        input: &TopicPartition,
+        outputs: &BTreeMap<String, i32>,
+    ) -> Result<(), StageError> {
+        let (topic, key, record) = match applied {
+            Applied::Output(record) => {
+                self.written += 1;
+                let record = client_record(record);
+                (&config.output, record.key.clone(), record)
             }
-        }
-        ledger.knows_topic(topic, &info.id, starts);
+            Applied::Bad { input: record, reason } => match &config.on_error {
+                ErrorPolicy::Stop => {
+                    let place = format!("{input}@{}", record.offset);
+                    return Err(StageError::BadRecord { place, reason });
+                }
+                ErrorPolicy::DeadLetter { topic } => {
+                    self.bad += 1;
+                    (topic, None, dead_letter(record, &reason, config, input))
+                }
+            },
+        };
+        let partitions = outputs.get(topic).map_or(1, |partitions| *partitions.max(&1));
+        // Without a key the order of the input's partition is kept.
+        let partition = match &key {
+            Some(key) => partition_of_key(key, partitions),
+            None => input.partition.rem_euclid(partitions),
+        };
+        self.records.entry(TopicPartition::new(topic.clone(), partition)).or_default().push(record);
+        Ok(())
     }
-    Ok(ledger)
 }
 
 /// Records in calls' worth.
@@ -367,32 +331,6 @@ fn cut(records: Vec<ConsumerRecord>) -> Vec<Vec<ConsumerRecord>> {
     batches
 }
 
-fn outgoing(
-    applied: Applied<'_>,
-    config: &StageConfig,
-    partition: &TopicPartition,
-) -> Result<Outgoing, StageError> {
-    match applied {
-        Applied::Output { input, number, record } => Ok(Outgoing {
-            topic: config.output.clone(),
-            position: Position::new(input.offset, number),
-            record: client_record(record),
-            is_bad: false,
-        }),
-        Applied::Bad { input, reason } => match &config.on_error {
-            ErrorPolicy::Stop => {
-                Err(StageError::BadRecord { place: format!("{partition}@{}", input.offset), reason })
-            }
-            ErrorPolicy::DeadLetter { topic } => Ok(Outgoing {
-                topic: topic.clone(),
-                position: Position::new(input.offset, 0),
-                record: dead_letter(input, &reason, config, partition),
-                is_bad: true,
-            }),
-        },
-    }
-}
-
 /// The record as it was, with the place and the reason under Kafka Connect's header names (KIP-298).
 fn dead_letter(
     input: &ConsumerRecord,
@@ -400,8 +338,7 @@ fn dead_letter(
     config: &StageConfig,
     partition: &TopicPartition,
 ) -> Record {
-    let mut headers: Vec<Header> =
-        input.headers.iter().filter(|header| is_own(&header.key)).cloned().collect();
+    let mut headers = input.headers.clone();
     let context = [
         ("__connect.errors.topic", partition.topic.clone()),
         ("__connect.errors.partition", partition.partition.to_string()),

@@ -153,13 +153,22 @@ impl KafkaLog {
         batches
     }
 
-    /// Writes all of it in a transaction; one that had to be aborted is tried again.
+    /// Writes all of it in a transaction; one that had to be aborted is tried again. Nothing stays open but what nobody knows
+    /// the end of, or what another instance has taken over.
     async fn write(&self, batches: &Batches<'_>) -> Result<(), ClientError> {
         let give_up_at = Instant::now() + COMMIT_TIME_MAX;
         loop {
-            let Err(error) = self.try_write(batches, give_up_at).await else { return Ok(()) };
-            // Whether it is committed is known to nobody but the coordinator, which tells the next instance.
-            if error.is_fatal() || error.is_retriable() {
+            self.producer.begin_transaction()?;
+            let error = match self.send(batches).await {
+                Ok(()) => match until(give_up_at, || self.producer.commit_transaction()).await {
+                    Ok(()) => return Ok(()),
+                    // Whether it is committed is known to nobody but the coordinator, which tells the next instance.
+                    Err(error) if error.is_retriable() => return Err(error),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if error.is_fatal() {
                 return Err(error);
             }
             until(give_up_at, || self.producer.abort_transaction()).await?;
@@ -171,13 +180,12 @@ impl KafkaLog {
         }
     }
 
-    async fn try_write(&self, batches: &Batches<'_>, give_up_at: Instant) -> Result<(), ClientError> {
-        self.producer.begin_transaction()?;
+    async fn send(&self, batches: &Batches<'_>) -> Result<(), ClientError> {
         for ((topic, partition), records) in batches {
             // The commit waits for all of them and fails with the first that fails.
             drop(self.producer.send_batch(topic, *partition, records).await?);
         }
-        until(give_up_at, || self.producer.commit_transaction()).await
+        Ok(())
     }
 }
 

@@ -55,9 +55,6 @@ impl KafkaInput {
             .collect();
         let timeout = if inputs.is_empty() { timeout } else { Duration::ZERO };
         let polled = self.consumer.poll(timeout).await?;
-        if polled.is_empty() {
-            inputs.extend(self.positions().await?);
-        }
         for fetched in polled {
             let records = fetched.records.into_iter().map(|record| InputRecord {
                 offset: record.offset,
@@ -69,8 +66,7 @@ impl KafkaInput {
             let records: Vec<InputRecord> = records.collect();
             let found = self.partitions.iter().find(|(partition, _)| *partition == fetched.topic_partition);
             let Some((last, others)) = found.and_then(|(_, sources)| sources.split_last()) else { continue };
-            let log_end = fetched.high_watermark;
-            let position = records.last().map_or(0, |record| record.offset + 1);
+            let (log_end, position) = (fetched.high_watermark.max(0), fetched.next_offset);
             for partition in others {
                 inputs.push(FetchedInput {
                     partition: *partition,
@@ -98,22 +94,6 @@ impl KafkaInput {
                 .collect::<Vec<_>>()
         };
         Ok(ends.into_iter().flat_map(sources_of).collect())
-    }
-
-    /// Where the consumer stands in each partition: past what is given to nobody, as the ends of transactions are.
-    async fn positions(&self) -> Result<Vec<FetchedInput>, ClientError> {
-        let mut inputs = Vec::new();
-        for (partition, sources) in &self.partitions {
-            let position = self.consumer.position(partition).await?;
-            let input = |source: &InputPartition| FetchedInput {
-                partition: *source,
-                records: Vec::new(),
-                position,
-                log_end: 0,
-            };
-            inputs.extend(sources.iter().map(input));
-        }
-        Ok(inputs)
     }
 }
 

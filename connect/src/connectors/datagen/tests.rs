@@ -17,7 +17,7 @@ fn open(config: Value, columns: Option<&[(&str, &str)]>, from: u64) -> Result<Bo
     }
     let schema = columns.map(|columns| schema_of(columns.iter().copied()).unwrap());
     let offset = (from > 0).then(|| SourceOffset { position: from, state: Map::new() });
-    let context = SourceContext { name: "made".to_owned(), schema, offset, written: 0 };
+    let context = SourceContext { name: "made".to_owned(), schema, offset };
     config.open(context).map_err(|error| error.to_string())
 }
 

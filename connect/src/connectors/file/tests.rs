@@ -27,7 +27,7 @@ fn open_source(
     config.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     let config: FileSourceConfig = serde_json::from_value(config).unwrap();
     let schema = schema.map(|columns| schema_of(columns.iter().copied()).unwrap());
-    config.open(SourceContext { name: "s".to_owned(), schema, offset, written: 0 })
+    config.open(SourceContext { name: "s".to_owned(), schema, offset })
 }
 
 async fn drain(mut source: Box<dyn Source>) -> Vec<SourceBatch> {

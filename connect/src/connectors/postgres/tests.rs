@@ -17,7 +17,7 @@ use crate::connector::{
 use crate::error::ConnectorError;
 use crate::registry::{CheckConfig as _, ConnectorKind, SinkConfig as _, SourceConfig as _, connector_type};
 use crate::worker::memory_cluster::{MemoryCluster, Storage};
-use crate::worker::{OnError, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig};
+use crate::worker::{OnError, SinkTask, SinkTaskConfig, SourceTask, SourceTaskConfig, TransactionBoundary};
 
 fn config(database: &TestDatabase, more: Value) -> Value {
     let mut config = json!({"url": database.url(), "table": "t"});
@@ -34,7 +34,7 @@ fn source(
     let config: PostgresSourceConfig = serde_json::from_value(config(database, more)).unwrap();
     assert_eq!(config.check(), []);
     let schema = columns.map(|columns| schema_of(columns.iter().copied()).unwrap());
-    config.open(SourceContext { name: "db".to_owned(), schema, offset, written: 0 })
+    config.open(SourceContext { name: "db".to_owned(), schema, offset })
 }
 
 fn lines(batch: &SourceBatch) -> Vec<String> {
@@ -174,7 +174,7 @@ async fn what_cannot_be_read_is_refused_with_a_way_out() {
     assert!(error.to_string().contains("two rows have the number 7"), "{error}");
     let config: PostgresSourceConfig =
         serde_json::from_value(json!({"url": "host=/nowhere user=a", "table": "t"})).unwrap();
-    let context = SourceContext { name: "db".to_owned(), schema: None, offset: None, written: 0 };
+    let context = SourceContext { name: "db".to_owned(), schema: None, offset: None };
     let error = config.open(context).unwrap().poll().await.unwrap_err();
     assert!(error.retriable, "a database that is away may come back: {error}");
 }
@@ -363,7 +363,7 @@ async fn a_server_is_trusted_by_its_certificate_and_no_other() {
         let more = json!({"url": database.tls_url(host), "ca_file": ca_file});
         let config: PostgresSourceConfig = serde_json::from_value(config(&database, more)).unwrap();
         assert_eq!(config.check(), []);
-        let context = SourceContext { name: "db".to_owned(), schema: None, offset: None, written: 0 };
+        let context = SourceContext { name: "db".to_owned(), schema: None, offset: None };
         config.open(context).unwrap().poll().await
     };
     let batch = read("localhost", Some(database.certificate())).await.unwrap().unwrap();
@@ -458,7 +458,7 @@ async fn a_source_that_dies_anywhere_writes_each_row_once() {
                 options["batch_size"] = json!(3);
                 let config = SourceTaskConfig {
                     schema: Some(schema_of([("n", "int")]).unwrap()),
-                    offset_flush_interval: Duration::from_millis(1),
+                    transaction_boundary: TransactionBoundary::Poll,
                     ..SourceTaskConfig::new("db", "postgres", config(&database, options), "t")
                 };
                 let handle = SourceTask::start_on(Arc::new(cluster), config).unwrap();

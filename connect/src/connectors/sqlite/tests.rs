@@ -171,7 +171,7 @@ fn source(
     config.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     let config: SqliteSourceConfig = serde_json::from_value(config).unwrap();
     let schema = columns.map(|columns| schema_of(columns.iter().copied()).unwrap());
-    config.open(SourceContext { name: "db".to_owned(), schema, offset, written: 0 })
+    config.open(SourceContext { name: "db".to_owned(), schema, offset })
 }
 
 fn run_sql(path: &Path, sql: &str) {

@@ -60,7 +60,7 @@ impl WebhookSource {
         Ok(Self {
             incoming,
             waiting: VecDeque::new(),
-            position: committed.max(context.written),
+            position: committed,
             what,
             address,
             server: server.abort_handle(),
