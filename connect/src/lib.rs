@@ -31,6 +31,7 @@ mod fingerprint;
 pub mod herder;
 pub mod registry;
 mod secret;
+mod texts;
 pub mod transforms;
 pub mod worker;
 

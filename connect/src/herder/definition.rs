@@ -261,6 +261,10 @@ impl Definition {
                     "RegexRouter and keys change nothing for a sink, whose topics are named by `topics`";
                 errors.push(FieldError::new("transforms", why));
             }
+            if kind == ConnectorKind::Sink && routes.transforms.gives_headers() {
+                errors
+                    .push(FieldError::new("transforms", "HeaderFrom is of sources: targets take no headers"));
+            }
             transforms.push(routes.transforms);
         }
         let mut told = |name: &str, message: String| errors.push(FieldError::new(name, message));

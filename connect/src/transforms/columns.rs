@@ -10,6 +10,7 @@ use arrow::compute::{cast, filter, kernels::zip::zip};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimestampMillisecondType};
 use arrow::util::display::array_value_to_string;
 
+use super::headers::HeaderFrom;
 use super::times::{self, Pattern, Precision, Target};
 use super::{Places, nested};
 
@@ -26,6 +27,8 @@ pub(super) enum Change {
     Insert(Vec<(String, String)>),
     /// `InsertField$Value`: columns of where the records were read.
     InsertPlace(Vec<(String, PlaceColumn)>),
+    /// `HeaderFrom$Value`: columns become headers.
+    HeaderFrom(HeaderFrom),
     /// `Flatten$Value`: structs become columns, with this between the names.
     Flatten(String),
     /// `HoistField$Value`: the whole becomes one column.
@@ -83,6 +86,7 @@ impl Change {
                 build(batch, columns)
             }
             Change::InsertPlace(columns) => insert_places(batch, columns, places, rows),
+            Change::HeaderFrom(headers) => headers.apply(batch),
             Change::Flatten(delimiter) => nested::flatten(batch, delimiter),
             Change::Hoist(name) => nested::hoist(batch, name),
             Change::Extract(name) => nested::extract(batch, name),

@@ -8,6 +8,7 @@
 //! | class (`org.apache.kafka.connect.transforms.…`) | file |
 //! |---|---|
 //! | `Cast$Value`, `ReplaceField$Value`, `MaskField$Value`, `InsertField$Value` | `columns.rs` |
+//! | `HeaderFrom$Value` | `headers.rs` |
 //! | `TimestampConverter$Value` | `times.rs` |
 //! | `Flatten$Value`, `HoistField$Value`, `ExtractField$Value` | `nested.rs` |
 //! | `Filter`, `InsertHeader`, `DropHeaders`, `predicates.RecordIsTombstone`, `predicates.HasHeaderKey` | `records.rs` |
@@ -15,6 +16,7 @@
 //! | `RegexRouter`, `ValueToKey`, `ExtractField$Key`, `predicates.TopicNameMatches` | `properties.rs` |
 
 mod columns;
+mod headers;
 mod nested;
 mod plugins;
 mod properties;
@@ -75,6 +77,8 @@ pub(crate) struct Transformed {
     pub rows: Vec<usize>,
     /// Rows before that could not be changed, with the reason; growing.
     pub bad: Vec<(usize, String)>,
+    /// For each row that is left, the headers that columns became; empty when none did.
+    pub headers: Vec<Vec<Header>>,
 }
 
 impl Transforms {
@@ -102,6 +106,11 @@ impl Transforms {
         self.apply_at(batch, &Places::default())
     }
 
+    /// Whether columns become headers.
+    pub(crate) fn gives_headers(&self) -> bool {
+        self.changes.iter().any(|named| matches!(named.change, Change::HeaderFrom(_)))
+    }
+
     /// Whether columns are made of where records were read.
     pub(crate) fn needs_places(&self) -> bool {
         self.changes.iter().any(|named| matches!(named.change, Change::InsertPlace(_)))
@@ -109,9 +118,15 @@ impl Transforms {
 
     /// As [`apply`](Transforms::apply), for rows of which it is known where they were read.
     pub(crate) fn apply_at(&self, batch: RecordBatch, places: &Places) -> Result<Transformed, String> {
-        let mut done = Transformed { rows: (0..batch.num_rows()).collect(), batch, bad: Vec::new() };
+        let rows = (0..batch.num_rows()).collect();
+        let mut done = Transformed { rows, batch, bad: Vec::new(), headers: Vec::new() };
         for Named { name, change } in &*self.changes {
             let wrong = |why: String| format!("transforms.{name}: {why}");
+            if let Change::HeaderFrom(from) = change {
+                let added = from.headers(&done.batch).map_err(wrong)?;
+                done.headers.resize(added.len(), Vec::new());
+                done.headers.iter_mut().zip(added).for_each(|(headers, added)| headers.extend(added));
+            }
             let changed = change.apply(&done.batch, places, &done.rows);
             let (batch, refused) = changed.map_err(wrong)?;
             done.batch = batch;
@@ -120,6 +135,8 @@ impl Transforms {
             done.bad.extend(refused.iter().map(|(row, why)| (place(*row), wrong(why.clone()))));
             let rows = done.rows.iter().enumerate().filter(|(row, _)| is_good(*row));
             done.rows = rows.map(|(_, before)| *before).collect();
+            let mut row = 0..;
+            done.headers.retain(|_| row.next().is_some_and(is_good));
         }
         done.bad.sort();
         Ok(done)
@@ -311,6 +328,44 @@ mod tests {
     }
 
     #[test]
+    fn columns_become_headers_of_the_rows_that_are_left() {
+        let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
+        let routes = routes(&[
+            ("transforms", "head,cast,again"),
+            ("transforms.head.type", &class("HeaderFrom$Value")),
+            ("transforms.head.fields", "id,name"),
+            ("transforms.head.headers", "number,who"),
+            ("transforms.head.operation", "move"),
+            ("transforms.cast.type", &class("Cast$Value")),
+            ("transforms.cast.spec", "price:float64"),
+            ("transforms.again.type", &class("HeaderFrom$Value")),
+            ("transforms.again.fields", "price"),
+            ("transforms.again.headers", "price"),
+            ("transforms.again.operation", "copy"),
+        ]);
+        assert!(routes.transforms.gives_headers());
+        let rows = [
+            r#"{"id":1,"name":"ann","price":"much"}"#,
+            r#"{"id":2,"name":null,"price":"2.5"}"#,
+            r#"{"id":3,"name":"cy","price":"1"}"#,
+        ];
+        let done = routes.transforms.apply(batch(&rows)).unwrap();
+        assert_eq!(lines(&done.batch), [r#"{"price":2.5}"#, r#"{"price":1.0}"#]);
+        let none = Header { key: "who".into(), value: None };
+        assert_eq!(
+            done.headers,
+            [
+                vec![records::header("number", "2"), none, records::header("price", "2.5")],
+                vec![
+                    records::header("number", "3"),
+                    records::header("who", "cy"),
+                    records::header("price", "1.0")
+                ],
+            ]
+        );
+    }
+
+    #[test]
     fn records_are_left_out_by_predicates_and_get_headers() {
         let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
         let routes = routes(&[
@@ -341,7 +396,11 @@ mod tests {
     fn what_is_wrong_with_a_transform_is_told_by_its_property() {
         let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
         let properties: BTreeMap<String, String> = [
-            ("transforms", "time,head,mask,pattern,other"),
+            ("transforms", "time,head,mask,pattern,other,from"),
+            ("transforms.from.type", &class("HeaderFrom$Value")),
+            ("transforms.from.fields", "a,b"),
+            ("transforms.from.headers", "x"),
+            ("transforms.from.operation", "swap"),
             ("transforms.time.type", &class("TimestampConverter$Value")),
             ("transforms.time.field", "at"),
             ("transforms.time.target.type", "Time"),
@@ -369,9 +428,11 @@ mod tests {
             "transforms.mask.predicate: HasHeaderKey is for Filter",
             "transforms.pattern.format: ww is no part",
             "transforms.other.type: SetSchemaMetadata$Value is not known here; there are, in",
+            "transforms.from.headers: 1 names for 2 columns",
+            "transforms.from.operation: swap is neither move nor copy",
         ] {
             assert!(errors.iter().any(|error| error.starts_with(beginning)), "{beginning}: {errors:#?}");
         }
-        assert_eq!(errors.len(), 5, "{errors:#?}");
+        assert_eq!(errors.len(), 7, "{errors:#?}");
     }
 }

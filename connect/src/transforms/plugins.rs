@@ -77,6 +77,14 @@ pub(crate) const PLUGINS: &[Plugin] = &[
         &[optional("delimiter", "STRING", Some("."), "what stands between the names of structs and fields")],
     ),
     transform(
+        "HeaderFrom$Value",
+        &[
+            needed("fields", "LIST", "of sources: the columns whose text becomes headers"),
+            needed("headers", "LIST", "the names of the headers, one for each column"),
+            needed("operation", "STRING", "move: the columns go; copy: they stay"),
+        ],
+    ),
+    transform(
         "HoistField$Value",
         &[needed("field", "STRING", "the name of the one column that the whole value becomes")],
     ),
@@ -186,6 +194,7 @@ mod tests {
                     "renames" => "c:d",
                     "target.type" => "unix",
                     "unix.precision" => "seconds",
+                    "operation" => "move",
                     _ => "c",
                 };
                 (format!("{list}.a.{}", property.name), value.to_owned())

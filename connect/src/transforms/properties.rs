@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use regex::Regex;
 
 use super::columns::{Change, PlaceColumn};
+use super::headers::HeaderFrom;
 use super::plugins::{PluginKind, known};
 use super::records::{Action, Step, When, header};
 use super::times::{Pattern, Precision, Target};
@@ -63,6 +64,7 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
                 changes.extend(place.filter(|_| applies).map(|change| Named { name: name.clone(), change }));
                 (!texts.is_empty()).then_some(Change::Insert(texts))
             }
+            "HeaderFrom$Value" => reading.header_from(&place).map(Change::HeaderFrom),
             "RegexRouter" => {
                 if let Some(routed) = reading.routed(&place, &topic).filter(|_| applies) {
                     routes.topic = Some(routed.clone());
@@ -194,6 +196,26 @@ impl Reading<'_> {
             }
             _ => return None,
         })
+    }
+
+    fn header_from(&mut self, place: &str) -> Option<HeaderFrom> {
+        let named = |what: &str| format!("{place}.{what}");
+        let fields = self.needed(&named("fields")).map(|fields| words(&fields));
+        let headers = self.needed(&named("headers")).map(|headers| words(&headers));
+        let is_move = match self.needed(&named("operation"))?.trim() {
+            "move" => true,
+            "copy" => false,
+            other => {
+                self.wrong(&named("operation"), &format!("{other} is neither move nor copy"));
+                false
+            }
+        };
+        let (fields, headers) = fields.zip(headers)?;
+        if fields.len() != headers.len() {
+            let why = format!("{} names for {} columns", headers.len(), fields.len());
+            self.wrong(&named("headers"), &why);
+        }
+        Some(HeaderFrom { fields: fields.into_iter().zip(headers).collect(), is_move })
     }
 
     fn time(&mut self, place: &str) -> Option<Change> {

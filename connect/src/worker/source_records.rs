@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
-use ottla_client::{Record, partition_of_key};
-use ottla_formats::timestamp::timestamp_text;
+use ottla_client::{Header, Record, partition_of_key};
 use ottla_formats::{Format, FormatError, JsonFormat};
 
 use super::dead_letter::{Letter, Stage};
 use crate::connector::{BadInput, Rows, SourceBatch};
+use crate::texts::texts;
 use crate::transforms::Transforms;
 
 /// What is the same for every record of a task.
@@ -51,7 +49,7 @@ pub(crate) enum NotPrepared {
 impl RecordMaker {
     /// Makes the records of a batch.
     pub(crate) fn prepare(&self, batch: SourceBatch) -> Result<Prepared, NotPrepared> {
-        let batch = self.transformed(batch)?;
+        let (batch, mut headers_of_rows) = self.transformed(batch)?;
         let mut prepared = Prepared { writes: BTreeMap::new(), good: 0, bad: 0 };
         let values = self.values(&batch.rows)?;
         let keys = self.keys(&batch.rows)?;
@@ -62,6 +60,7 @@ impl RecordMaker {
             if !self.transforms.pass(true, &mut headers) {
                 continue;
             }
+            headers.extend(headers_of_rows.get_mut(row).map(std::mem::take).unwrap_or_default());
             let record = Record { key, value: Some(value), headers, timestamp_ms: None };
             prepared.writes.entry((self.topic.clone(), partition)).or_default().push(record);
             prepared.good += 1;
@@ -90,10 +89,11 @@ impl RecordMaker {
         Ok(prepared)
     }
 
-    /// The batch after the transforms; rows that one cannot change are bad ones, as they came from the source.
-    fn transformed(&self, mut batch: SourceBatch) -> Result<SourceBatch, NotPrepared> {
+    /// The batch after the transforms, and the headers of its rows, if they have any; rows that one cannot change are bad
+    /// ones, as they came from the source.
+    fn transformed(&self, mut batch: SourceBatch) -> Result<(SourceBatch, Vec<Vec<Header>>), NotPrepared> {
         if self.transforms.is_empty() {
-            return Ok(batch);
+            return Ok((batch, Vec::new()));
         }
         let Rows::Arrow(before) = &batch.rows else {
             let why = "transforms need records with columns; give the source a schema";
@@ -109,7 +109,7 @@ impl RecordMaker {
         batch.bad.sort_by_key(|bad| bad.position);
         batch.positions = done.rows.iter().filter_map(|row| batch.positions.get(*row).copied()).collect();
         batch.rows = Rows::Arrow(done.batch);
-        Ok(batch)
+        Ok((batch, done.headers))
     }
 
     fn values(&self, rows: &Rows) -> Result<Vec<Bytes>, NotPrepared> {
@@ -140,24 +140,7 @@ fn key_texts(batch: &RecordBatch, column: &str) -> Result<Vec<Option<Bytes>>, No
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         NotPrepared::Schema(format!("key: there is no column '{column}'; there are: {}", names.join(", ")))
     })?;
-    if let DataType::Timestamp(unit, _) = array.data_type() {
-        let ticks = cast_to(array, &DataType::Int64)?;
-        let ticks = ticks.as_primitive::<arrow::datatypes::Int64Type>();
-        return Ok(ticks
-            .iter()
-            .map(|tick| tick.map(|tick| Bytes::from(timestamp_text(tick, *unit))))
-            .collect());
-    }
-    let texts = cast_to(array, &DataType::Utf8)?;
-    Ok(texts
-        .as_string::<i32>()
-        .iter()
-        .map(|text| text.map(|text| Bytes::copy_from_slice(text.as_bytes())))
-        .collect())
-}
-
-fn cast_to(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, NotPrepared> {
-    cast(array, data_type).map_err(|error| NotPrepared::Schema(format!("key: {error}")))
+    texts(array).map_err(|why| NotPrepared::Schema(format!("key: {why}")))
 }
 
 /// Kafka's partition of a key. Without a key the position decides, not chance, so that every run gives the same.
