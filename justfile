@@ -78,6 +78,10 @@ answers:
 startup: release
     tests/bench/startup.sh
 
+# What a record costs from files to topics and back and through a plugin, with the release binary
+pipelines: release
+    tests/bench/pipelines.sh
+
 # Writes protocol/src/messages/ from protocol/messages/
 generate:
     cargo run -p ottla-protocol --example generate
