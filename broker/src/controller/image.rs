@@ -11,6 +11,7 @@ use super::brokers::{self, Brokers};
 use super::client_quotas::{self, ClientQuotas};
 use super::configs::Configs;
 use super::features::{self, Feature, FeatureLevels};
+use super::partition_change::has_directory;
 use super::records::MetadataRecord;
 use super::scram_credentials::{self, ScramCredentials};
 use super::topic_configs::TopicConfigs;
@@ -310,6 +311,18 @@ impl ClusterImage {
             all_brokers: self.configs(ResourceType::Broker, ""),
             started_with: &self.started_with,
         }
+    }
+
+    /// The replicas of a partition whose broker does not serve, or does not have their log dir. A node that is a cluster by itself
+    /// registers nobody, and serves.
+    pub fn offline_replicas(&self, partition: &PartitionImage) -> Vec<NodeId> {
+        let serves = |node: &NodeId| {
+            self.brokers.is_empty()
+                || self.brokers.get(node).is_some_and(|broker| {
+                    !broker.is_fenced && has_directory(&broker.log_dirs, partition.directory_of(*node))
+                })
+        };
+        partition.replicas.iter().copied().filter(|node| !serves(node)).collect()
     }
 
     /// How many replicas of a topic must be in sync for anything of it to be committed: what was set on it, else on all brokers. What

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::bugs::{Bug, PartitionRules};
 use super::image::{ClusterImage, PartitionImage, TopicImage};
 use super::records::MetadataRecord;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, TopicPartition};
 
 /// In a record: nobody leads.
 const NO_LEADER: i32 = -1;
@@ -35,6 +35,19 @@ pub(super) fn has_directory(log_dirs: &[Uuid], directory: Option<Uuid>) -> bool 
         Some(LOST) => false,
         Some(directory) => directory.is_nil() || log_dirs.contains(&directory),
     }
+}
+
+/// The partitions that records give a leader which is not known to have everything that was committed.
+pub(super) fn unclean_elections(image: &ClusterImage, records: &[MetadataRecord]) -> Vec<TopicPartition> {
+    let unclean = records.iter().filter_map(|record| {
+        let MetadataRecord::PartitionChange(change) = record else { return None };
+        let topic = image.topic_by_id(change.topic_id)?;
+        let before = topic.partitions.get(usize::try_from(change.partition_id).ok()?)?;
+        let leader = NodeId(change.leader);
+        let has_all = before.isr.contains(&leader) || before.eligible_leader_replicas.contains(&leader);
+        (change.leader >= 0 && !has_all).then(|| TopicPartition::new(topic.name.clone(), change.partition_id))
+    });
+    unclean.collect()
 }
 
 /// Which brokers may lead: those that serve, with what is about to change.
@@ -386,8 +399,10 @@ pub(super) mod tests {
                 let records = decide_fence(&image, RULES, NodeId(id));
                 apply(&mut image, records);
             }
+            let before = image.clone();
             let records = decide_unfence(&image, RULES, NodeId(2));
-            apply(&mut image, records);
+            apply(&mut image, records.clone());
+            assert_eq!(unclean_elections(&before, &records).len(), usize::from(is_allowed == "true"));
             assert_eq!(told(&image), expected);
         }
     }

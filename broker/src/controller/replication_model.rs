@@ -1,6 +1,6 @@
 //! Checks decisions about replicas against a model of what each replica has: seeded runs of brokers that crash, lose disks, stop
 //! and come back while leaders commit. After every step the image holds its invariants and whoever leads has all that was
-//! committed. Every mistake of the bug bank is caught.
+//! committed. Every mistake of the bug bank is caught. `OTTLA_SEED` repeats one seed, `OTTLA_SEEDS` says how many are tried.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,7 @@ use crate::random::Random;
 
 const NODES: u64 = 4;
 const STEPS: usize = 300;
+const SEEDS: u64 = 300;
 /// Partitions: each a topic of its own, with `min.insync.replicas` and whether `acks=all` is durable.
 const TOPICS: [(&str, &str, bool); 3] = [("safe", "2", true), ("fast", "2", false), ("few", "1", true)];
 
@@ -408,8 +409,11 @@ impl Model {
 
 #[test]
 fn whoever_leads_has_all_that_was_committed() {
-    let seeds = std::env::var("OTTLA_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = seeds.map_or(0..300, |seed| seed..seed + 1);
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match number("OTTLA_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("OTTLA_SEEDS").unwrap_or(SEEDS),
+    };
     let (mut led, mut joined) = (0, 0);
     for seed in seeds {
         let run = Model::new(seed, None).run();

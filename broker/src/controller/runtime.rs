@@ -27,6 +27,7 @@ use super::elections::{ElectLeader, decide_elect, decide_follow_configs};
 use super::error::ControllerError;
 use super::features::{self, UpdateFeature};
 use super::image::ClusterImage;
+use super::partition_change::unclean_elections;
 use super::producer_ids::{self, ProducerIdBlock};
 use super::reassignments::{Reassign, decide_reassign};
 use super::records::MetadataRecord;
@@ -517,6 +518,13 @@ impl Owner {
 
     /// Appends records and waits until they are committed and the image has them.
     async fn commit(&mut self, epoch: Epoch, records: &[MetadataRecord]) -> Result<(), ControllerError> {
+        let unclean = unclean_elections(&self.image.load(), records);
+        if let Some(first) = unclean.first() {
+            tracing::warn!(
+                partitions = unclean.len(), %first,
+                "partitions get leaders that may lack records which were acknowledged: nobody else is left"
+            );
+        }
         let end = self.quorum.append(epoch, batch_of(records)?).await?;
         tracing::debug!(%end, records = records.len(), "metadata changed");
         loop {

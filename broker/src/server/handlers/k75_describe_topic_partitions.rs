@@ -13,6 +13,7 @@ use ottla_protocol::messages::k75_describe_topic_partitions::{
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use crate::controller::{ClusterImage, PartitionImage, is_internal};
+use crate::ids::NodeId;
 use crate::security::{Operation, ResourceType};
 
 /// `max.request.partition.size.limit`.
@@ -87,7 +88,8 @@ fn page(
         described.topic_id = topic.id;
         described.is_internal = is_internal(name);
         let partitions = topic.partitions.iter().enumerate().skip(first).take(room);
-        described.partitions = partitions.map(|(number, partition)| describe(number, partition)).collect();
+        described.partitions =
+            partitions.map(|(number, partition)| describe(image, number, partition)).collect();
         let next = first + described.partitions.len();
         room -= described.partitions.len();
         response.topics.push(described);
@@ -99,17 +101,22 @@ fn page(
     response
 }
 
-fn describe(number: usize, partition: &PartitionImage) -> DescribeTopicPartitionsResponsePartition {
+fn describe(
+    image: &ClusterImage,
+    number: usize,
+    partition: &PartitionImage,
+) -> DescribeTopicPartitionsResponsePartition {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
     let code = if partition.leader.is_none() { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
     DescribeTopicPartitionsResponsePartition {
         error_code: code.code(),
         partition_index: number as i32,
         leader_id: partition.leader.map_or(-1, |leader| leader.0),
         leader_epoch: partition.leader_epoch.0,
-        replica_nodes: partition.replicas.iter().map(|node| node.0).collect(),
-        isr_nodes: partition.isr.iter().map(|node| node.0).collect(),
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        offline_replicas: Vec::new(),
+        replica_nodes: ids(&partition.replicas),
+        isr_nodes: ids(&partition.isr),
+        eligible_leader_replicas: Some(ids(&partition.eligible_leader_replicas)),
+        last_known_elr: Some(ids(&partition.last_known_elr)),
+        offline_replicas: ids(&image.offline_replicas(partition)),
     }
 }
