@@ -43,6 +43,9 @@ use crate::server::{
 /// How often recovery points are written: at most this much time is scanned again after a crash.
 const RECOVERY_POINT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long after it could not be recorded where a partition is, that is tried again.
+const ASSIGN_RETRY: Duration = Duration::from_millis(500);
+
 /// How often it is looked whether certificates were renewed.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -456,8 +459,16 @@ fn join_quorum(
 /// the next start.
 async fn record_moves(mut moved: mpsc::UnboundedReceiver<Assignment>, controller: Controller) {
     while let Some(assignment) = moved.recv().await {
-        if let Err(error) = controller.assign(assignment).await {
-            tracing::warn!(%error, "the log dir of a partition was not recorded");
+        let mut has_warned = false;
+        // Until it is recorded the cluster thinks that the replica is where it was, and takes that dir for its own.
+        while let Err(error) = controller.assign(assignment).await {
+            if !std::mem::replace(&mut has_warned, true) {
+                tracing::warn!(%error, "the log dir of a partition is not recorded yet");
+            }
+            if matches!(error, ControllerError::Stopped) {
+                return;
+            }
+            tokio::time::sleep(ASSIGN_RETRY).await;
         }
     }
 }

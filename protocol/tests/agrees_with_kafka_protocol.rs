@@ -52,8 +52,11 @@ const ONLY_THEIRS: [&str; 3] = [
 ];
 
 /// Structures that there have the names of others, and a field whose name is a keyword.
-const RENAMED: [(&str, &str); 15] = [
+const RENAMED: [(&str, &str); 18] = [
+    ("AssignedDirectory {", "DirectoryData {"),
     ("AlteredTopic {", "TopicData {"),
+    ("AssignedTopic {", "TopicData {"),
+    ("AssignedPartition {", "PartitionData {"),
     ("AlteredPartition {", "PartitionData {"),
     ("VotedTopic {", "TopicData {"),
     ("VotedPartition {", "PartitionData {"),

@@ -15,6 +15,7 @@ mod alter_configs;
 pub(crate) mod alter_partition_wire;
 mod alter_partitions;
 mod assign;
+mod assign_wire;
 mod brokers;
 mod bugs;
 mod client_metrics;

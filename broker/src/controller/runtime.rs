@@ -78,11 +78,11 @@ type Answers<T> = oneshot::Sender<Vec<Result<T, Refusal>>>;
 
 type AlterPartitionsReply = oneshot::Sender<Result<IsrAnswers, ErrorCode>>;
 
-enum Command {
+pub(super) enum Command {
     Create { topics: Vec<CreateTopic>, validate_only: bool, reply: Answers<CreatedTopic> },
     Grow { topics: Vec<GrowTopic>, validate_only: bool, reply: Answers<()> },
     Delete { topics: Vec<TopicRef>, reply: Answers<(String, Uuid)> },
-    Assign { assignment: Assignment, reply: oneshot::Sender<Result<(), ControllerError>> },
+    Assign { node_id: NodeId, assignment: Assignment, reply: oneshot::Sender<Result<(), ControllerError>> },
     Configs { changes: Vec<AlterConfigs>, validate_only: bool, reply: Answers<()> },
     CreateAcls { acls: Vec<Acl>, reply: Answers<()> },
     DeleteAcls { filters: Vec<AclFilter>, reply: Answers<Vec<Acl>> },
@@ -101,7 +101,7 @@ enum Command {
 /// A handle to the controller; cheap to clone.
 #[derive(Clone)]
 pub struct Controller {
-    commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<Command>,
     image: Arc<ArcSwap<ClusterImage>>,
     quorum: QuorumHandle,
     applied: watch::Receiver<Offset>,
@@ -206,14 +206,6 @@ impl Controller {
     ) -> Vec<Result<(), Refusal>> {
         let count = changes.len();
         self.ask(count, |reply| Command::Configs { changes, validate_only, reply }).await
-    }
-
-    /// Records in which log dir a partition of this node is.
-    pub async fn assign(&self, assignment: Assignment) -> Result<(), ControllerError> {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Assign { assignment, reply };
-        self.commands.send(command).await.map_err(|_| ControllerError::Stopped)?;
-        answer.await.map_err(|_| ControllerError::Stopped)?
     }
 
     /// Adds access control entries; one answer per entry, in order.
@@ -367,9 +359,8 @@ impl Owner {
                 };
                 let _ = reply.send(self.change(&changes, validate_only, decide).await);
             }
-            Command::Assign { assignment, reply } => {
+            Command::Assign { node_id, assignment, reply } => {
                 let Assignment { topic_id, partition, directory_id } = assignment;
-                let node_id = self.rules.node_id;
                 let decide = |image: &ClusterImage| {
                     let record = decide_assign(image, node_id, topic_id, partition, directory_id);
                     (record.into_iter().collect(), ())

@@ -15,11 +15,11 @@ use ottla_protocol::messages::k59_fetch_snapshot::{
     LeaderIdAndEpoch, PartitionSnapshot, PartitionSnapshotResponse, TopicSnapshotResponse,
 };
 use ottla_protocol::messages::{
-    AlterPartitionRequest, ApiVersionsRequest, ApiVersionsResponse, BeginQuorumEpochRequest,
-    BeginQuorumEpochResponse, BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
-    BrokerRegistrationResponse, DescribeClusterRequest, DescribeQuorumRequest, EndQuorumEpochRequest,
-    EndQuorumEpochResponse, FetchRequest, FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse,
-    VoteRequest, VoteResponse,
+    AlterPartitionRequest, ApiVersionsRequest, ApiVersionsResponse, AssignReplicasToDirsRequest,
+    AssignReplicasToDirsResponse, BeginQuorumEpochRequest, BeginQuorumEpochResponse, BrokerHeartbeatRequest,
+    BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse, DescribeClusterRequest,
+    DescribeQuorumRequest, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest, FetchResponse,
+    FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
 };
 use ottla_protocol::wire::{Reader, Request as WireRequest};
 use ottla_protocol::{ApiKey, ErrorCode};
@@ -52,7 +52,7 @@ const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is served, with first and last version.
-const SERVED: [(ApiKey, i16, i16); 11] = [
+const SERVED: [(ApiKey, i16, i16); 12] = [
     (ApiKey::Fetch, 17, 18),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::Vote, 1, 2),
@@ -65,6 +65,7 @@ const SERVED: [(ApiKey, i16, i16); 11] = [
     (ApiKey::AlterPartition, 3, 3),
     (ApiKey::BrokerRegistration, 2, 4),
     (ApiKey::BrokerHeartbeat, 0, 1),
+    (ApiKey::AssignReplicasToDirs, 0, 0),
 ];
 
 /// A bound socket that serves the quorum once it is told to.
@@ -263,6 +264,17 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
                 should_shut_down: answered.is_ok_and(|answer| answer.should_shut_down),
                 ..BrokerHeartbeatResponse::default()
             })
+        }
+        ApiKey::AssignReplicasToDirs => {
+            let request: AssignReplicasToDirsRequest = call.read()?;
+            let answer = match decides(face) {
+                Some(controller) => controller.assign_of_others(request).await,
+                None => AssignReplicasToDirsResponse {
+                    error_code: ErrorCode::NotController.code(),
+                    ..AssignReplicasToDirsResponse::default()
+                },
+            };
+            call.reply::<AssignReplicasToDirsRequest>(&answer)
         }
         ApiKey::AlterPartition => {
             let request: AlterPartitionRequest = call.read()?;

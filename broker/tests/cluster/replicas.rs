@@ -2,6 +2,7 @@
 
 use ottla_broker::controller::{AlterPartitions, Controller, IsrChange, PartitionImage};
 use ottla_broker::ids::{NodeId, Offset};
+use ottla_broker::partition::Assignment;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k45_alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
 use ottla_protocol::messages::{
@@ -137,4 +138,33 @@ async fn a_partition_moves_to_other_brokers_and_a_broker_that_has_gone_is_forgot
         nodes.iter().all(|node| !node.controller().image().brokers().contains_key(&holder))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_can_tell_where_its_replicas_are() {
+    let cluster = Cluster::of(3);
+    let second: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let starting = (1..=3).map(|id| {
+        let mut config = cluster.config(id);
+        config.log_dirs.log_dirs.push(second[id as usize - 1].path().to_owned());
+        async move { Node::start(&config).await.unwrap() }
+    });
+    let nodes = futures::future::join_all(starting).await;
+    all_serve(&nodes, 3).await;
+    make_replicated(&nodes, "t", 3).await;
+    until("all know of it", async || nodes.iter().all(|node| partition(node, "t").is_some())).await;
+    for node in &nodes {
+        let image = node.controller().image();
+        let was = partition(node, "t").unwrap().directory_of(node.id);
+        let other = *image.brokers()[&node.id].log_dirs.iter().find(|dir| Some(**dir) != was).unwrap();
+        let topic_id = image.topic("t").unwrap().id;
+        let moved = Assignment { topic_id, partition: 0, directory_id: other };
+        until("it is recorded", async || node.controller().assign(moved).await.is_ok()).await;
+        until("everybody knows", async || {
+            nodes
+                .iter()
+                .all(|other_node| partition(other_node, "t").unwrap().directory_of(node.id) == Some(other))
+        })
+        .await;
+    }
 }

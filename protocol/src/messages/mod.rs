@@ -66,6 +66,7 @@ pub mod k68_consumer_group_heartbeat;
 pub mod k69_consumer_group_describe;
 pub mod k71_get_telemetry_subscriptions;
 pub mod k72_push_telemetry;
+pub mod k73_assign_replicas_to_dirs;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
 pub mod metadata_records;
@@ -154,6 +155,7 @@ pub use k71_get_telemetry_subscriptions::{
     GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
 };
 pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
+pub use k73_assign_replicas_to_dirs::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse};
 pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 pub use metadata_records::{
@@ -231,6 +233,7 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::ConsumerGroupDescribe, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::GetTelemetrySubscriptions, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::PushTelemetry, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::AssignReplicasToDirs, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListConfigResources, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeTopicPartitions, first: 0, last: 0, flexible_from: Some(0) },
 ];
@@ -302,6 +305,7 @@ $callback! {
             ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
             GetTelemetrySubscriptions GetTelemetrySubscriptionsRequest GetTelemetrySubscriptionsResponse;
             PushTelemetry PushTelemetryRequest PushTelemetryResponse;
+            AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse;
             ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse;
             DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
         }
