@@ -293,11 +293,13 @@ impl Broker {
         // After the partitions, whose closing no change of the cluster may overtake.
         self.quorum.close().await?;
         let unclean = partitions?;
-        // The epoch with which it was registered, so that the next registration shows that nothing was lost since.
+        // The epoch with which it was registered, so that the next registration shows that nothing was lost since: that of an
+        // earlier run where this one never was, for that had stopped in good order too.
         let own = self.session.as_ref().and_then(|session| {
             let image = self.context.controller.image();
-            let own = image.brokers().get(&session.registration.id)?;
-            (own.incarnation_id == session.registration.incarnation_id).then_some(own.epoch)
+            let own = image.brokers().get(&session.registration.id);
+            let own = own.filter(|own| own.incarnation_id == session.registration.incarnation_id);
+            own.map(|own| own.epoch).or(session.registration.previous_epoch)
         });
         let log_dirs = self.log_dirs;
         let marking = move || {

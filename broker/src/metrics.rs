@@ -208,7 +208,8 @@ impl Metrics {
 
     /// Adds what is read off the partitions whenever somebody asks.
     pub fn with_partitions(mut self, partitions: Arc<Partitions>, controller: Controller) -> Metrics {
-        self.partitions = Some(PartitionSource { partitions, controller });
+        let node_id = controller.log().membership().config.me.id;
+        self.partitions = Some(PartitionSource { partitions, controller, node_id });
         self
     }
 

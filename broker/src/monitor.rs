@@ -21,7 +21,7 @@ const NAMED_MAX: usize = 5;
 /// Why a broker cannot do all of its work.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Problem {
-    /// Partitions that the cluster has and this broker cannot open.
+    /// Partitions that this broker keeps and cannot open.
     #[error("offline partitions ({count}): {}", named(first, *count))]
     OfflinePartitions {
         /// How many.
@@ -102,8 +102,9 @@ impl Monitor {
         let mut first = Vec::new();
         let mut count = 0;
         for topic in image.topics() {
-            for number in (0..topic.partitions.len()).filter_map(|number| i32::try_from(number).ok()) {
-                if self.context.partitions.is_served(&topic.name, number) {
+            for (number, partition) in (0i32..).zip(&topic.partitions) {
+                let is_kept = partition.replicas.contains(&self.context.node_id());
+                if !is_kept || self.context.partitions.is_served(&topic.name, number) {
                     continue;
                 }
                 count += 1;

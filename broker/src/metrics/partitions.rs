@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::controller::{ClusterImage, Controller};
+use crate::ids::NodeId;
 use crate::partition::{PartitionState, Partitions, space_of};
 
 /// Partitions, and topics, that have series of their own unless somebody asks for all or none.
@@ -34,6 +35,7 @@ pub enum PartitionSeries {
 pub(super) struct PartitionSource {
     pub partitions: Arc<Partitions>,
     pub controller: Controller,
+    pub node_id: NodeId,
 }
 
 impl fmt::Debug for PartitionSource {
@@ -152,7 +154,9 @@ impl PartitionCollector {
             partitions.push((PartitionLabels { topic, partition: partition.name.partition }, figures));
         }
         let closed = open.iter().filter(|partition| partition.is_closed).count();
-        let offline = image.partition_count().saturating_sub(open.len()) + closed;
+        let me = source.node_id;
+        let of_cluster = ClusterFigures::of(&image, me);
+        let offline = of_cluster.kept.saturating_sub(open.len()) + closed;
         let few = |count: usize| match series {
             PartitionSeries::Auto => count <= SERIES_MAX,
             PartitionSeries::All => true,
@@ -170,9 +174,20 @@ impl PartitionCollector {
             ("partitions", "Partitions", count(image.partition_count())),
             ("offline_partitions", "Partitions that cannot be served", count(offline)),
             (
+                "leaderless_partitions",
+                "Partitions of the cluster that nobody leads",
+                count(of_cluster.leaderless),
+            ),
+            ("led_partitions", "Partitions that this broker leads", count(of_cluster.led)),
+            (
                 "under_replicated_partitions",
-                "Partitions with fewer in-sync replicas than replicas",
-                under_replicated(&image),
+                "Partitions that this broker leads with fewer in-sync replicas than replicas",
+                count(of_cluster.under_replicated),
+            ),
+            (
+                "under_min_isr_partitions",
+                "Partitions that this broker leads with fewer in-sync replicas than min.insync.replicas",
+                count(of_cluster.under_min_isr),
             ),
             ("broker_log_size_bytes", "Bytes of all logs", total.size_bytes),
             (
@@ -236,7 +251,32 @@ fn family<'a, L: EncodeLabelSet + 'a>(
     Ok(())
 }
 
-fn under_replicated(image: &ClusterImage) -> i64 {
-    let partitions = image.topics().flat_map(|topic| &topic.partitions);
-    count(partitions.filter(|partition| partition.isr.len() < partition.replicas.len()).count())
+/// What the cluster's partitions are to one broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct ClusterFigures {
+    kept: usize,
+    led: usize,
+    leaderless: usize,
+    /// Of those that it leads, as the next.
+    under_replicated: usize,
+    under_min_isr: usize,
+}
+
+impl ClusterFigures {
+    fn of(image: &ClusterImage, me: NodeId) -> ClusterFigures {
+        let mut figures = ClusterFigures::default();
+        for topic in image.topics() {
+            let min_isr = image.min_insync_replicas(topic);
+            for partition in &topic.partitions {
+                figures.kept += usize::from(partition.replicas.contains(&me));
+                figures.leaderless += usize::from(partition.leader.is_none());
+                if partition.leader == Some(me) {
+                    figures.led += 1;
+                    figures.under_replicated += usize::from(partition.isr.len() < partition.replicas.len());
+                    figures.under_min_isr += usize::from(partition.isr.len() < min_isr);
+                }
+            }
+        }
+        figures
+    }
 }

@@ -20,15 +20,8 @@ pub(super) enum Bug {
     CutToTheLeadersEnd,
     /// A new leader takes what it has followed for what is on its disk.
     TakeOverUnsynced,
-    /// A fetch from an earlier run of a broker counts.
-    HearEarlierRuns,
-    /// A leader that is elected again takes followers to be where they were in its earlier epoch.
-    RememberFollowers,
     /// A leader takes a proposal that was refused for one that never counts.
     BelieveRefusals,
-    /// A leader answers whoever knows another epoch than its own. In the simulation's broker, as the next ones.
-    #[cfg(test)]
-    AnswerOtherEpochs,
     /// A leader that has no epoch as old as that of a follower's last record takes their logs to be the same.
     #[cfg(test)]
     ShareUnknownEpochs,
@@ -38,17 +31,11 @@ pub(super) enum Bug {
     /// A leader looks at where a follower's log ends only, not at its epoch (before KIP-101).
     #[cfg(test)]
     IgnoreDivergence,
-    /// A follower takes an answer that its last leader has given.
-    #[cfg(test)]
-    TakeAnswersOfEarlierLeaders,
-    /// A sync that was begun before the log was cut counts for what was appended after.
-    #[cfg(test)]
-    TakeSyncsOfBeforeACut,
 }
 
 #[cfg(test)]
 impl Bug {
-    pub(super) const ALL: [Bug; 17] = [
+    pub(super) const ALL: [Bug; 12] = [
         Bug::CountOnDecidedIsr,
         Bug::JoinBehind,
         Bug::CommitBelowMinIsr,
@@ -57,15 +44,10 @@ impl Bug {
         Bug::CutToHighWatermark,
         Bug::CutToTheLeadersEnd,
         Bug::TakeOverUnsynced,
-        Bug::HearEarlierRuns,
-        Bug::RememberFollowers,
         Bug::BelieveRefusals,
-        Bug::AnswerOtherEpochs,
         Bug::ShareUnknownEpochs,
         Bug::LeadByAnOldImage,
         Bug::IgnoreDivergence,
-        Bug::TakeAnswersOfEarlierLeaders,
-        Bug::TakeSyncsOfBeforeACut,
     ];
 }
 

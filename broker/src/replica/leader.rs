@@ -252,7 +252,7 @@ impl Leader {
         let (log_end, begins_at) = (self.log_end, self.begins_at);
         let Some(follower) = self.followers.get_mut(&from) else { return };
         // An old request may come late, from the run of a broker that is over.
-        if end > log_end || (broker_epoch < follower.broker_epoch && !self.bugs.has(Bug::HearEarlierRuns)) {
+        if end > log_end || broker_epoch < follower.broker_epoch {
             return;
         }
         if end >= log_end {
@@ -329,7 +329,7 @@ impl Leader {
     pub fn reelected(self, assignment: LeaderAndIsr, now: Monotonic, effects: &mut Vec<Effect>) -> Leader {
         let mut leader = Leader {
             begins_at: self.log_end,
-            followers: if self.bugs.has(Bug::RememberFollowers) { self.followers } else { BTreeMap::new() },
+            followers: BTreeMap::new(),
             is_proposing: false,
             maximal_isr: assignment.isr.iter().copied().collect(),
             rests_until: now,

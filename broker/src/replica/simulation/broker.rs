@@ -201,10 +201,9 @@ impl Run {
         now: Monotonic,
         checker: &mut Checker,
     ) -> Answer {
-        let takes_any_epoch = self.has(Bug::AnswerOtherEpochs);
         let Some(Replica::Leads(leader)) = &mut self.replica else { return Answer::NotNow };
         let LeaderAndIsr { leader_epoch, replicas, .. } = leader.leader_and_isr();
-        if (position.leader_epoch != *leader_epoch && !takes_any_epoch) || !replicas.contains(&from) {
+        if position.leader_epoch != *leader_epoch || !replicas.contains(&from) {
             return Answer::NotNow;
         }
         if let Some((epoch, end)) = diverging(&disk.epochs, position.last_epoch, position.offset, disk.end())
@@ -245,9 +244,8 @@ impl Run {
         };
         debug_assert_eq!(awaited, number);
         self.fetch = None;
-        let takes_any_epoch = self.has(Bug::TakeAnswersOfEarlierLeaders);
         let Some(Replica::Follows(follower)) = &mut self.replica else { return false };
-        if follower.leader_and_isr().leader_epoch != position.leader_epoch && !takes_any_epoch {
+        if follower.leader_and_isr().leader_epoch != position.leader_epoch {
             return false;
         }
         match answer {
@@ -271,12 +269,10 @@ impl Run {
 
     /// A sync has ended.
     pub fn synced(&mut self, me: NodeId, (end, cuts): (usize, u32), disk: &mut Disk, checker: &mut Checker) {
-        if cuts != self.cuts && !self.has(Bug::TakeSyncsOfBeforeACut) {
+        if cuts != self.cuts {
             return;
         }
-        if cuts == self.cuts {
-            disk.durable = disk.durable.max(end.min(disk.entries.len()));
-        }
+        disk.durable = disk.durable.max(end.min(disk.entries.len()));
         let mut effects = Vec::new();
         if let Some(replica) = &mut self.replica {
             replica.durable(Offset(end as i64), &mut effects);

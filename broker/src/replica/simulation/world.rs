@@ -112,6 +112,8 @@ pub(super) struct World {
     decisions: Vec<Vec<MetadataRecord>>,
     records: i64,
     heard_of: BTreeMap<NodeId, u64>,
+    /// Whose power is cut when.
+    dies_at: Option<(u64, usize)>,
     produces_at: u64,
     values: u64,
     checker: Checker,
@@ -148,6 +150,7 @@ impl World {
             decisions: Vec::new(),
             records: 0,
             heard_of: BTreeMap::new(),
+            dies_at: None,
             produces_at: 1_000,
             values: 0,
             trace: DefaultHasher::new(),
@@ -248,6 +251,9 @@ impl World {
         self.steps += 1;
         if self.chaos {
             self.disturb();
+            if let Some((_, at)) = self.dies_at.take_if(|(due, _)| *due <= self.now) {
+                self.cut_power(at);
+            }
         }
         let message_at = self.network.keys().next().map_or(u64::MAX, |(at, _)| *at);
         let wakes = self.brokers.iter().enumerate().map(|(at, broker)| (wakes_at(broker), at));
@@ -312,13 +318,22 @@ impl World {
         let broker = &self.brokers[at];
         self.checker.tell(|| format!("{} {} is killed: {}", self.now, broker.id, broker.disk.end()));
         self.brokers[at].run = None;
+        self.brokers[at].disk.stopped_in = None;
         self.brokers[at].paused_until = 0;
     }
 
-    /// Whether a broker may lose what was promised less than a disk for: all others must have it.
-    fn may_lose(&self) -> bool {
-        let all_in_sync = self.partition().isr.len() == BROKERS;
-        all_in_sync && self.brokers.iter().all(|broker| broker.lost_in.is_none()) && self.min_isr > 1
+    /// Whether a broker may lose what it was trusted with: one at a time, while all others that have everything are there.
+    fn may_lose(&self, at: usize) -> bool {
+        let PartitionImage { isr, eligible_leader_replicas, .. } = self.partition();
+        let has_all = |id: &NodeId| isr.contains(id) || eligible_leader_replicas.contains(id);
+        let others = self.brokers.iter().enumerate().filter(|(place, _)| *place != at);
+        let mut others = others.map(|(_, other)| other).filter(|other| has_all(&other.id)).peekable();
+        let nobody_lacks = self.brokers.iter().all(|broker| broker.lost_in.is_none());
+        let somebody_has = others.peek().is_some();
+        self.min_isr > 1
+            && nobody_lacks
+            && somebody_has
+            && others.all(|other| other.run.as_ref().is_some_and(|run| run.registered.is_some()))
     }
 
     /// Whether a broker may crash. Where nobody waits for the disk a crash costs the seat in the in-sync replicas: the last one there
@@ -329,7 +344,7 @@ impl World {
     }
 
     fn cut_power(&mut self, at: usize) {
-        if !self.is_durable && !self.may_lose() {
+        if !self.is_durable && !self.may_lose(at) {
             return;
         }
         if self.brokers[at].run.is_none() {
@@ -348,7 +363,7 @@ impl World {
 
     /// A broker gets a new disk.
     fn wipe(&mut self, at: usize) {
-        if !self.may_lose() {
+        if !self.may_lose(at) {
             return;
         }
         self.kill(at);
@@ -366,7 +381,7 @@ impl World {
         disk.durable = disk.entries.len();
         disk.high_watermark =
             run.replica.as_ref().map_or(disk.high_watermark, |replica| replica.log().high_watermark);
-        disk.stopped_in = run.registered;
+        disk.stopped_in = run.registered.or(disk.stopped_in);
         if let Some(epoch) = run.registered {
             self.send(at, CONTROLLER, Message::Stops { from: at, epoch });
         }
@@ -477,7 +492,11 @@ impl World {
 
     /// When a sync that begins now ends. Nobody waits for one of a topic that has given the disk up.
     fn sync_at(&mut self) -> u64 {
-        let longest = if self.is_durable { 30 } else { 2_000 };
+        let longest = match self.is_durable {
+            true if self.random.chance(4) => 600,
+            true => 30,
+            false => 2_000,
+        };
         self.now + 1 + self.random.below(longest)
     }
 
@@ -610,9 +629,14 @@ impl World {
                 run.carry_out(id, effects, &mut broker.disk, &mut self.checker);
             }
             Message::Metadata { run: meant, up_to } if meant == starts => {
+                let led_in = run.leads_in();
                 while run.heard < up_to {
                     let records = &self.decisions[run.heard];
                     run.hear(id, records, &mut broker.disk, monotonic, &mut self.checker);
+                }
+                // New offices are when most goes wrong.
+                if run.leads_in() != led_in && self.chaos && self.random.chance(15) {
+                    self.dies_at = Some((self.now + self.random.below(25), to));
                 }
             }
             _ => {}
