@@ -1,23 +1,26 @@
 //! Starting and stopping a broker: opens the data directory, replays the metadata log, opens partitions, listens.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use ottla_client::security::ClientSecurity;
 use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::active_controller::ActiveController;
 use crate::broker_session::BrokerSession;
 use crate::controller::{BrokerEndpoint, GroupLimits, Registration};
 use crate::controller::{
-    Controller, ControllerError, ControllerTiming, METADATA_TOPIC, OFFSETS_TOPIC, ProducerIdSource,
-    SnapshotId, TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
+    Controller, ControllerError, ControllerTiming, METADATA_TOPIC, OFFSETS_TOPIC, SnapshotId,
+    TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
 };
 use crate::coordinator::{CoordinatorConfig, GroupCoordinator, TransactionCoordinator};
-use crate::group_topics::GroupTopics;
+use crate::group_topics::{GroupTopics, forget_deleted};
 use crate::groups::{ConsumerGroupConfig, GroupConfig, OffsetRetention};
 use crate::ids::TopicPartition;
 use crate::internal_topic::InternalTopic;
@@ -25,19 +28,21 @@ use crate::log::{LogConfig, LogError};
 use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::other_brokers::OtherBrokers;
 use crate::partition::{Assignment, LogDirError, LogDirs, Partitions, QuorumLog, keep_houses};
+use crate::producer_id_source::ProducerIdSource;
 use crate::quorum::{
-    self, ElectionState, Face, FormationError, Membership, QuorumHandle, QuorumListener, ReplicaKey,
-    StateFileError, Voters, join_cluster, load_election_state, voters_alone,
+    self, ElectionState, Face, FormationError, Membership, NodeTransport, QuorumHandle, QuorumListener,
+    ReplicaKey, StateFileError, Voters, join_cluster, load_election_state, voters_alone,
 };
 use crate::quotas::Quotas;
 use crate::replica::NodeRun;
 use crate::replication::{Surroundings, follow_leaders, keep_isr};
-use crate::security::jwks;
 use crate::security::tls::TlsError;
+use crate::security::{Authorizer, jwks};
 use crate::server::{
-    BrokerConfig, ConnectionLimits, Context, Endpoint, FetchSessions, InProcess, Listener, RequestMemory,
-    keep_certificates,
+    BrokerConfig, ConnectionLimits, Context, Endpoint, Entrance, FetchSessions, InProcess, Listener,
+    RequestMemory, TransactionVerifier, keep_certificates,
 };
 
 /// How often recovery points are written: at most this much time is scanned again after a crash.
@@ -113,6 +118,7 @@ pub enum StartError {
 pub struct Broker {
     context: Arc<Context>,
     addresses: Vec<(String, SocketAddr)>,
+    controller_address: Option<SocketAddr>,
     log_dirs: Arc<LogDirs>,
     quorum: QuorumHandle,
     /// Where the node is one of several.
@@ -127,21 +133,36 @@ impl Broker {
     /// Starts it; when this returns, clients are served.
     pub async fn start(config: BrokerConfig) -> Result<Broker, StartError> {
         // Listeners come first: a taken port must be found before anything is written.
+        config.check_roles().map_err(StartError::Config)?;
         let authorizer = config.authorizer().map_err(StartError::Config)?;
-        let listeners = listen(&config).await?;
-        let endpoints: Vec<Arc<Endpoint>> = listeners.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        let listeners = if config.roles.broker { listen(&config).await? } else { Vec::new() };
+        let mut endpoints: Vec<Arc<Endpoint>> =
+            listeners.iter().map(|(_, endpoint)| endpoint.clone()).collect();
         let addresses =
             listeners.iter().map(|(listener, endpoint)| (endpoint.name.to_string(), listener.address()));
         let addresses = addresses.collect();
-        let (voters, quorum_listener) = form_cluster(&config).await?;
+        let to_controllers = match config.controllers.is_empty() {
+            true => ClientSecurity::default(),
+            false => config.security_to_controllers().map_err(StartError::Config)?,
+        };
+        let transport = NodeTransport::new(config.node_id, &to_controllers)
+            .map_err(|error| StartError::Config(error.to_string()))?;
+        let (voters, quorum_listener) = form_cluster(&config, &transport, authorizer.clone()).await?;
         let metrics = Metrics::new();
         let (opened, sync_seconds) = (config.clone(), metrics.sync_seconds.clone());
         let opening = tokio::task::spawn_blocking(move || open(&opened, sync_seconds));
         let (log_dirs, metadata) = opening.await.map_err(|_| StartError::Interrupted)??;
-        let quorum = join_quorum(&config, &log_dirs, metadata, voters)?;
+        let quorum = join_quorum(&config, &log_dirs, metadata, voters, transport)?;
         let (mut serving, mut chores) = (JoinSet::new(), JoinSet::new());
         let decides = Arc::new(OnceLock::new());
+        let mut controller_address = None;
         if let Some(listener) = quorum_listener {
+            let address = listener.address().map_err(LogError::io("listen", Path::new("--controllers")))?;
+            controller_address = Some(address);
+            chores.spawn(keep_certificates(listener.endpoint().clone(), CERTIFICATE_INTERVAL));
+            if endpoints.is_empty() {
+                endpoints.push(listener.endpoint().clone());
+            }
             let face = Face::Member(quorum.clone(), decides.clone());
             chores.spawn(async move { listener.serve(face).await });
         }
@@ -166,9 +187,11 @@ impl Broker {
             balance_interval: config.auto_leader_rebalance.then_some(config.leader_imbalance_check_interval),
         };
         let controller = Controller::start(quorum.clone(), rules, partitions.clone(), timing).await?;
-        let _ = decides.set(controller.clone());
+        let active_controller =
+            ActiveController::new(controller.clone(), Duration::from_millis(config.request_timeout_ms));
         let internal_topic = |name, partition_count, replication_factor| {
-            let topic = InternalTopic::new(name, partitions.clone(), controller.clone(), partition_count);
+            let topic =
+                InternalTopic::new(name, partitions.clone(), active_controller.clone(), partition_count);
             topic.replicated(replication_factor).skipping_damage(config.skip_damaged_records)
         };
         let offsets_partition_count = offsets_partitions(&config, &controller);
@@ -179,8 +202,20 @@ impl Broker {
             Arc::new(GroupTopics::new(controller.clone(), config.consumer_groups.clone())),
             coordinator_config(&config, offsets_partitions(&config, &controller)),
         );
-        let producer_ids = ProducerIdSource::new(controller.clone());
-        let markers = MarkerWriter::new(partitions.clone(), controller.clone(), groups.clone());
+        let listener = replication_listener(&config, &endpoints);
+        let to_brokers = match config.roles.broker && !quorum.is_alone() {
+            true => config.security_to_brokers(&listener).map_err(StartError::Config)?,
+            false => ClientSecurity::default(),
+        };
+        let to_brokers = NodeTransport::new(config.node_id, &to_brokers)
+            .map_err(|error| StartError::Config(error.to_string()))?;
+        let other_brokers = || {
+            let within = Duration::from_millis(config.request_timeout_ms);
+            OtherBrokers::new(controller.clone(), &listener, to_brokers.clone(), within)
+        };
+        let producer_ids = ProducerIdSource::new(active_controller.clone());
+        let markers =
+            MarkerWriter::new(partitions.clone(), controller.clone(), groups.clone(), other_brokers());
         let transaction_partitions = transaction_partitions(&config, &controller);
         let transactions_log = internal_topic(
             TRANSACTIONS_TOPIC,
@@ -198,16 +233,20 @@ impl Broker {
                 ..CoordinatorConfig::default()
             },
         );
+        let transaction_verifier =
+            TransactionVerifier::new(transactions.clone(), transactions_log.clone(), other_brokers());
         let context = Arc::new(Context {
             cluster_id: log_dirs.metadata().cluster_id.as_str().into(),
             endpoints,
             metrics: metrics.with_partitions(partitions.clone(), controller.clone()),
             controller,
+            active_controller,
             partitions,
             groups,
             offsets_log,
             authorizer,
             transactions,
+            transaction_verifier,
             transactions_log,
             markers,
             quotas: Quotas::new(config.quota_windows),
@@ -216,6 +255,7 @@ impl Broker {
             producer_ids,
             config,
         });
+        let _ = decides.set(context.clone());
         let (stop, stopped) = watch::channel(false);
         let limits = ConnectionLimits::new(&context.config);
         for (listener, endpoint) in listeners {
@@ -232,16 +272,19 @@ impl Broker {
             let limits = limits.of_listener(&context.config, &endpoint.name);
             serving.spawn(listener.run(endpoint, limits, context.clone(), stopped.clone()));
         }
-        let session = (!quorum.is_alone()).then(|| session_of(&context, run));
+        let has_session = context.config.roles.broker && !quorum.is_alone();
+        let session = has_session.then(|| session_of(&context, run));
         if let Some(session) = session.clone() {
             chores.spawn(session.run());
+            chores.spawn(forget_deleted(context.controller.clone(), context.groups.clone()));
         }
         let around = Surroundings {
             node_id: context.node_id(),
             controller: context.controller.clone(),
             partitions: context.partitions.clone(),
-            listener: replication_listener(&context),
+            listener,
             config: Arc::new(context.config.replication.clone()),
+            transport: to_brokers,
         };
         let (groups, transactions) = (context.groups.clone(), context.transactions.clone());
         chores.spawn(follow_leaders(around.clone(), groups, transactions));
@@ -250,13 +293,27 @@ impl Broker {
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));
         chores.spawn(context.partitions.clone().resume_moves());
-        Ok(Broker { context, addresses, log_dirs, quorum, session, stop, serving, chores })
+        Ok(Broker {
+            context,
+            addresses,
+            controller_address,
+            log_dirs,
+            quorum,
+            session,
+            stop,
+            serving,
+            chores,
+        })
     }
 
-    /// Where clients of the first listener connect.
+    /// Where clients of the first listener connect. A node that is no broker has none, and where it would be is told.
     pub fn address(&self) -> SocketAddr {
-        // There is a first one, or the broker would not have started.
         self.addresses.first().map_or(self.context.config.listen, |(_, address)| *address)
+    }
+
+    /// Where other controllers and brokers connect, where this node is a controller of several nodes.
+    pub fn controller_address(&self) -> Option<SocketAddr> {
+        self.controller_address
     }
 
     /// Where clients of each listener connect.
@@ -320,9 +377,9 @@ impl Broker {
 }
 
 /// The listener by which brokers reach each other.
-fn replication_listener(context: &Context) -> Arc<str> {
-    let first = context.endpoints.first().map(|endpoint| endpoint.name.to_string());
-    context.config.replication.listener.clone().or(first).unwrap_or_default().into()
+fn replication_listener(config: &BrokerConfig, endpoints: &[Arc<Endpoint>]) -> Arc<str> {
+    let first = endpoints.first().map(|endpoint| endpoint.name.to_string());
+    config.replication.listener.clone().or(first).unwrap_or_default().into()
 }
 
 /// What keeps the node registered as one of the cluster's brokers.
@@ -359,6 +416,13 @@ async fn listen(config: &BrokerConfig) -> Result<Vec<(Listener, Arc<Endpoint>)>,
         listeners.push((bound, Arc::new(endpoint)));
     }
     Ok(listeners)
+}
+
+/// What is spoken where controllers come in.
+fn controller_endpoint(config: &BrokerConfig, port: u16) -> Result<Endpoint, StartError> {
+    let listener = config.controller_listener().map_err(StartError::Config)?;
+    Endpoint::new(&listener, port)
+        .map_err(|source| StartError::Tls { listener: listener.name.clone(), source })
 }
 
 /// The topic's own count, once it is made: groups must be looked for where they were put.
@@ -418,20 +482,29 @@ fn open(config: &BrokerConfig, sync_seconds: Histogram) -> Result<(Arc<LogDirs>,
 
 /// Where the config names controllers, has the node's folder be part of a cluster with them, and listens where they expect this
 /// one, if it is one of them.
-async fn form_cluster(config: &BrokerConfig) -> Result<(Option<Voters>, Option<QuorumListener>), StartError> {
+async fn form_cluster(
+    config: &BrokerConfig,
+    transport: &NodeTransport,
+    authorizer: Option<Authorizer>,
+) -> Result<(Option<Voters>, Option<QuorumListener>), StartError> {
     if config.controllers.is_empty() {
         return Ok((None, None));
     }
     let own = config.controllers.iter().find(|controller| controller.id == config.node_id);
-    let listener =
-        match own {
-            Some(own) => Some(QuorumListener::of(own).await.map_err(|source| {
-                StartError::ListenController { host: own.host.clone(), port: own.port, source }
-            })?),
-            None => None,
-        };
+    let listener = match own {
+        Some(own) => {
+            let endpoint = Arc::new(controller_endpoint(config, own.port)?);
+            let bound = QuorumListener::of(own, Entrance { endpoint, authorizer }).await;
+            Some(bound.map_err(|source| StartError::ListenController {
+                host: own.host.clone(),
+                port: own.port,
+                source,
+            })?)
+        }
+        None => None,
+    };
     let dir = config.log_dirs.metadata();
-    let voters = join_cluster(dir, config.node_id, &config.controllers, listener.as_ref()).await?;
+    let voters = join_cluster(dir, config.node_id, &config.controllers, listener.as_ref(), transport).await?;
     Ok((Some(voters), listener))
 }
 
@@ -441,6 +514,7 @@ fn join_quorum(
     log_dirs: &LogDirs,
     Metadata { log, election, snapshots }: Metadata,
     voters: Option<Voters>,
+    transport: NodeTransport,
 ) -> Result<QuorumHandle, StartError> {
     let dir = log_dirs.metadata();
     let me = ReplicaKey { id: config.node_id, directory: dir.directory_id };
@@ -453,6 +527,7 @@ fn join_quorum(
         voters,
         cluster_id: dir.cluster_id.clone(),
         addresses: config.controllers.clone(),
+        transport,
     };
     Ok(quorum::start(log, membership, election, &snapshots)?)
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use ottla_protocol::wire::{Str, Uuid};
 
-use crate::controller::{ClusterImage, Controller, HEARTBEAT_INTERVAL_MS, ResourceType, SESSION_TIMEOUT_MS};
-use crate::coordinator::{ConsumerTimeouts, TopicLookup};
+use crate::controller::{
+    ClusterImage, Controller, HEARTBEAT_INTERVAL_MS, OFFSETS_TOPIC, ResourceType, SESSION_TIMEOUT_MS,
+    TopicImage,
+};
+use crate::coordinator::{ConsumerTimeouts, GroupCoordinator, TopicLookup};
 use crate::groups::{TopicCatalog, TopicInfo, Topics};
 use crate::server::ConsumerGroupSettings;
 
@@ -60,6 +63,28 @@ impl TopicLookup for GroupTopics {
                 interval.unwrap_or(self.settings.heartbeat_interval_ms),
             ),
         }
+    }
+}
+
+/// Has the group coordinator forget what was committed in topics that are deleted, wherever that was decided, for as long as the
+/// controller runs.
+pub async fn forget_deleted(controller: Controller, groups: GroupCoordinator) {
+    let mut applied = controller.watch_applied();
+    let mut before = controller.image();
+    while applied.changed().await.is_ok() {
+        let image = controller.image();
+        if image.topics_version() != before.topics_version() {
+            let is_gone = |topic: &&Arc<TopicImage>| image.topic_by_id(topic.id).is_none();
+            let deleted: Vec<&str> = before.topics().filter(is_gone).map(|topic| &*topic.name).collect();
+            if !deleted.is_empty()
+                && image.topic(OFFSETS_TOPIC).is_some()
+                && let Err(error) = groups.on_topics_deleted(&deleted).await
+            {
+                // A topic of the same name that is made later has another id; its readers reset as for any lost offset.
+                tracing::warn!(%error, "committed offsets of deleted topics stay behind");
+            }
+        }
+        before = image;
     }
 }
 

@@ -7,7 +7,8 @@ use futures::future::{BoxFuture, FutureExt};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::records::{BatchHeader, Batches};
 
-use crate::controller::{Controller, CreateTopic, Refusal};
+use crate::active_controller::ActiveController;
+use crate::controller::{ClusterImage, CreateTopic, Refusal};
 use crate::coordinator::{CoordinatorLog, LogError, LogSlice};
 use crate::groups::partition_for;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
@@ -19,7 +20,7 @@ use crate::partition::{AppendError, Partitions};
 pub struct InternalTopic {
     name: &'static str,
     partitions: Arc<Partitions>,
-    controller: Controller,
+    controller: ActiveController,
     partition_count: i32,
     /// Where somebody has said; else as of other topics.
     replication_factor: Option<i16>,
@@ -32,7 +33,7 @@ impl InternalTopic {
     pub fn new(
         name: &'static str,
         partitions: Arc<Partitions>,
-        controller: Controller,
+        controller: ActiveController,
         partition_count: i32,
     ) -> InternalTopic {
         InternalTopic {
@@ -61,9 +62,13 @@ impl InternalTopic {
         InternalTopic { skips_damage, ..self }
     }
 
+    fn image(&self) -> Arc<ClusterImage> {
+        self.controller.local().image()
+    }
+
     /// Makes the topic if it is not there: when the first group looks for its coordinator, as in Kafka.
     pub async fn make_topic(&self) -> Result<(), Refusal> {
-        if self.controller.image().topic(self.name).is_some() {
+        if self.image().topic(self.name).is_some() {
             return Ok(());
         }
         let mut configs = vec![
@@ -79,7 +84,7 @@ impl InternalTopic {
             assignments: Vec::new(),
             configs,
         };
-        match self.controller.create_topics(vec![topic], false).await.pop() {
+        match self.controller.create_topics(vec![topic]).await.pop() {
             Some(Err(refusal)) if refusal.code != ErrorCode::TopicAlreadyExists => Err(refusal),
             _ => Ok(()),
         }
@@ -87,19 +92,15 @@ impl InternalTopic {
 
     /// Who leads the partition that a group's or a transactional id's state is in; `None` while nobody does, or there is no such topic.
     pub fn leader_for(&self, key: &str) -> Option<NodeId> {
-        let image = self.controller.image();
-        let partitions = &image.topic(self.name)?.partitions;
-        let number = partition_for(key, i32::try_from(partitions.len()).ok()?);
-        partitions.get(usize::try_from(number).ok()?)?.leader
+        let image = self.image();
+        let count = image.topic(self.name)?.partitions.len();
+        leader_of(&image, self.name, partition_for(key, i32::try_from(count).ok()?))
     }
 
     /// Whether another node leads a partition, so that what is here of it says nothing.
     fn is_elsewhere(&self, partition: i32) -> bool {
-        let image = self.controller.image();
-        let found =
-            image.topic(self.name).and_then(|topic| topic.partitions.get(usize::try_from(partition).ok()?));
-        let leader = found.and_then(|partition| partition.leader);
-        leader.is_some_and(|leader| leader != self.controller.log().membership().config.me.id)
+        let leader = leader_of(&self.image(), self.name, partition);
+        leader.is_some_and(|leader| leader != self.controller.local().log().membership().config.me.id)
     }
 
     fn read_blocking(&self, partition: i32, from: i64, bytes_max: usize) -> Result<LogSlice, LogError> {
@@ -144,6 +145,11 @@ impl InternalTopic {
         let leader_epoch = leadership.epoch;
         Ok(LogSlice { batches, next_offset, end_offset: end.0, leader_epoch })
     }
+}
+
+/// Who leads a partition; `None` while nobody does, or there is no such partition.
+pub fn leader_of(image: &ClusterImage, topic: &str, partition: i32) -> Option<NodeId> {
+    image.topic(topic)?.partitions.get(usize::try_from(partition).ok()?)?.leader
 }
 
 impl CoordinatorLog for InternalTopic {

@@ -1,5 +1,6 @@
 //! The broker: partition logs, controller, groups, and the server that speaks Kafka.
 
+mod active_controller;
 mod broker;
 mod broker_session;
 pub mod controller;
@@ -13,7 +14,9 @@ pub mod machine;
 mod markers;
 pub mod metrics;
 mod monitor;
+mod other_brokers;
 pub mod partition;
+mod producer_id_source;
 pub mod quorum;
 pub mod quotas;
 #[cfg(test)]
@@ -26,4 +29,4 @@ pub mod transactions;
 
 pub use broker::{Broker, StartError};
 pub use monitor::{Monitor, Problem};
-pub use server::{BrokerConfig, SettingError};
+pub use server::{BrokerConfig, Roles, SettingError};

@@ -44,6 +44,9 @@ fn table() -> String {
          Produce 0 to 2 are advertised and refused: old librdkafka turns compression off where version 0 is missing. What\n\
          clients of other languages and Kafka's own tools call is under `tests/conformance/`. This table is made from the\n\
          code by `UPDATE_DOCS=1 cargo test -p ottla-broker --test documented`.\n\n\
+         In a cluster every broker may be asked everything: what the active controller decides (topics, partitions, configs,\n\
+         access control, credentials, quotas, features, elections, reassignments) is passed on to it with the client's principal and\n\
+         address, which it judges by (KIP-590), and the broker that was asked knows of the result when it answers.\n\n\
          | key | API | versions | tests |\n|---|---|---|---|\n",
     );
     for served in SERVED {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ottla_protocol::Str;
 use tokio::time::Instant;
@@ -89,26 +90,9 @@ impl Pool {
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Connection, ClientError> {
-        let failed =
-            |reason| ClientError::Connect { address: endpoint.to_string(), reason: Arc::new(reason) };
-        let connect = self.transport.connect(&endpoint.host, endpoint.port);
-        let frames = match tokio::time::timeout(self.config.connect_timeout, connect).await {
-            Ok(Ok(frames)) => frames,
-            Ok(Err(error)) => match refusal(&error) {
-                Some(reason) => {
-                    return Err(ClientError::Tls {
-                        address: endpoint.to_string(),
-                        reason: reason.to_string(),
-                    });
-                }
-                None => return Err(failed(error)),
-            },
-            Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
-        };
-        let client_id = Str::from(self.config.client_id.as_str());
-        let address = endpoint.to_string().into();
-        let timeout = self.config.request_timeout;
-        Connection::open(frames, address, client_id, timeout, self.transport.sasl()).await
+        let ClientConfig { client_id, connect_timeout, request_timeout, .. } = &self.config;
+        let client_id = Str::from(client_id.as_str());
+        connect(&*self.transport, endpoint, &client_id, *connect_timeout, *request_timeout).await
     }
 
     /// Lets go of one lane's connections; the next request opens a fresh one.
@@ -122,4 +106,28 @@ impl Pool {
         let mut slots = self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         slots.retain(|(_, lane), _| lane.owner() != Some(owner));
     }
+}
+
+/// Opens a connection; each step of its greeting may take as long as a request.
+pub(crate) async fn connect(
+    transport: &dyn Transport,
+    endpoint: &Endpoint,
+    client_id: &Str,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+) -> Result<Connection, ClientError> {
+    let failed = |reason| ClientError::Connect { address: endpoint.to_string(), reason: Arc::new(reason) };
+    let connecting = transport.connect(&endpoint.host, endpoint.port);
+    let frames = match tokio::time::timeout(connect_timeout, connecting).await {
+        Ok(Ok(frames)) => frames,
+        Ok(Err(error)) => match refusal(&error) {
+            Some(reason) => {
+                return Err(ClientError::Tls { address: endpoint.to_string(), reason: reason.to_string() });
+            }
+            None => return Err(failed(error)),
+        },
+        Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
+    };
+    let address = endpoint.to_string().into();
+    Connection::open(frames, address, client_id.clone(), request_timeout, transport.sasl()).await
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ottla_broker::ids::NodeId;
-use ottla_broker::{BrokerConfig, SettingError};
+use ottla_broker::quorum::PeerAddress;
+use ottla_broker::{BrokerConfig, Roles, SettingError};
 
 use crate::failure::Failure;
 
@@ -22,7 +23,8 @@ pub struct ServerArguments {
     /// The number of this node in its cluster [default: 1]
     #[arg(long, env = "OTTLA_NODE_ID", value_name = "NUMBER")]
     pub node_id: Option<i32>,
-    /// What this node does [default: broker,controller,connect,streams]
+    /// What this node does; in a cluster of several, connectors and queries belong to one of them that is told so
+    /// [default: broker,controller,connect,streams; in a cluster broker, and controller where --controllers names the node]
     #[arg(long, env = "OTTLA_ROLES", value_delimiter = ',', value_name = "ROLE")]
     pub roles: Option<Vec<String>>,
     /// Where the Kafka protocol is served; port 0 takes a free one [default: 127.0.0.1:9092]
@@ -40,7 +42,8 @@ pub struct ServerArguments {
     /// Where psql and PostgreSQL's drivers run statements [default: 127.0.0.1:5433, or nowhere if that is taken]
     #[arg(long, env = "OTTLA_PG_LISTEN", value_name = "HOST:PORT")]
     pub pg_listen: Option<String>,
-    /// The voters of the metadata quorum, as 1@HOST:PORT,…; this release forms a quorum of one.
+    /// The controllers of a cluster and where they are reached, the same on every node, as 1@HOST:PORT,2@…; a node whose id is
+    /// among them listens there [default: a cluster of this node alone]
     #[arg(long, env = "OTTLA_CONTROLLERS", value_delimiter = ',', value_name = "ID@HOST:PORT")]
     pub controllers: Option<Vec<String>>,
 }
@@ -66,10 +69,19 @@ pub struct ServerConfig {
     pub http_listen: SocketAddr,
     /// Of Kafka Connect's REST API; none where this node does not run connectors.
     pub connect: Option<OptionalListen>,
-    /// Of the Schema Registry's REST API.
-    pub registry: OptionalListen,
+    /// Of the Schema Registry's REST API; none where this node does not serve it.
+    pub registry: Option<OptionalListen>,
     /// Of PostgreSQL's protocol; none where this node does not run queries.
     pub pg: Option<OptionalListen>,
+    /// Whether this node runs queries.
+    pub streams: bool,
+}
+
+impl ServerConfig {
+    /// Whether this node runs pipelines, which are made of connectors and queries.
+    pub fn runs_pipelines(&self) -> bool {
+        self.streams && self.connect.is_some()
+    }
 }
 
 /// Where something is served that a server can do without.
@@ -87,7 +99,11 @@ impl ServerArguments {
         if let Some(path) = self.config.take() {
             broker_settings = self.fill_from(&path)?;
         }
-        self.refuse_what_is_not_served()?;
+        let controllers = self.controllers.iter().flatten().map(|text| controller(text));
+        let controllers: Vec<PeerAddress> = controllers.collect::<Result<_, _>>()?;
+        let node_id = NodeId(self.node_id.unwrap_or(1));
+        let roles = self.roles(node_id, &controllers)?;
+        let has_role = |role: &str| roles.iter().any(|found| found == role);
         let log_dirs = ["log.dir", "log.dirs"].into_iter().find(|name| broker_settings.contains_key(*name));
         if let Some(name) = log_dirs.filter(|_| self.data_dir.is_some()) {
             return Err(Failure::wrong_words(format!(
@@ -96,10 +112,13 @@ impl ServerArguments {
         }
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("ottla-data"));
         let mut broker = BrokerConfig::new(data_dir);
-        broker.node_id = NodeId(self.node_id.unwrap_or(1));
+        broker.node_id = node_id;
         if broker.node_id.0 < 0 {
             return Err(Failure::wrong_words("--node-id must not be negative"));
         }
+        broker.roles = Roles { broker: has_role("broker"), controller: has_role("controller") };
+        broker.controllers = controllers;
+        broker.check_roles().map_err(Failure::wrong_words)?;
         let listen = self.listen.as_deref().unwrap_or("127.0.0.1:9092");
         for (key, value) in &broker_settings {
             set_broker(&mut broker, key, value)?;
@@ -115,24 +134,73 @@ impl ServerArguments {
             }
         }
         let http_listen = address("--http-listen", self.http_listen.as_deref().unwrap_or("127.0.0.1:8080"))?;
-        for listener in broker.listeners().map_err(Failure::wrong_words)? {
-            if !listener.authenticates() {
-                refuse_unprotected(&listener.address, &format!("listener {}", listener.name))?;
+        if broker.roles.broker {
+            for listener in broker.listeners().map_err(Failure::wrong_words)? {
+                if !listener.authenticates() {
+                    refuse_unprotected(&listener.address, &format!("listener {}", listener.name))?;
+                }
             }
         }
+        if let Some(own) = broker.controllers.iter().find(|controller| controller.id == node_id)
+            && !broker.controller_listener().map_err(Failure::wrong_words)?.authenticates()
+        {
+            let address = address("--controllers", &format!("{}:{}", own.host, own.port))?;
+            refuse_unprotected(&address, "--controllers")?;
+        }
         refuse_unprotected(&http_listen, "--http-listen")?;
-        let has_role =
-            |role: &str| self.roles.as_ref().is_none_or(|roles| roles.iter().any(|found| found == role));
+        for (role, flag, listen) in [
+            ("connect", "--connect-listen", &self.connect_listen),
+            ("streams", "--pg-listen", &self.pg_listen),
+            ("broker", "--registry-listen", &self.registry_listen),
+        ] {
+            if listen.is_some() && !has_role(role) {
+                return Err(Failure::wrong_words(format!(
+                    "{flag}: this node does not have the role {role}; add it to --roles, or leave {flag} out"
+                )));
+            }
+        }
         let connect = match has_role("connect") {
             true => Some(optional("--connect-listen", self.connect_listen.as_deref(), "127.0.0.1:8083")?),
             false => None,
         };
-        let registry = optional("--registry-listen", self.registry_listen.as_deref(), "127.0.0.1:8081")?;
-        let pg = match has_role("streams") {
+        // Nodes of a cluster would take each other's default address, and only one of them should serve it.
+        let registry = match has_role("broker")
+            && (broker.controllers.is_empty() || self.registry_listen.is_some())
+        {
+            true => Some(optional("--registry-listen", self.registry_listen.as_deref(), "127.0.0.1:8081")?),
+            false => None,
+        };
+        let streams = has_role("streams");
+        let pg = match streams {
             true => Some(optional("--pg-listen", self.pg_listen.as_deref(), "127.0.0.1:5433")?),
             false => None,
         };
-        Ok(ServerConfig { broker, http_listen, connect, registry, pg })
+        Ok(ServerConfig { broker, http_listen, connect, registry, pg, streams })
+    }
+
+    /// What the node does: as it was told, or all that a node of its kind should.
+    fn roles(&self, node_id: NodeId, controllers: &[PeerAddress]) -> Result<Vec<String>, Failure> {
+        let Some(roles) = &self.roles else {
+            let is_controller = controllers.iter().any(|controller| controller.id == node_id);
+            let roles: &[&str] = match (controllers.is_empty(), is_controller) {
+                (true, _) => ROLES,
+                (false, true) => &["broker", "controller"],
+                (false, false) => &["broker"],
+            };
+            return Ok(roles.iter().map(|role| (*role).to_owned()).collect());
+        };
+        if let Some(role) = roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
+            return Err(unknown_key("--roles", role, ROLES));
+        }
+        let is_broker = roles.iter().any(|role| role == "broker");
+        if let Some(role) = roles.iter().find(|role| ["connect", "streams"].contains(&role.as_str()))
+            && !is_broker
+        {
+            return Err(Failure::wrong_words(format!(
+                "--roles: {role} works over the broker of its own node; add broker, or give {role} to a node that is one"
+            )));
+        }
+        Ok(roles.clone())
     }
 
     /// Takes from the file what no flag and no variable said; gives the `[broker]` table, flattened.
@@ -164,25 +232,26 @@ impl ServerArguments {
         }
         Ok(broker)
     }
+}
 
-    fn refuse_what_is_not_served(&self) -> Result<(), Failure> {
-        if let Some(roles) = &self.roles {
-            if let Some(role) = roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
-                return Err(unknown_key("--roles", role, ROLES));
-            }
-            if !["broker", "controller"].iter().all(|needed| roles.iter().any(|role| role == needed)) {
-                return Err(Failure::wrong_words(
-                    "--roles: this release runs on one node, which needs both broker and controller",
-                ));
-            }
-        }
-        if self.controllers.as_ref().is_some_and(|voters| voters.len() > 1) {
-            return Err(Failure::wrong_words(
-                "--controllers: this release forms a quorum of one; name one voter or leave it out",
-            ));
-        }
-        Ok(())
-    }
+/// A controller, as `ID@HOST:PORT`.
+fn controller(text: &str) -> Result<PeerAddress, Failure> {
+    let parsed = || {
+        let (id, address) = text.trim().split_once('@')?;
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (id, port) = (id.parse().ok()?, port.parse().ok()?);
+        (id >= 0 && port > 0 && !host.is_empty()).then(|| PeerAddress {
+            id: NodeId(id),
+            host: host.to_owned(),
+            port,
+        })
+    };
+    parsed().ok_or_else(|| {
+        Failure::wrong_words(format!(
+            "--controllers {text}: expected ID@HOST:PORT, separated by commas, e.g. 1@127.0.0.1:19091,2@127.0.0.1:19092"
+        ))
+    })
 }
 
 /// Where something is served that does not ask who somebody is.
@@ -297,6 +366,33 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_a_cluster_leaves_connectors_and_queries_to_one_that_is_told_to_have_them() {
+        let toml = "controllers = \"1@127.0.0.1:1, 2@[::1]:2\"\n";
+        let config = resolve(toml, ServerArguments::default()).unwrap();
+        assert_eq!(config.broker.roles, Roles { broker: true, controller: true });
+        assert_eq!(
+            (config.broker.controllers[1].host.as_str(), config.broker.controllers[1].port),
+            ("::1", 2)
+        );
+        assert!(config.connect.is_none() && config.registry.is_none() && !config.streams);
+        let arguments = ServerArguments { node_id: Some(7), ..ServerArguments::default() };
+        let config = resolve(toml, arguments).unwrap();
+        assert_eq!(config.broker.roles, Roles { broker: true, controller: false });
+        let all = ["broker", "controller", "connect", "streams"].map(str::to_owned).to_vec();
+        let arguments = ServerArguments {
+            roles: Some(all),
+            registry_listen: Some("127.0.0.1:0".into()),
+            ..ServerArguments::default()
+        };
+        let config = resolve(toml, arguments).unwrap();
+        assert!(config.runs_pipelines() && config.registry.is_some() && config.pg.is_some());
+        let arguments =
+            ServerArguments { roles: Some(vec!["controller".into()]), ..ServerArguments::default() };
+        let config = resolve(toml, arguments).unwrap();
+        assert!(!config.broker.roles.broker && config.registry.is_none());
+    }
+
+    #[test]
     fn log_dirs_may_be_a_list_and_take_the_place_of_the_data_directory() {
         let toml = "[broker]\nlog.dirs = [\"/a\", \"/b\"]\n";
         let config = resolve(toml, ServerArguments::default()).unwrap();
@@ -317,7 +413,19 @@ mod tests {
             ("[broker]\nlog.segment.bytes = 8", "Value must be at least 1048576"),
             ("listen = \"nowhere\"", "expected HOST:PORT"),
             ("listen = \"0.0.0.0:9092\"", "only loopback"),
-            ("roles = [\"broker\"]", "needs both"),
+            ("roles = [\"broker\"]", "say with --controllers"),
+            ("roles = [\"controller\", \"streams\"]", "streams works over the broker of its own node"),
+            ("roles = [\"brokr\"]", "did you mean broker?"),
+            ("controllers = [\"localhost:9093\"]", "expected ID@HOST:PORT"),
+            ("controllers = [\"1@localhost:0\"]", "expected ID@HOST:PORT"),
+            ("controllers = [\"1@127.0.0.1:1\", \"1@127.0.0.1:2\"]", "names node 1 twice"),
+            ("controllers = [\"1@0.0.0.0:1\"]", "only loopback"),
+            ("roles = [\"broker\"]\ncontrollers = [\"1@127.0.0.1:1\"]", "must have controller"),
+            ("controllers = [\"2@127.0.0.1:1\"]\nroles = [\"controller\"]", "does not name node 1"),
+            (
+                "controllers = [\"1@127.0.0.1:1\"]\npg-listen = \"127.0.0.1:0\"",
+                "does not have the role streams",
+            ),
             ("pg-listen = \"0.0.0.0:1\"", "only loopback"),
             ("= 3", "ottla.toml"),
         ] {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use ottla_broker::Monitor;
 use ottla_broker::metrics::PartitionSeries;
@@ -42,15 +42,30 @@ impl Http {
         self.address
     }
 
-    /// Serves until the process ends.
-    pub async fn run(self, monitor: Monitor, sql: Arc<SqlApi>, pipelines: Arc<PipelinesApi>) {
+    /// Serves until the process ends. What the node's roles leave to other nodes is refused with the reason.
+    pub async fn run(self, monitor: Monitor, sql: Option<Arc<SqlApi>>, pipelines: Option<Arc<PipelinesApi>>) {
         let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics));
-        let statements = Router::new().route("/sql", post(run_sql)).with_state(sql);
-        let router = router.with_state(monitor).merge(statements).merge(pipelines.router());
+        let statements = match sql {
+            Some(sql) => Router::new().route("/sql", post(run_sql)).with_state(sql),
+            None => Router::new().route("/sql", any(async || without_role("streams"))),
+        };
+        let of_pipelines = match pipelines {
+            Some(pipelines) => pipelines.router(),
+            None => {
+                let refuse = || any(async || without_role("connect and streams"));
+                Router::new().route("/pipelines", refuse()).route("/pipelines/{*rest}", refuse())
+            }
+        };
+        let router = router.with_state(monitor).merge(statements).merge(of_pipelines);
         if let Err(error) = axum::serve(self.listener, router).await {
             tracing::error!(%error, "the HTTP API stopped");
         }
     }
+}
+
+fn without_role(role: &str) -> Response {
+    let why = format!("this node does not have the role {role}; ask one that was started with it in --roles");
+    (StatusCode::MISDIRECTED_REQUEST, Json(json!({ "error": why, "message": why }))).into_response()
 }
 
 async fn run_sql(

@@ -48,7 +48,7 @@ pub(super) fn check_resource(
         Some(ResourceType::Topic) => {
             refuse(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."))
         }
-        Some(ResourceType::Broker) if name.is_empty() || name == node_id.to_string() => {
+        Some(ResourceType::Broker) if name.is_empty() || is_broker(image, node_id, name) => {
             Ok(ResourceType::Broker)
         }
         Some(ResourceType::Broker) => refuse(
@@ -65,6 +65,12 @@ pub(super) fn check_resource(
             refuse(ErrorCode::InvalidRequest, format!("Unsupported config resource type: {resource_type}"))
         }
     }
+}
+
+/// Whether it is the id of this node, or of one that has registered.
+fn is_broker(image: &ClusterImage, node_id: NodeId, name: &str) -> bool {
+    let named = || name.parse().map(NodeId).ok().filter(|id| id.to_string() == name);
+    name == node_id.to_string() || named().is_some_and(|id| image.brokers().contains_key(&id))
 }
 
 fn definition_for(resource_type: ResourceType, name: &str) -> Result<&'static Definition, Refusal> {

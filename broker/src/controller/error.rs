@@ -56,6 +56,9 @@ pub enum ControllerError {
     /// Another node decides, or nobody at the moment; what was decided last may or may not come to count.
     #[error("this node is not the active controller")]
     NotController,
+    /// The active controller, which is another node, will not.
+    #[error("the active controller refuses: {0}")]
+    Refused(ErrorCode),
     /// A decision cannot be stored.
     #[error("metadata record: {0}")]
     Encode(#[from] EncodeError),
@@ -75,6 +78,7 @@ impl From<ControllerError> for Refusal {
         let code = match error {
             ControllerError::Append(_) | ControllerError::Log(_) => ErrorCode::KafkaStorageError,
             ControllerError::NotController => ErrorCode::NotController,
+            ControllerError::Refused(code) => code,
             _ => ErrorCode::UnknownServerError,
         };
         Refusal { code, message: error.to_string() }

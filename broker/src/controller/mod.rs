@@ -59,7 +59,7 @@ pub use group_configs::{GroupLimits, HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, 
 pub use image::{ClusterImage, PartitionImage, ResourceType, TopicImage};
 pub(crate) use kafka_broker_configs::{WITHOUT_MEANING, why_without_meaning};
 pub use placement::Placement;
-pub use producer_ids::{ProducerIdBlock, ProducerIdSource};
+pub use producer_ids::ProducerIdBlock;
 pub use reassignments::Reassign;
 pub use records::{MetadataRecord, RecordError};
 pub use runtime::{Controller, ControllerTiming, GrowTopic, Heartbeat, HeartbeatAnswer};

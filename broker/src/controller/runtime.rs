@@ -89,7 +89,7 @@ pub(super) enum Command {
     Scram { changes: Vec<AlterScram>, reply: Answers<()> },
     Quotas { changes: Vec<AlterQuotas>, validate_only: bool, reply: Answers<()> },
     Features { updates: Vec<UpdateFeature>, validate_only: bool, reply: Answers<()> },
-    ProducerIds { reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
+    ProducerIds { node_id: NodeId, reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
     Register { wanted: Registration, reply: oneshot::Sender<Result<Offset, Refusal>> },
     Heartbeat { heartbeat: Heartbeat, reply: oneshot::Sender<Result<HeartbeatAnswer, Refusal>> },
     AlterPartitions { wanted: AlterPartitions, reply: AlterPartitionsReply },
@@ -157,9 +157,14 @@ impl Controller {
         *self.applied.borrow()
     }
 
-    /// Changes of how much of the metadata log the image has.
+    /// As [`applied`](Controller::applied), and how that changes.
     pub fn watch_applied(&self) -> watch::Receiver<Offset> {
         self.applied.clone()
+    }
+
+    /// Waits until the image has the metadata log up to there, for as long as the controller runs.
+    pub async fn applied_up_to(&self, offset: Offset) {
+        let _ = self.applied.clone().wait_for(|applied| *applied >= offset).await;
     }
 
     async fn tell<T>(
@@ -246,10 +251,13 @@ impl Controller {
         self.ask(count, |reply| Command::Features { updates, validate_only, reply }).await
     }
 
-    /// A block of producer ids that nobody else gets.
-    pub async fn producer_ids(&self) -> Result<ProducerIdBlock, ControllerError> {
+    /// A block of producer ids that nobody but this node gets.
+    pub async fn producer_ids(&self, node_id: NodeId) -> Result<ProducerIdBlock, ControllerError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::ProducerIds { reply }).await.map_err(|_| ControllerError::Stopped)?;
+        self.commands
+            .send(Command::ProducerIds { node_id, reply })
+            .await
+            .map_err(|_| ControllerError::Stopped)?;
         answer.await.map_err(|_| ControllerError::Stopped)?
     }
 
@@ -425,8 +433,7 @@ impl Owner {
             Command::AlterPartitions { wanted, reply } => {
                 let _ = reply.send(self.alter_partitions(&wanted).await);
             }
-            Command::ProducerIds { reply } => {
-                let node_id = self.rules.node_id;
+            Command::ProducerIds { node_id, reply } => {
                 let decide = |image: &ClusterImage| producer_ids::decide_block(image, node_id);
                 let _ = reply.send(self.decide(decide).await);
             }

@@ -86,14 +86,15 @@ impl GroupCoordinator {
         }
     }
 
-    /// Forgets all offsets committed in these topics. To be called when topics are deleted.
+    /// Forgets all offsets committed in these topics, as far as they are this node's. To be called when topics are deleted.
     ///
     /// # Errors
-    /// When not every shard could do it; what was done stays done.
+    /// When not every shard that is here could do it; what was done stays done.
     pub async fn on_topics_deleted(&self, topics: &[&str]) -> Result<(), GroupError> {
         let topics: Vec<TopicName> = topics.iter().map(|topic| TopicName::from(*topic)).collect();
         let replies = self.ask_all(|| Request::DeleteTopics(topics.clone())).await;
         replies.into_iter().try_for_each(|reply| match reply {
+            Reply::DeleteTopics(Err(GroupError::NotCoordinator)) => Ok(()),
             Reply::DeleteTopics(done) => done,
             other => unreachable!("a shard answers what it was asked, not {other:?}"),
         })

@@ -144,14 +144,16 @@ impl TransactionCoordinator {
         }
     }
 
-    /// The ids that match. Those that are no more are not told of.
+    /// The ids of this broker that match. Those that are no more are not told of.
     ///
     /// # Errors
-    /// When a shard cannot answer.
+    /// When a shard that is here cannot answer.
     pub async fn list(&self, filter: &ListTransactions) -> Result<Vec<ListedTransaction>, TransactionError> {
         let mut all = Vec::new();
         for reply in self.shards.ask_all(|| Request::ListTransactions(filter.clone())).await {
             match reply {
+                // What other brokers coordinate is asked of them.
+                Reply::ListTransactions(Err(TransactionError::NotCoordinator)) => {}
                 Reply::ListTransactions(listed) => all.extend(listed?),
                 other => unreachable!("a shard answers what it was asked, not {other:?}"),
             }

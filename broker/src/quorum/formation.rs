@@ -17,7 +17,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::listener::{Face, QuorumListener};
-use super::peers::{PeerAddress, PeerConnection, PeerError};
+use super::peers::{NodeTransport, PeerAddress, PeerConnection, PeerError};
 use super::types::{ReplicaKey, Voters};
 use super::voters_file::{self, VotersFileError};
 use crate::controller::METADATA_TOPIC;
@@ -111,6 +111,7 @@ pub(crate) async fn join(
     me: NodeId,
     controllers: &[PeerAddress],
     listener: Option<&QuorumListener>,
+    transport: &NodeTransport,
 ) -> Result<Voters, FormationError> {
     let metadata = dir.join(format!("{METADATA_TOPIC}-0"));
     let named = || ids(controllers.iter().map(|controller| controller.id));
@@ -123,12 +124,12 @@ pub(crate) async fn join(
             let known = ids(voters.iter().map(|voter| voter.id));
             return Err(FormationError::OtherControllers { dir: dir.to_owned(), known, named: named() });
         }
-        check_cluster(dir, &cluster_id, me, &others).await?;
+        check_cluster(dir, &cluster_id, transport, &others).await?;
         return Ok(voters);
     }
     create_dir_durably(dir).map_err(LogError::io("create", dir))?;
     let key = ReplicaKey { id: me, directory: directory_id(dir)? };
-    let forming = form(key, controllers, &others);
+    let forming = form(key, controllers, &others, transport);
     let (cluster_id, voters) = match listener {
         Some(listener) => tokio::select! {
             formed = forming => formed,
@@ -189,14 +190,19 @@ fn directory_id(dir: &Path) -> Result<Uuid, LogError> {
 }
 
 /// Waits until there is a cluster, or makes it where that is this node's part.
-async fn form(me: ReplicaKey, controllers: &[PeerAddress], others: &[&PeerAddress]) -> (String, Voters) {
+async fn form(
+    me: ReplicaKey,
+    controllers: &[PeerAddress],
+    others: &[&PeerAddress],
+    transport: &NodeTransport,
+) -> (String, Voters) {
     let makes_it = sorted(controllers).first() == Some(&me.id);
-    let mut connections: Vec<PeerConnection> =
-        others.iter().map(|other| PeerConnection::new((*other).clone(), me.id)).collect();
+    let connections: Vec<PeerConnection> =
+        others.iter().map(|other| PeerConnection::new((*other).clone(), transport)).collect();
     let mut has_told = false;
     loop {
         let mut new = BTreeMap::new();
-        for connection in &mut connections {
+        for connection in &connections {
             match look_at(connection).await {
                 Ok(Seen::Member { cluster_id, voters }) => return (cluster_id, voters),
                 Ok(Seen::New(other)) => {
@@ -223,12 +229,12 @@ async fn form(me: ReplicaKey, controllers: &[PeerAddress], others: &[&PeerAddres
 async fn check_cluster(
     dir: &Path,
     own: &str,
-    me: NodeId,
+    transport: &NodeTransport,
     others: &[&PeerAddress],
 ) -> Result<(), FormationError> {
     let looking = others.iter().map(|other| async move {
-        let mut connection = PeerConnection::new((*other).clone(), me);
-        (*other, look_at(&mut connection).await)
+        let connection = PeerConnection::new((*other).clone(), transport);
+        (*other, look_at(&connection).await)
     });
     for (other, seen) in futures::future::join_all(looking).await {
         if let Ok(Seen::Member { cluster_id, .. }) = seen
@@ -242,7 +248,7 @@ async fn check_cluster(
     Ok(())
 }
 
-async fn look_at(connection: &mut PeerConnection) -> Result<Seen, PeerError> {
+async fn look_at(connection: &PeerConnection) -> Result<Seen, PeerError> {
     let request = DescribeClusterRequest { endpoint_type: 2, ..DescribeClusterRequest::default() };
     let cluster = connection.call(&request, 1, ANSWER_TIME_MAX).await?;
     let partitions = vec![PartitionData { partition_index: 0 }];

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ottla_client::NodeConnection;
 use ottla_protocol::wire::Request as WireRequest;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::machine::Config;
-use super::peers::{PeerAddress, PeerConnection};
+use super::peers::{NodeTransport, PeerAddress};
 use super::types::{Epoch, LogEnd, ReplicaKey, Request, Response, Voters};
 use super::wire::FetchTerms;
 use crate::ids::{NodeId, Offset};
@@ -165,6 +167,16 @@ pub struct Membership {
     pub cluster_id: String,
     /// Where the other members listen.
     pub addresses: Vec<PeerAddress>,
+    /// How they are reached.
+    pub transport: NodeTransport,
+}
+
+impl Membership {
+    /// A connection of its own to a controller, where it is known where that listens.
+    pub fn connect(&self, to: NodeId) -> Option<NodeConnection> {
+        let address = self.addresses.iter().find(|address| address.id == to)?;
+        Some(self.transport.connect(address))
+    }
 }
 
 /// A handle to the quorum; cheap to clone.
@@ -175,6 +187,8 @@ pub struct QuorumHandle {
     reader: LogReader,
     membership: Arc<Membership>,
     dir: Arc<PathBuf>,
+    /// Kept for what is asked of the leader now and then.
+    to_leader: Arc<Mutex<Option<(NodeId, NodeConnection)>>>,
 }
 
 impl QuorumHandle {
@@ -185,7 +199,8 @@ impl QuorumHandle {
         membership: Membership,
         dir: PathBuf,
     ) -> QuorumHandle {
-        QuorumHandle { inputs, state, reader, membership: Arc::new(membership), dir: Arc::new(dir) }
+        let (membership, dir) = (Arc::new(membership), Arc::new(dir));
+        QuorumHandle { inputs, state, reader, membership, dir, to_leader: Arc::default() }
     }
 
     /// How it is now.
@@ -218,10 +233,9 @@ impl QuorumHandle {
         &self.membership
     }
 
-    /// Whether this node decides alone.
+    /// Whether this node is the whole cluster: it was told of no controllers, and nobody of it.
     pub fn is_alone(&self) -> bool {
-        let Membership { config, voters, .. } = &*self.membership;
-        voters.len() == 1 && voters.contains(config.me)
+        self.membership.addresses.is_empty()
     }
 
     /// Appends the leader's records; gives where the log ends then. They are committed when the high watermark is there and this
@@ -241,11 +255,17 @@ impl QuorumHandle {
 
     /// What the leader, where that is another node, answers to a request; `None` where none is known or it does not answer.
     pub(crate) async fn ask_leader<R: WireRequest>(&self, request: &R, version: i16) -> Option<R::Response> {
-        let Membership { config, addresses, .. } = &*self.membership;
+        let config = &self.membership.config;
         let leader = self.state().leader.filter(|leader| *leader != config.me.id)?;
-        let address = addresses.iter().find(|address| address.id == leader)?.clone();
-        let mut connection = PeerConnection::new(address, config.me.id);
-        connection.call(request, version, config.request_timeout).await.ok()
+        let connection = {
+            let mut to_leader = self.to_leader.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*to_leader {
+                Some((known, connection)) if *known == leader => connection.clone(),
+                _ => to_leader.insert((leader, self.membership.connect(leader)?)).1.clone(),
+            }
+        };
+        let within = config.request_timeout;
+        timeout(within, connection.call(request, version, within)).await.ok()?.ok()
     }
 
     /// Records before the end of a snapshot are not needed any more.

@@ -4,44 +4,47 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use ottla_protocol::frame::{RequestHeader, encode_response};
 use ottla_protocol::messages::k18_api_versions::ApiVersion;
 use ottla_protocol::messages::k59_fetch_snapshot::{
     LeaderIdAndEpoch, PartitionSnapshot, PartitionSnapshotResponse, TopicSnapshotResponse,
 };
 use ottla_protocol::messages::{
-    AlterPartitionRequest, ApiVersionsRequest, ApiVersionsResponse, AssignReplicasToDirsRequest,
-    AssignReplicasToDirsResponse, BeginQuorumEpochRequest, BeginQuorumEpochResponse, BrokerHeartbeatRequest,
-    BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse, DescribeClusterRequest,
-    DescribeQuorumRequest, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest, FetchResponse,
-    FetchSnapshotRequest, FetchSnapshotResponse, VoteRequest, VoteResponse,
+    AllocateProducerIdsRequest, AlterPartitionRequest, ApiVersionsRequest, ApiVersionsResponse,
+    AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, BeginQuorumEpochRequest,
+    BeginQuorumEpochResponse, BrokerHeartbeatRequest, BrokerRegistrationRequest, DescribeClusterRequest,
+    DescribeQuorumRequest, EndQuorumEpochRequest, EndQuorumEpochResponse, EnvelopeRequest, EnvelopeResponse,
+    FetchRequest, FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, SaslAuthenticateRequest,
+    SaslHandshakeRequest, VoteRequest, VoteResponse,
 };
 use ottla_protocol::wire::{Reader, Request as WireRequest};
 use ottla_protocol::{ApiKey, ErrorCode};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::describe;
+use super::from_brokers;
 use super::handle::{Answered, QuorumHandle};
 use super::peers::PeerAddress;
 use super::types::{Epoch, LogEnd, ReplicaKey, Request};
 use super::wire::{self, FetchTerms};
-use crate::controller::alter_partition_wire as alter_partition;
-use crate::controller::{BrokerEndpoint, Controller, Heartbeat, METADATA_TOPIC, Registration, SnapshotId};
-use crate::ids::{NodeId, Offset};
-use crate::server::FrameReader;
+use crate::controller::{ClusterImage, Controller, METADATA_TOPIC, SnapshotId};
+use crate::ids::Offset;
+use crate::security::Operation;
+use crate::server::{Context, Endpoint, Entrance, FrameReader, Visitor, forwarding};
 
 /// Connections at a time: every other controller and broker has a few.
 const CONNECTIONS_MAX: usize = 1000;
 /// Bytes of a request.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// Bytes of a snapshot in one answer.
 const SNAPSHOT_BYTES_MAX: usize = 8 << 20;
 /// How long a connection may say nothing.
@@ -51,10 +54,12 @@ const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long accepting rests after the system refused.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is served, with first and last version.
-const SERVED: [(ApiKey, i16, i16); 12] = [
+/// What is served, with first and last version; and what the controller decides ([`forwarding::decided_by_controller`]).
+const SERVED: [(ApiKey, i16, i16); 16] = [
     (ApiKey::Fetch, 17, 18),
+    (ApiKey::SaslHandshake, 1, 1),
     (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::Vote, 1, 2),
     (ApiKey::BeginQuorumEpoch, 1, 1),
     (ApiKey::EndQuorumEpoch, 1, 1),
@@ -65,18 +70,36 @@ const SERVED: [(ApiKey, i16, i16); 12] = [
     (ApiKey::AlterPartition, 3, 3),
     (ApiKey::BrokerRegistration, 2, 4),
     (ApiKey::BrokerHeartbeat, 0, 1),
+    (ApiKey::Envelope, 0, 0),
+    (ApiKey::AllocateProducerIds, 0, 0),
     (ApiKey::AssignReplicasToDirs, 0, 0),
 ];
+
+fn served() -> impl Iterator<Item = (ApiKey, i16, i16)> {
+    let decided = forwarding::decided_by_controller();
+    SERVED.into_iter().chain(decided.map(|served| (served.key, served.versions.0, served.versions.1)))
+}
 
 /// A bound socket that serves the quorum once it is told to.
 pub(crate) struct QuorumListener {
     socket: TcpListener,
+    entrance: Entrance,
 }
 
 impl QuorumListener {
     /// Binds where the others expect this controller.
-    pub async fn of(own: &PeerAddress) -> io::Result<QuorumListener> {
-        Ok(QuorumListener { socket: TcpListener::bind((own.host.as_str(), own.port)).await? })
+    pub async fn of(own: &PeerAddress, entrance: Entrance) -> io::Result<QuorumListener> {
+        Ok(QuorumListener { socket: TcpListener::bind((own.host.as_str(), own.port)).await?, entrance })
+    }
+
+    /// With the port that was taken.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// What is spoken there.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.entrance.endpoint
     }
 
     /// Serves for as long as it is polled.
@@ -86,9 +109,9 @@ impl QuorumListener {
             tokio::select! {
                 accepted = self.socket.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((stream, address)) => {
-                        let face = face.clone();
+                        let (face, entrance) = (face.clone(), self.entrance.clone());
                         connections.spawn(async move {
-                            if let Err(error) = serve(stream, &face).await {
+                            if let Err(error) = serve(stream, &face, &entrance).await {
                                 tracing::info!(%address, %error, "closed a connection of the controller listener");
                             }
                         });
@@ -110,19 +133,39 @@ pub(crate) enum Face {
     /// New: part of no cluster yet.
     New(ReplicaKey),
     /// A member of the quorum, with what decides once it is there.
-    Member(QuorumHandle, Arc<OnceLock<Controller>>),
+    Member(QuorumHandle, Arc<OnceLock<Arc<Context>>>),
 }
 
-async fn serve(mut stream: TcpStream, face: &Face) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn serve(stream: TcpStream, face: &Face, entrance: &Entrance) -> io::Result<()> {
+    let (mut stream, visitor) = entrance.welcome(stream).await?;
     let mut frames = FrameReader::new(REQUEST_BYTES_MAX);
     loop {
         if frames.is_between_frames() {
-            timeout(IDLE_MAX, stream.readable()).await??;
+            timeout(IDLE_MAX, stream.fill_buf()).await??;
         }
+        frames.set_bytes_max(visitor.request_bytes_max(REQUEST_BYTES_MAX));
         let Some(frame) = timeout(FRAME_TIME_MAX, frames.next(&mut stream)).await?? else { return Ok(()) };
-        let answer = answer(face, frame).await?;
-        timeout(FRAME_TIME_MAX, stream.write_all(&answer)).await??;
+        let answer = answer(face, &visitor, frame).await?;
+        timeout(FRAME_TIME_MAX, async {
+            stream.write_all(&answer).await?;
+            stream.flush().await
+        })
+        .await??;
+        if visitor.has_failed() {
+            return Err(invalid("authentication failed"));
+        }
+    }
+}
+
+/// Which operations with the cluster allow to ask it; one is enough. What the controller decides asks for itself.
+fn operations(key: ApiKey) -> &'static [Operation] {
+    match key {
+        ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate | ApiKey::DescribeCluster => {
+            &[]
+        }
+        ApiKey::DescribeQuorum => &[Operation::Describe, Operation::ClusterAction],
+        _ if SERVED.iter().any(|(served, ..)| *served == key) => &[Operation::ClusterAction],
+        _ => &[],
     }
 }
 
@@ -151,18 +194,39 @@ impl Call {
     }
 }
 
-async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
-    let mut reader = Reader::new(frame);
+async fn answer(face: &Face, visitor: &Visitor, frame: Bytes) -> io::Result<Bytes> {
+    let mut reader = Reader::new(frame.clone());
     let header = RequestHeader::decode(&mut reader).map_err(invalid)?;
     let (key, version) = (header.api_key, header.api_version);
     let mut call = Call { version, correlation_id: header.correlation_id, reader };
-    let served = SERVED.iter().find(|(served, ..)| *served == key);
-    let is_served = served.is_some_and(|(_, first, last)| (*first..=*last).contains(&version));
+    let found = served().find(|(served, ..)| *served == key);
+    let is_served = found.is_some_and(|(_, first, last)| (first..=last).contains(&version));
+    visitor.admits(key).map_err(invalid)?;
     if key == ApiKey::ApiVersions {
         return api_versions(&call, is_served);
     }
     if !is_served {
         return Err(invalid(format!("{key:?} version {version} is not served by controllers")));
+    }
+    match key {
+        ApiKey::SaslHandshake => {
+            let request: SaslHandshakeRequest = call.read()?;
+            return call.reply::<SaslHandshakeRequest>(&visitor.handshake(version, &request));
+        }
+        ApiKey::SaslAuthenticate => {
+            let request: SaslAuthenticateRequest = call.read()?;
+            let answer = visitor.authenticate(&image(face), &request).await;
+            return call.reply::<SaslAuthenticateRequest>(&answer);
+        }
+        _ => {
+            let needed = operations(key);
+            if !needed.is_empty() && !visitor.may(&image(face), key, needed) {
+                let (principal, needed) = (visitor.principal(), needed.first().map_or("", |one| one.name()));
+                return Err(invalid(format!(
+                    "{principal} may not ask {key:?}: it needs {needed} on the cluster"
+                )));
+            }
+        }
     }
     let quorum = match face {
         Face::Member(quorum, _) => quorum,
@@ -231,39 +295,13 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
         ApiKey::BrokerRegistration => {
             let request: BrokerRegistrationRequest = call.read()?;
             let is_of_cluster = wire::is_of_cluster(Some(&request.cluster_id), cluster_id);
-            let registered = match (decides(face), is_of_cluster) {
-                (_, false) => Err(ErrorCode::InconsistentClusterId),
-                (None, true) => Err(ErrorCode::NotController),
-                (Some(controller), true) => {
-                    controller.register_broker(registration(request)).await.map_err(|refusal| refusal.code)
-                }
-            };
-            call.reply::<BrokerRegistrationRequest>(&BrokerRegistrationResponse {
-                error_code: registered.err().unwrap_or(ErrorCode::None).code(),
-                broker_epoch: registered.map_or(-1, |epoch| epoch.0),
-                ..BrokerRegistrationResponse::default()
-            })
+            let answer = from_brokers::register(decides(face), request, is_of_cluster).await;
+            call.reply::<BrokerRegistrationRequest>(&answer)
         }
         ApiKey::BrokerHeartbeat => {
             let request: BrokerHeartbeatRequest = call.read()?;
-            let heartbeat = Heartbeat {
-                id: NodeId(request.broker_id),
-                epoch: Offset(request.broker_epoch),
-                applied: Offset(request.current_metadata_offset),
-                wants_fence: request.want_fence,
-                wants_shut_down: request.want_shut_down,
-            };
-            let answered = match decides(face) {
-                None => Err(ErrorCode::NotController),
-                Some(controller) => controller.heartbeat(heartbeat).await.map_err(|refusal| refusal.code),
-            };
-            call.reply::<BrokerHeartbeatRequest>(&BrokerHeartbeatResponse {
-                error_code: answered.err().unwrap_or(ErrorCode::None).code(),
-                is_caught_up: answered.is_ok_and(|_| heartbeat.applied > heartbeat.epoch),
-                is_fenced: answered.is_ok_and(|answer| answer.is_fenced) || answered.is_err(),
-                should_shut_down: answered.is_ok_and(|answer| answer.should_shut_down),
-                ..BrokerHeartbeatResponse::default()
-            })
+            let answer = from_brokers::heartbeat(decides(face), &request).await;
+            call.reply::<BrokerHeartbeatRequest>(&answer)
         }
         ApiKey::AssignReplicasToDirs => {
             let request: AssignReplicasToDirsRequest = call.read()?;
@@ -278,19 +316,27 @@ async fn answer(face: &Face, frame: Bytes) -> io::Result<Bytes> {
         }
         ApiKey::AlterPartition => {
             let request: AlterPartitionRequest = call.read()?;
-            let wanted = alter_partition::read(&request);
-            let answered = match decides(face) {
-                None => Err(ErrorCode::NotController),
-                Some(controller) => controller.alter_partitions_here(wanted).await,
-            };
-            let image = decides(face).map(Controller::image);
-            call.reply::<AlterPartitionRequest>(&alter_partition::response(
-                &request,
-                answered,
-                image.as_deref(),
-            ))
+            let answer = from_brokers::alter_partitions(decides(face), &request).await;
+            call.reply::<AlterPartitionRequest>(&answer)
         }
-        _ => Err(invalid("not served")),
+        ApiKey::Envelope => {
+            let request: EnvelopeRequest = call.read()?;
+            let answer = match context(face) {
+                Some(context) => forwarding::open(context, request).await,
+                None => EnvelopeResponse { response_data: None, error_code: ErrorCode::NotController.code() },
+            };
+            call.reply::<EnvelopeRequest>(&answer)
+        }
+        ApiKey::AllocateProducerIds => {
+            let request: AllocateProducerIdsRequest = call.read()?;
+            let answer = from_brokers::allocate_producer_ids(decides(face), &request).await;
+            call.reply::<AllocateProducerIdsRequest>(&answer)
+        }
+        _ => {
+            let context = context(face).ok_or_else(|| invalid("the node is still starting"))?;
+            let answer = forwarding::handle(context, visitor.principal(), visitor.host(), frame).await;
+            Ok(with_length(&answer.map_err(invalid)?))
+        }
     }
 }
 
@@ -309,28 +355,28 @@ fn answer_new(me: ReplicaKey, key: ApiKey, call: &mut Call) -> io::Result<Bytes>
     }
 }
 
-fn decides(face: &Face) -> Option<&Controller> {
+fn context(face: &Face) -> Option<&Arc<Context>> {
     match face {
-        Face::Member(_, controller) => controller.get(),
+        Face::Member(_, context) => context.get(),
         Face::New(_) => None,
     }
 }
 
-fn registration(request: BrokerRegistrationRequest) -> Registration {
-    let endpoints = request.listeners.into_iter().map(|listener| BrokerEndpoint {
-        listener: listener.name.to_string(),
-        host: listener.host.to_string(),
-        port: listener.port,
-        security_protocol: listener.security_protocol,
-    });
-    Registration {
-        id: NodeId(request.broker_id),
-        incarnation_id: request.incarnation_id,
-        endpoints: endpoints.collect(),
-        log_dirs: request.log_dirs,
-        rack: request.rack.as_deref().map(str::to_owned),
-        previous_epoch: (request.previous_broker_epoch >= 0).then_some(Offset(request.previous_broker_epoch)),
-    }
+/// The cluster as far as it is known; before the node is part of it, nothing.
+fn image(face: &Face) -> Arc<ClusterImage> {
+    decides(face).map(Controller::image).unwrap_or_default()
+}
+
+fn decides(face: &Face) -> Option<&Controller> {
+    context(face).map(|context| &context.controller)
+}
+
+/// A frame as it goes over the wire.
+fn with_length(frame: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(4 + frame.len());
+    bytes.put_u32(u32::try_from(frame.len()).unwrap_or(u32::MAX));
+    bytes.extend_from_slice(frame);
+    bytes.freeze()
 }
 
 fn stopped() -> io::Error {
@@ -344,10 +390,10 @@ async fn ask(quorum: &QuorumHandle, request: Request) -> io::Result<Answered> {
 
 /// A version from the future is answered in version 0, naming what is served (KIP-511).
 fn api_versions(call: &Call, is_served: bool) -> io::Result<Bytes> {
-    let api_keys = SERVED.iter().map(|(key, first, last)| ApiVersion {
+    let api_keys = served().map(|(key, min_version, max_version)| ApiVersion {
         api_key: key.code(),
-        min_version: *first,
-        max_version: *last,
+        min_version,
+        max_version,
     });
     let code = if is_served { ErrorCode::None } else { ErrorCode::UnsupportedVersion };
     let answer = ApiVersionsResponse {

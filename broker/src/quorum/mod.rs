@@ -14,6 +14,7 @@ mod election;
 mod epochs;
 mod follower;
 mod formation;
+mod from_brokers;
 mod handle;
 mod leader;
 mod listener;
@@ -37,8 +38,8 @@ pub use handle::{
 };
 pub(crate) use listener::{Face, QuorumListener};
 pub use machine::{Config, Effect, Event, Quorum, RequestId};
-pub use peers::PeerAddress;
 pub(crate) use peers::PeerConnection;
+pub use peers::{NodeTransport, PeerAddress};
 pub use role::{Election, Following, Leading, Progress, Role};
 pub(crate) use runtime::start;
 pub use state_file::{StateFileError, load as load_election_state};

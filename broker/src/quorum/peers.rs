@@ -1,22 +1,24 @@
-//! The way to the other members: two connections to each, one for what concerns elections and one for fetching, whose answers
-//! may wait for news. Requests of a connection go one after the other; each is answered in time or counts as failed.
+//! The way to the other members, over the client crate's connections: two to each, one for what concerns elections and one for
+//! fetching, whose answers may wait for news. Each request is answered in time or counts as failed. [`NodeTransport`] is what
+//! everybody else takes who asks a controller something.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
-use ottla_protocol::frame::{decode_response, encode_request};
+use ottla_client::security::ClientSecurity;
+use ottla_client::{ClientError, NodeConnection, TcpTransport, Transport};
 use ottla_protocol::messages::k59_fetch_snapshot::{PartitionSnapshot, SnapshotId, TopicSnapshot};
 use ottla_protocol::messages::{
     BeginQuorumEpochRequest, EndQuorumEpochRequest, FetchRequest, FetchSnapshotRequest, VoteRequest,
 };
 use ottla_protocol::wire::Request as WireRequest;
-use ottla_protocol::{ErrorCode, Message, RequestHeader};
+use ottla_protocol::{ErrorCode, Message};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -25,7 +27,6 @@ use super::types::{Epoch, LogEnd, ReplicaKey, Request, Response};
 use super::wire::{self, FetchTerms};
 use crate::controller::METADATA_TOPIC;
 use crate::ids::{NodeId, Offset};
-use crate::server::FrameReader;
 
 /// Requests that may wait for a connection; what comes on top has failed.
 const QUEUE_LEN: usize = 8;
@@ -35,8 +36,6 @@ const FETCH_BYTES: i32 = 8 << 20;
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How long a leader may wait for news before it answers a fetch.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
-/// How long a connection may take to be opened.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Where another controller listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +48,48 @@ pub struct PeerAddress {
     pub port: u16,
 }
 
+/// How a node reaches the controllers: over which transport, and what it calls itself.
+#[derive(Clone)]
+pub struct NodeTransport {
+    transport: Arc<dyn Transport>,
+    client_id: String,
+}
+
+impl NodeTransport {
+    /// Of a node, as safe as is asked for.
+    ///
+    /// # Errors
+    /// When the security settings or their files cannot be used.
+    pub fn new(me: NodeId, security: &ClientSecurity) -> Result<NodeTransport, ClientError> {
+        let transport = Arc::new(TcpTransport::new(security, ANSWER_BYTES_MAX)?);
+        Ok(NodeTransport { transport, client_id: format!("node-{me}") })
+    }
+
+    /// A connection of its own.
+    pub fn connect(&self, address: &PeerAddress) -> NodeConnection {
+        NodeConnection::new(self.transport.clone(), &address.host, address.port, &self.client_id)
+    }
+}
+
+impl fmt::Debug for NodeTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeTransport").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
 /// Why another member did not answer as it should.
 #[derive(Debug, Error)]
 pub(crate) enum PeerError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Unreachable(ClientError),
     #[error("it does not answer in time")]
     Late,
     #[error("its answer cannot be read: {0}")]
     NotUnderstood(String),
+    #[error("{0}")]
+    NotWelcome(ClientError),
     #[error("it refuses: {0}")]
     Refused(ErrorCode),
 }
@@ -68,17 +100,29 @@ impl From<ErrorCode> for PeerError {
     }
 }
 
+impl From<ClientError> for PeerError {
+    fn from(error: ClientError) -> PeerError {
+        match error {
+            ClientError::Tls { .. } | ClientError::Authentication { .. } => PeerError::NotWelcome(error),
+            ClientError::BadResponse { .. }
+            | ClientError::BadRequest { .. }
+            | ClientError::UnsupportedVersion { .. }
+            | ClientError::UnsupportedApi { .. } => PeerError::NotUnderstood(error.to_string()),
+            _ => PeerError::Unreachable(error),
+        }
+    }
+}
+
 /// One connection to a member, opened when it is used.
 pub(crate) struct PeerConnection {
     address: PeerAddress,
-    client_id: String,
-    open: Option<(TcpStream, FrameReader)>,
-    correlation_id: i32,
+    connection: NodeConnection,
 }
 
 impl PeerConnection {
-    pub fn new(address: PeerAddress, me: NodeId) -> PeerConnection {
-        PeerConnection { address, client_id: format!("node-{me}"), open: None, correlation_id: 0 }
+    pub fn new(address: PeerAddress, transport: &NodeTransport) -> PeerConnection {
+        let connection = transport.connect(&address);
+        PeerConnection { address, connection }
     }
 
     /// Who is at the other end.
@@ -88,49 +132,15 @@ impl PeerConnection {
 
     /// Asks, and waits for the answer; after a failure the connection is opened anew by the next call.
     pub async fn call<R: WireRequest>(
-        &mut self,
+        &self,
         request: &R,
         version: i16,
         within: Duration,
     ) -> Result<R::Response, PeerError> {
-        let answered = timeout(within, self.exchange(request, version)).await.unwrap_or(Err(PeerError::Late));
-        if answered.is_err() {
-            self.open = None;
+        match timeout(within, self.connection.call(request, version, within)).await {
+            Ok(answered) => Ok(answered?),
+            Err(_) => Err(PeerError::Late),
         }
-        answered
-    }
-
-    async fn exchange<R: WireRequest>(
-        &mut self,
-        request: &R,
-        version: i16,
-    ) -> Result<R::Response, PeerError> {
-        let (stream, frames) = match &mut self.open {
-            Some(open) => open,
-            open => {
-                let connecting = TcpStream::connect((self.address.host.as_str(), self.address.port));
-                let stream = timeout(CONNECT_TIME_MAX, connecting).await.map_err(|_| PeerError::Late)??;
-                stream.set_nodelay(true)?;
-                open.insert((stream, FrameReader::new(ANSWER_BYTES_MAX)))
-            }
-        };
-        self.correlation_id = self.correlation_id.wrapping_add(1);
-        let header = RequestHeader {
-            api_key: R::API_KEY,
-            api_version: version,
-            correlation_id: self.correlation_id,
-            client_id: Some(self.client_id.as_str().into()),
-        };
-        let frame = encode_request(&header, request).map_err(io::Error::other)?;
-        stream.write_all(&frame).await?;
-        let frame =
-            frames.next(stream).await?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        let (header, answer) = decode_response::<R>(frame, version)
-            .map_err(|error| PeerError::NotUnderstood(error.to_string()))?;
-        if header.correlation_id != self.correlation_id {
-            return Err(PeerError::NotUnderstood("it answers another request".to_owned()));
-        }
-        Ok(answer)
     }
 }
 
@@ -140,6 +150,7 @@ pub(super) struct Terms {
     pub me: ReplicaKey,
     pub cluster_id: String,
     pub request_timeout: Duration,
+    pub transport: NodeTransport,
 }
 
 /// A request on its way, with what the follower knows to be committed.
@@ -162,7 +173,7 @@ impl Peers {
         let lanes = others.clone().map(|address| {
             let lane = || {
                 let (outgoing, inbox) = mpsc::channel(QUEUE_LEN);
-                let connection = PeerConnection::new(address.clone(), terms.me.id);
+                let connection = PeerConnection::new(address.clone(), &terms.transport);
                 tokio::spawn(run(connection, terms.clone(), inbox, inputs.clone()));
                 outgoing
             };
@@ -191,8 +202,8 @@ impl Peers {
         let Some(address) = self.addresses.get(&from).cloned() else { return };
         let (terms, inputs) = (self.terms.clone(), inputs.clone());
         tokio::spawn(async move {
-            let mut connection = PeerConnection::new(address, terms.me.id);
-            match download(&mut connection, &terms, epoch, end, &to).await {
+            let connection = PeerConnection::new(address, &terms.transport);
+            match download(&connection, &terms, epoch, end, &to).await {
                 Ok(()) => inputs.put(Input::SnapshotFetched { end, file: to }),
                 // The follower gives its leader up after a while, and asks again.
                 Err(error) => {
@@ -203,23 +214,22 @@ impl Peers {
     }
 }
 
-async fn run(
-    mut connection: PeerConnection,
-    terms: Terms,
-    mut inbox: mpsc::Receiver<Outgoing>,
-    inputs: Inputs,
-) {
+async fn run(connection: PeerConnection, terms: Terms, mut inbox: mpsc::Receiver<Outgoing>, inputs: Inputs) {
     let mut has_warned = false;
     while let Some(Outgoing { request, high_watermark }) = inbox.recv().await {
         let from = connection.address.id;
-        match ask(&mut connection, &terms, &request, high_watermark).await {
+        match ask(&connection, &terms, &request, high_watermark).await {
             Ok((response, records)) => {
                 has_warned = false;
                 inputs.put(Input::Answered { from, request, response, records });
             }
             Err(error) => {
                 // What does not heal by itself is told once.
-                if matches!(error, PeerError::Refused(_) | PeerError::NotUnderstood(_)) && !has_warned {
+                if matches!(
+                    error,
+                    PeerError::Refused(_) | PeerError::NotUnderstood(_) | PeerError::NotWelcome(_)
+                ) && !has_warned
+                {
                     has_warned = true;
                     let (host, port) = (&connection.address.host, connection.address.port);
                     tracing::error!(node_id = %from, host, port, %error, "a controller cannot be worked with");
@@ -233,7 +243,7 @@ async fn run(
 }
 
 async fn ask(
-    connection: &mut PeerConnection,
+    connection: &PeerConnection,
     terms: &Terms,
     request: &Request,
     high_watermark: Offset,
@@ -280,7 +290,7 @@ async fn ask(
 
 /// Reads a snapshot piece by piece into a file, which is durable then.
 async fn download(
-    connection: &mut PeerConnection,
+    connection: &PeerConnection,
     terms: &Terms,
     epoch: Epoch,
     end: LogEnd,

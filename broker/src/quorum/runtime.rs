@@ -74,6 +74,7 @@ pub(crate) fn start(
         me: config.me,
         cluster_id: membership.cluster_id.clone(),
         request_timeout: config.request_timeout,
+        transport: membership.transport.clone(),
     };
     let peers = Peers::start(&membership.addresses, terms, &own_inputs);
     let (publish, state) = watch::channel(QuorumState::default());

@@ -79,11 +79,11 @@ impl Fetcher {
                 }
                 continue;
             }
-            let Some(mut connection) = self.connection.take().or_else(|| self.connect()) else {
+            let Some(connection) = self.connection.take().or_else(|| self.connect()) else {
                 tokio::time::sleep(self.around.config.fetch_backoff).await;
                 continue;
             };
-            let first = self.ask(&mut connection, &wanted, &mut inbox).await;
+            let first = self.ask(&connection, &wanted, &mut inbox).await;
             match first {
                 First::Answer(Ok(answer)) => {
                     self.connection = Some(connection);
@@ -188,12 +188,12 @@ impl Fetcher {
         let image = self.around.controller.image();
         let endpoint = image.brokers().get(&self.leader)?.endpoint(&self.around.listener)?;
         let address = PeerAddress { id: self.leader, host: endpoint.host.clone(), port: endpoint.port };
-        Some(PeerConnection::new(address, self.around.node_id))
+        Some(PeerConnection::new(address, &self.around.transport))
     }
 
     async fn ask(
         &mut self,
-        connection: &mut PeerConnection,
+        connection: &PeerConnection,
         wanted: &BTreeMap<Key, FetchPosition>,
         inbox: &mut mpsc::UnboundedReceiver<Change>,
     ) -> First {

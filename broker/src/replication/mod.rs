@@ -21,6 +21,7 @@ use crate::controller::{Controller, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicImag
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::partition::{IsrWanted, Partitions};
+use crate::quorum::NodeTransport;
 use fetcher::Fetcher;
 
 /// How followers fetch, and when they count as too slow.
@@ -62,6 +63,8 @@ pub(crate) struct Surroundings {
     /// By which brokers reach each other.
     pub listener: Arc<str>,
     pub config: Arc<ReplicationConfig>,
+    /// How they are reached there.
+    pub transport: NodeTransport,
 }
 
 /// A partition that this node follows.

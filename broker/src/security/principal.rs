@@ -3,8 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use ottla_protocol::Message;
+use ottla_protocol::messages::DefaultPrincipalData;
+
 /// Kafka's type of all principals that authentication gives.
 const USER: &str = "User";
+/// The type that a part of a node has for the others.
+const NODE: &str = "Node";
 
 /// Whom a client was found to be. Shown as `User:name`, the form that access control entries have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +35,28 @@ impl Principal {
         Principal { name: "ottla".into(), internal: true }
     }
 
+    /// As brokers tell it to the controller (KIP-590).
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let principal_type = if self.internal { NODE } else { USER };
+        let data = DefaultPrincipalData {
+            principal_type: principal_type.into(),
+            name: (*self.name).into(),
+            token_authenticated: false,
+        };
+        // Every text fits, so this is the empty one of nobody.
+        data.encode_versioned(0).unwrap_or_default()
+    }
+
+    /// What [`to_bytes`](Principal::to_bytes) gave; nothing where that is something else.
+    pub(crate) fn from_bytes(bytes: Bytes) -> Option<Principal> {
+        let data = DefaultPrincipalData::decode_versioned(bytes).ok()?;
+        match &*data.principal_type {
+            USER => Some(Principal::user(&data.name)),
+            NODE => Some(Principal::internal()),
+            _ => None,
+        }
+    }
+
     /// Without its type.
     pub fn name(&self) -> &str {
         &self.name
@@ -50,5 +78,31 @@ impl Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{USER}:{}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_the_controller_is_told_is_whom_the_broker_found(name in ".{0,40}") {
+            let user = Principal::user(&name);
+            prop_assert_eq!(Principal::from_bytes(user.to_bytes()), Some(user));
+        }
+
+        #[test]
+        fn whatever_else_it_is_told_is_nobody_or_a_user(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let read = Principal::from_bytes(bytes.into());
+            prop_assert!(read.is_none_or(|principal| !principal.is_internal() || principal == Principal::internal()));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_node_stays_one() {
+        assert_eq!(Principal::from_bytes(Principal::internal().to_bytes()), Some(Principal::internal()));
     }
 }

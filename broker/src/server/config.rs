@@ -49,11 +49,22 @@ impl Default for ConsumerGroupSettings {
     }
 }
 
+/// What a node of a cluster does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// It keeps records and serves clients.
+    pub broker: bool,
+    /// It votes about the metadata, and decides while it is elected.
+    pub controller: bool,
+}
+
 /// How a broker runs. Names are Kafka's, with dots as underscores.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// `node.id`.
     pub node_id: NodeId,
+    /// `process.roles`.
+    pub roles: Roles,
     /// `log.dirs` and `metadata.log.dir`: where the data is.
     pub log_dirs: LogDirPaths,
     /// Where to listen in plaintext, while no `listeners` are set; port 0 takes a free one.
@@ -141,6 +152,8 @@ pub struct BrokerConfig {
     pub leader_imbalance_check_interval: Duration,
     /// `broker.heartbeat.interval.ms`: how often one says that it is there, milliseconds.
     pub broker_heartbeat_interval_ms: u64,
+    /// `request.timeout.ms`: how long another node is waited for, and looked for while it is not known which, milliseconds.
+    pub request_timeout_ms: u64,
     /// `controller.quorum.*`: how long members of the metadata quorum wait for each other.
     pub quorum: QuorumTimeouts,
     /// What was [set](BrokerConfig::set) by name, as text.
@@ -152,6 +165,7 @@ impl BrokerConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> BrokerConfig {
         BrokerConfig {
             node_id: NodeId(1),
+            roles: Roles { broker: true, controller: true },
             log_dirs: LogDirPaths { log_dirs: vec![data_dir.into()], metadata_log_dir: None },
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertised_host: None,
@@ -195,13 +209,79 @@ impl BrokerConfig {
             auto_leader_rebalance: true,
             leader_imbalance_check_interval: Duration::from_secs(300),
             broker_heartbeat_interval_ms: 2_000,
+            request_timeout_ms: 30_000,
             quorum: QuorumTimeouts::default(),
             set: Configs::new(),
+        }
+    }
+
+    /// Whether what the node does goes together with where its cluster's controllers are.
+    ///
+    /// # Errors
+    /// What does not, and what to do.
+    pub fn check_roles(&self) -> Result<(), String> {
+        let (id, Roles { broker, controller }) = (self.node_id, self.roles);
+        let mut ids: Vec<NodeId> = self.controllers.iter().map(|controller| controller.id).collect();
+        ids.sort();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("--controllers names node {} twice", twice[0]));
+        }
+        let is_named = ids.contains(&id);
+        match (broker, controller) {
+            (false, false) => {
+                Err("--roles: a node is a broker, a controller or both; name at least one".to_owned())
+            }
+            (true, true) if ids.is_empty() => Ok(()),
+            _ if ids.is_empty() => Err(
+                "--roles: a node that does not do both, broker and controller, needs others; say with --controllers where the \
+                 controllers are, as 1@HOST:PORT,2@…"
+                    .to_owned(),
+            ),
+            (_, true) if !is_named => Err(format!(
+                "--roles has controller, but --controllers does not name node {id}: add {id}@HOST:PORT there on every node, or \
+                 leave controller out of --roles"
+            )),
+            (_, false) if is_named => Err(format!(
+                "--controllers names node {id}, so its --roles must have controller: add it, or give the node another --node-id"
+            )),
+            _ => Ok(()),
         }
     }
 
     /// The defaults of topics that were set, by the names that brokers have for them.
     pub fn topic_defaults(&self) -> Configs {
         topic_defaults(&self.set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_must_go_together_with_the_controllers() {
+        let check = |broker, controller, ids: &[i32]| {
+            let mut config = BrokerConfig::new("data");
+            config.roles = Roles { broker, controller };
+            let address = |id: &i32| PeerAddress { id: NodeId(*id), host: "h".to_owned(), port: 1 };
+            config.controllers = ids.iter().map(address).collect();
+            config.check_roles().err().unwrap_or_default()
+        };
+        for (broker, controller, ids) in
+            [(true, true, &[][..]), (true, true, &[1, 2, 3]), (false, true, &[1]), (true, false, &[2])]
+        {
+            assert_eq!(check(broker, controller, ids), "");
+        }
+        for (broker, controller, ids, expected) in [
+            (false, false, &[1][..], "at least one"),
+            (true, false, &[], "where the controllers are"),
+            (false, true, &[], "where the controllers are"),
+            (true, true, &[2, 3], "does not name node 1"),
+            (true, false, &[1, 2], "must have controller"),
+            (true, true, &[1, 2, 2], "names node 2 twice"),
+        ] {
+            let why = check(broker, controller, ids);
+            assert!(why.contains(expected), "{broker} {controller} {ids:?}: {why}");
+        }
     }
 }

@@ -8,13 +8,16 @@ use super::config::BrokerConfig;
 use super::connection::RequestMemory;
 use super::endpoint::Endpoint;
 use super::fetch_sessions::FetchSessions;
-use crate::controller::{ClusterImage, Controller, ProducerIdSource};
+use super::transaction_verifier::TransactionVerifier;
+use crate::active_controller::ActiveController;
+use crate::controller::{ClusterImage, Controller};
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::ids::NodeId;
 use crate::internal_topic::InternalTopic;
 use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::partition::Partitions;
+use crate::producer_id_source::ProducerIdSource;
 use crate::quotas::Quotas;
 use crate::security::Authorizer;
 
@@ -26,8 +29,10 @@ pub struct Context {
     pub cluster_id: Str,
     /// Where clients come in; there is at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
-    /// Decides about topics.
+    /// Has the cluster's image, and decides where this node is the active controller.
     pub controller: Controller,
+    /// Decides, wherever that is.
+    pub active_controller: ActiveController,
     /// The open partitions.
     pub partitions: Arc<Partitions>,
     /// Groups and their offsets.
@@ -36,6 +41,8 @@ pub struct Context {
     pub offsets_log: InternalTopic,
     /// Transactional ids and their transactions.
     pub transactions: TransactionCoordinator,
+    /// Has their coordinators agree before a partition takes a transaction's records.
+    pub transaction_verifier: TransactionVerifier,
     /// Where they are kept.
     pub transactions_log: InternalTopic,
     /// What ends transactions in partitions.

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::access::{Access, denied};
 use super::context::Context;
+use super::forwarding::{self, Arrived};
 use super::handlers;
 use super::meter::Meter;
 use super::peer::{Peer, Unwelcome};
@@ -152,24 +153,17 @@ pub fn dispatch(context: &Arc<Context>, peer: &Peer, frame: Bytes) -> Result<Sta
     if let Some(reply) = handlers::sasl::token(context, peer, &frame) {
         return Ok(Started { key: ApiKey::SaslAuthenticate, waits: Arc::default(), reply });
     }
-    let frame_bytes = frame.len();
-    let mut reader = Reader::new(frame);
+    let mut reader = Reader::new(frame.clone());
     let header = RequestHeader::decode(&mut reader)?;
     let (key, waits) = (header.api_key, Arc::new(Waits::default()));
-    let meter = Meter::of(context, peer, &header, frame_bytes);
-    let reply = start(context, peer, header, reader, waits.clone(), meter)?;
+    let meter = Meter::of(context, peer, &header, frame.len());
+    let arrived = Arrived { header, frame, reader, waits: waits.clone(), meter };
+    let reply = start(context, peer, arrived)?;
     Ok(Started { key, waits, reply })
 }
 
-fn start(
-    context: &Arc<Context>,
-    peer: &Peer,
-    header: RequestHeader,
-    reader: Reader,
-    waits: Arc<Waits>,
-    meter: Option<Meter>,
-) -> Result<ReplyFuture, Violation> {
-    let (key, version) = (header.api_key, header.api_version);
+fn start(context: &Arc<Context>, peer: &Peer, arrived: Arrived) -> Result<ReplyFuture, Violation> {
+    let key = arrived.header.api_key;
     peer.admits(key).map_err(|why| match why {
         Unwelcome::Unknown => Violation::Unwelcome("a request came before authentication"),
         Unwelcome::Failed => Violation::Unwelcome("a request came after a failed authentication"),
@@ -177,13 +171,34 @@ fn start(
             Violation::Unwelcome("the session has ended and the client did not authenticate again")
         }
     })?;
+    if forwarding::is_for_another_node(context, key) {
+        check_served(&arrived.header)?;
+        return Ok(forwarding::pass_on(context, peer, arrived));
+    }
+    start_here(context, peer, arrived)
+}
+
+fn check_served(header: &RequestHeader) -> Result<(), Violation> {
+    let (key, version) = (header.api_key, header.api_version);
+    let served = SERVED.iter().find(|served| served.key == key);
+    match served.is_some_and(|served| (served.versions.0..=served.versions.1).contains(&version)) {
+        true => Ok(()),
+        false => Err(Violation::NotServed { key, version }),
+    }
+}
+
+/// Starts a request of whoever is welcome with this node's own handler.
+pub(super) fn start_here(
+    context: &Arc<Context>,
+    peer: &Peer,
+    arrived: Arrived,
+) -> Result<ReplyFuture, Violation> {
+    let Arrived { header, reader, waits, meter, .. } = arrived;
+    let (key, version) = (header.api_key, header.api_version);
     if key == ApiKey::ApiVersions && version > <ApiVersionsRequest as Message>::VERSIONS.1 {
         return refuse_api_versions(header.correlation_id);
     }
-    let served = SERVED.iter().find(|served| served.key == key);
-    if !served.is_some_and(|served| (served.versions.0..=served.versions.1).contains(&version)) {
-        return Err(Violation::NotServed { key, version });
-    }
+    check_served(&header)?;
     use Operation::{Alter, AlterConfigs, Describe, DescribeConfigs};
     let mut start = Start { context, peer, header, reader, waits, meter };
     match key {

@@ -93,6 +93,11 @@ impl Meter {
         }
     }
 
+    /// Charges for a request that another node has handled; gives how long the sender has to wait, milliseconds.
+    pub fn charge_forwarded(self) -> i32 {
+        i32::try_from(self.wait(0).as_millis()).unwrap_or(i32::MAX)
+    }
+
     /// How long the sender has to wait. It is not read from for as long.
     fn wait(&self, reply_bytes: usize) -> Duration {
         let now = Instant::now();

@@ -9,6 +9,7 @@
 
 mod access;
 mod cluster;
+mod cluster_settings;
 mod config;
 mod connection;
 mod context;
@@ -16,6 +17,7 @@ mod data_settings;
 mod dispatch;
 mod endpoint;
 mod fetch_sessions;
+pub(crate) mod forwarding;
 mod frames;
 mod handlers;
 mod in_process;
@@ -29,9 +31,11 @@ mod reply;
 mod security_settings;
 mod send;
 mod settings;
+mod transaction_verifier;
 mod transport;
+mod visitor;
 
-pub use config::{BrokerConfig, ConsumerGroupSettings};
+pub use config::{BrokerConfig, ConsumerGroupSettings, Roles};
 pub(crate) use connection::RequestMemory;
 pub use context::Context;
 pub use endpoint::Endpoint;
@@ -42,5 +46,7 @@ pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::{Listener, keep_certificates};
 pub use security_settings::{ListenerConfig, SaslConfig, TokensConfig};
 pub use settings::SettingError;
+pub use transaction_verifier::TransactionVerifier;
+pub(crate) use visitor::{Entrance, Visitor};
 
 pub use dispatch::SERVED;

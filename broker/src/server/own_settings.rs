@@ -43,7 +43,7 @@ pub(super) struct Setting {
     pub read: fn(&BrokerConfig) -> String,
 }
 
-const fn setting(
+pub(super) const fn setting(
     name: &'static str,
     config_type: ConfigType,
     default: &'static str,
@@ -55,11 +55,11 @@ const fn setting(
 }
 
 /// The value was checked.
-fn number<T: std::str::FromStr + Default>(value: &str) -> T {
+pub(super) fn number<T: std::str::FromStr + Default>(value: &str) -> T {
     value.trim().parse().unwrap_or_default()
 }
 
-fn millis(value: &str) -> std::time::Duration {
+pub(super) fn millis(value: &str) -> std::time::Duration {
     std::time::Duration::from_millis(number(value))
 }
 
@@ -69,6 +69,7 @@ const fn from(min: i64) -> Rule {
 
 const LONG_FROM_0: Rule = Rule::Integer { min: 0, max: i64::MAX };
 const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
+pub(super) const INT_FROM_1: Rule = from(1);
 const INT_MAX: &str = "2147483647";
 
 /// Replicas of a topic. Where it is not set, three, or as many as there are brokers: a node by itself goes on working.

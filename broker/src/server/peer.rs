@@ -62,6 +62,11 @@ impl Peer {
         }
     }
 
+    /// The same, whose principal is known although its endpoint would have to ask.
+    pub(super) fn without_session(self) -> Peer {
+        Peer { session: None, ..self }
+    }
+
     /// A part of this process, which is told what clients of the endpoint are told.
     pub fn in_process(endpoint: Arc<Endpoint>) -> Peer {
         let principal = Principal::internal();

@@ -3,11 +3,12 @@
 //! Each may be set for one listener by the prefix `listener.name.<name>.`, and what belongs to a SASL mechanism for that
 //! mechanism by `listener.name.<name>.<mechanism>.`, as in Kafka.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ottla_client::security::{Jaas, PemSource, SecurityProtocol};
+use ottla_client::security::{ClientSecurity, Jaas, PemSource, SecurityProtocol};
 
 use super::config::BrokerConfig;
 use super::settings::advertised;
@@ -48,10 +49,15 @@ const LONG_FROM_0: Rule = Rule::Integer { min: 0, max: i64::MAX };
 const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
 const INT_FROM_0: Rule = Rule::Integer { min: 0, max: i32::MAX as i64 };
 
+const CONTROLLER_LISTENER_NAMES: &str = "controller.listener.names";
+/// The name that the listener for controllers has by default.
+const CONTROLLER: &str = "CONTROLLER";
+
 /// By name.
 pub(super) const SECURITY: &[SecuritySetting] = &[
     of_authorizer("allow.everyone.if.no.acl.found", Boolean, Rule::Boolean),
     security("authorizer.class.name", Text, Some(""), Rule::OneOf(&["", STANDARD_AUTHORIZER])),
+    security(CONTROLLER_LISTENER_NAMES, Text, Some(CONTROLLER), Rule::Any),
     security("connection.failed.authentication.delay.ms", Int, Some("100"), INT_FROM_0),
     security("connections.max.reauth.ms", Long, Some("0"), LONG_FROM_0),
     security(
@@ -62,6 +68,8 @@ pub(super) const SECURITY: &[SecuritySetting] = &[
     ),
     security("sasl.enabled.mechanisms", List, Some(NO_MECHANISM), Rule::ListOf(MECHANISMS)),
     security("sasl.jaas.config", Password, None, Rule::Any),
+    security("sasl.mechanism.controller.protocol", Text, Some(NO_MECHANISM), Rule::OneOf(MECHANISMS)),
+    security("sasl.mechanism.inter.broker.protocol", Text, Some(NO_MECHANISM), Rule::OneOf(MECHANISMS)),
     security("sasl.oauthbearer.clock.skew.seconds", Int, Some("30"), INT_FROM_0),
     security("sasl.oauthbearer.expected.audience", List, None, Rule::Any),
     security("sasl.oauthbearer.expected.issuer", Text, None, Rule::Any),
@@ -71,6 +79,7 @@ pub(super) const SECURITY: &[SecuritySetting] = &[
     security("sasl.server.max.receive.size", Int, Some("524288"), INT_FROM_0),
     security("ssl.client.auth", Text, Some("none"), Rule::OneOf(&["none", "requested", "required"])),
     security("ssl.enabled.protocols", List, Some("TLSv1.2,TLSv1.3"), Rule::ListOf(&["TLSv1.2", "TLSv1.3"])),
+    security("ssl.endpoint.identification.algorithm", Text, Some("https"), Rule::OneOf(&["", "https"])),
     security("ssl.keystore.certificate.chain", Password, None, Rule::Any),
     security("ssl.keystore.key", Password, None, Rule::Any),
     security("ssl.keystore.location", Text, None, Rule::Any),
@@ -197,6 +206,79 @@ impl BrokerConfig {
         Ok(listeners)
     }
 
+    /// Where the other controllers come in, if the node is one: what is spoken there.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub fn controller_listener(&self) -> Result<ListenerConfig, String> {
+        let anywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.listener(self.controller_listener_name(), anywhere, &self.protocol_map())
+    }
+
+    fn controller_listener_name(&self) -> &str {
+        let names = self.set.get(CONTROLLER_LISTENER_NAMES).map_or(CONTROLLER, String::as_str);
+        // Where there are several, nodes use the first.
+        names.split(',').next().map_or(CONTROLLER, str::trim)
+    }
+
+    /// What listeners speak: as it was set, and plaintext for controllers where nothing is said of them, as in Kafka.
+    fn protocol_map(&self) -> String {
+        let set = self.set.get("listener.security.protocol.map").map_or("", String::as_str);
+        format!("{set},{CONTROLLER}:PLAINTEXT")
+    }
+
+    /// How this node goes to the controllers, and shows them who it is: with the certificate and the name that its own listener for
+    /// them would have.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub(crate) fn security_to_controllers(&self) -> Result<ClientSecurity, String> {
+        self.security_to(self.controller_listener_name(), "sasl.mechanism.controller.protocol")
+    }
+
+    /// As [`security_to_controllers`](BrokerConfig::security_to_controllers), to the listener of that name of other brokers.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub(crate) fn security_to_brokers(&self, listener: &str) -> Result<ClientSecurity, String> {
+        self.security_to(listener, "sasl.mechanism.inter.broker.protocol")
+    }
+
+    /// What Kafka's clients are told by properties, out of what is set for a listener.
+    fn security_to(&self, listener: &str, mechanism: &str) -> Result<ClientSecurity, String> {
+        let protocol = protocol_of(listener, &self.protocol_map())?;
+        let own = Own { config: self, prefix: format!("listener.name.{}.", listener.to_lowercase()) };
+        let mut properties = BTreeMap::from([("security.protocol".to_owned(), protocol.name().to_owned())]);
+        if protocol.has_tls() {
+            // An empty algorithm means something, and a store that is not there has no type.
+            let algorithm = "ssl.endpoint.identification.algorithm";
+            let set = &self.set;
+            let value = set.get(&format!("{}{algorithm}", own.prefix)).or_else(|| set.get(algorithm));
+            properties.extend(value.map(|value| (algorithm.to_owned(), value.clone())));
+            for name in [
+                "ssl.keystore.certificate.chain",
+                "ssl.keystore.key",
+                "ssl.keystore.location",
+                "ssl.truststore.certificates",
+                "ssl.truststore.location",
+                "ssl.enabled.protocols",
+            ] {
+                properties.extend(own.get(name).map(|value| (name.to_owned(), value.to_owned())));
+            }
+        }
+        if protocol.has_sasl() {
+            let name = own.get(mechanism).unwrap_or(NO_MECHANISM);
+            let found = Mechanism::ALL.into_iter().find(|known| known.name() == name);
+            let found = found.ok_or_else(|| {
+                format!("{mechanism}: to reach listener {listener} it must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+            })?;
+            properties.insert("sasl.mechanism".to_owned(), name.to_owned());
+            let jaas = own.of_mechanism(found, "sasl.jaas.config");
+            properties.extend(jaas.map(|jaas| ("sasl.jaas.config".to_owned(), jaas.to_owned())));
+        }
+        ClientSecurity::from_properties(&properties).map_err(|error| format!("listener {listener}: {error}"))
+    }
+
     fn advertise(&self, listeners: &mut [ListenerConfig]) -> Result<(), String> {
         if let Some(first) = listeners.first_mut() {
             first.advertised_host.clone_from(&self.advertised_host);
@@ -219,13 +301,7 @@ impl BrokerConfig {
     }
 
     fn listener(&self, name: &str, address: SocketAddr, protocols: &str) -> Result<ListenerConfig, String> {
-        let mapped = protocols.split(',').find_map(|entry| {
-            let (mapped, protocol) = entry.trim().split_once(':')?;
-            (mapped == name).then_some(protocol)
-        });
-        let protocol = SecurityProtocol::from_name(mapped.unwrap_or(name)).ok_or_else(|| {
-            format!("listeners: listener.security.protocol.map does not say what {name} speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
-        })?;
+        let protocol = protocol_of(name, protocols)?;
         let own = Own { config: self, prefix: format!("listener.name.{}.", name.to_lowercase()) };
         let of_listener = |error: String| format!("listener {name}: {error}");
         Ok(ListenerConfig {
@@ -238,6 +314,17 @@ impl BrokerConfig {
             sasl: protocol.has_sasl().then(|| own.sasl()).transpose().map_err(of_listener)?,
         })
     }
+}
+
+/// What a listener speaks by the map, or by its own name.
+fn protocol_of(name: &str, protocols: &str) -> Result<SecurityProtocol, String> {
+    let mapped = protocols.split(',').find_map(|entry| {
+        let (mapped, protocol) = entry.trim().split_once(':')?;
+        (mapped == name).then_some(protocol)
+    });
+    SecurityProtocol::from_name(mapped.unwrap_or(name)).ok_or_else(|| {
+        format!("listeners: listener.security.protocol.map does not say what {name} speaks: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL")
+    })
 }
 
 /// `NAME://HOST:PORT`; without a name it is PLAINTEXT, and without a host all addresses of this machine.

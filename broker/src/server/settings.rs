@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use super::cluster_settings::CLUSTER_SETTINGS;
 use super::config::BrokerConfig;
 use super::data_settings::DATA_SETTINGS;
 use super::own_settings::{OVERRIDES, SETTINGS, Setting, listener_limit, overrides};
@@ -15,6 +16,7 @@ use crate::controller::{
     COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Rule, WITHOUT_MEANING, define,
     definition_of_broker, dynamic_broker_configs, why_without_meaning,
 };
+use crate::quorum::PeerAddress;
 
 /// Why a config was not set. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -52,7 +54,19 @@ const GIVEN: &[Given] = &[
         name: "process.roles",
         config_type: List,
         by: "--roles, or roles in the file",
-        read: |_| "broker,controller".to_owned(),
+        read: |config| {
+            let roles = [(config.roles.broker, "broker"), (config.roles.controller, "controller")];
+            roles.iter().filter(|(has, _)| *has).map(|(_, role)| *role).collect::<Vec<_>>().join(",")
+        },
+    },
+    Given {
+        name: "controller.quorum.voters",
+        config_type: List,
+        by: "--controllers, or controllers in the file",
+        read: |config| {
+            let voter = |at: &PeerAddress| format!("{}@{}:{}", at.id, at.host, at.port);
+            config.controllers.iter().map(voter).collect::<Vec<_>>().join(",")
+        },
     },
 ];
 
@@ -61,6 +75,11 @@ const SKIP_DAMAGED_RECORDS: &str = "ottla.coordinator.skip.damaged.records";
 const ADVERTISED_LISTENERS: &str = "advertised.listeners";
 const LISTENERS: &str = "listeners";
 const HOURS_A_WEEK: &str = "168";
+
+/// The configs that are a value and nothing more.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(CLUSTER_SETTINGS)
+}
 
 /// Defaults of configs that say the same as another in a coarser unit.
 fn coarser_default(name: &str) -> Option<&'static str> {
@@ -97,7 +116,7 @@ impl BrokerConfig {
             self.skip_damaged_records = value == "true";
         } else if self.set_data(name, value)? {
             // Done.
-        } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.definition.name == name) {
+        } else if let Some(setting) = settings().find(|setting| setting.definition.name == name) {
             setting.definition.check(name, value).map_err(SettingError::Invalid)?;
             if name == OVERRIDES {
                 overrides(value)?;
@@ -121,7 +140,7 @@ impl BrokerConfig {
 
     /// The names that [`set`](BrokerConfig::set) takes.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        let own = SETTINGS.iter().map(|setting| setting.definition.name);
+        let own = settings().map(|setting| setting.definition.name);
         let of_topics = crate::controller::broker_names_of_topic_configs();
         let of_data = DATA_SETTINGS.iter().map(|(name, _)| *name);
         let of_security = SECURITY.iter().map(|setting| setting.definition.name);
@@ -132,7 +151,7 @@ impl BrokerConfig {
     /// Every config that Kafka's brokers have, by name, with its value here and where that comes from.
     pub(super) fn described(&self, image: &ClusterImage) -> Vec<ConfigValue> {
         let mut all = dynamic_broker_configs(image, Some(self.node_id));
-        for Setting { definition, read, .. } in SETTINGS {
+        for Setting { definition, read, .. } in settings() {
             let now = (definition.name, Some(read(self)));
             all.push(self.read_only(now, definition.config_type, Some(definition.default)));
         }
@@ -219,7 +238,7 @@ mod tests {
     #[test]
     fn every_default_is_the_one_a_broker_starts_with_and_passes_its_own_check() {
         let config = BrokerConfig::new("data");
-        for Setting { definition, read, apply } in SETTINGS {
+        for Setting { definition, read, apply } in settings() {
             let Definition { name, default, .. } = *definition;
             assert_eq!(read(&config), default, "{name}");
             assert_eq!(definition.check(name, default), Ok(()), "{name}");

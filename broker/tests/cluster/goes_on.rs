@@ -36,7 +36,8 @@ async fn a_cluster_goes_on_without_its_leader_and_takes_it_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minority_decides_nothing() {
-    let cluster = Cluster::of(3);
+    let mut cluster = Cluster::of(3);
+    cluster.request_timeout_ms = 1_000;
     let mut nodes = cluster.start_all().await;
     let leader = leader_of(&nodes).await;
     make(&nodes, "before").await;

@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use ottla_broker::controller::Controller;
+use ottla_broker::controller::{ClusterImage, Controller};
 use ottla_broker::ids::NodeId;
 use ottla_broker::partition::Partitions;
 use ottla_broker::quorum::{PeerAddress, QuorumState, QuorumTimeouts};
@@ -111,8 +112,12 @@ impl Node {
         self.broker().context().controller.log().log().log_start().0
     }
 
+    pub fn image(&self) -> Arc<ClusterImage> {
+        self.broker().context().controller.image()
+    }
+
     pub fn topics(&self) -> Vec<String> {
-        let image = self.broker().context().controller.image();
+        let image = self.image();
         image.invariants().unwrap();
         image.topics().map(|topic| topic.name.clone()).collect()
     }
@@ -134,6 +139,8 @@ impl Node {
 pub struct Cluster {
     dirs: Vec<TempDir>,
     pub controllers: Vec<PeerAddress>,
+    /// How long a node looks for the one that decides, milliseconds.
+    pub request_timeout_ms: u64,
 }
 
 impl Cluster {
@@ -142,6 +149,7 @@ impl Cluster {
         Cluster {
             dirs: (0..count).map(|_| tempfile::tempdir().unwrap()).collect(),
             controllers: (1..=count).map(controller).collect(),
+            request_timeout_ms: 60_000,
         }
     }
 
@@ -161,6 +169,7 @@ impl Cluster {
         };
         config.broker_session_timeout_ms = 2_000;
         config.broker_heartbeat_interval_ms = 300;
+        config.request_timeout_ms = self.request_timeout_ms;
         config.snapshots.record_bytes_max = 4096;
         config
     }

@@ -1,5 +1,6 @@
 //! Who is there, as clients are told.
 
+use ottla_broker::BrokerConfig;
 use ottla_broker::ids::NodeId;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k09_offset_fetch::OffsetFetchRequestGroup;
@@ -8,8 +9,9 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::wire::Str;
 
-use crate::nodes::{Cluster, Node, leader_of, make, until};
+use crate::nodes::{Cluster, Node, all_know, leader_of, make, until};
 use crate::wire::Wire;
+use crate::wire::requests::create;
 
 /// The brokers that a node's clients are told of.
 async fn brokers(node: &Node) -> Vec<(i32, i32)> {
@@ -17,7 +19,7 @@ async fn brokers(node: &Node) -> Vec<(i32, i32)> {
     metadata.brokers.iter().map(|broker| (broker.node_id, broker.port)).collect()
 }
 
-async fn all_tell_of(nodes: &[Node]) {
+pub async fn all_tell_of(nodes: &[Node]) {
     let mut expected: Vec<(i32, i32)> =
         nodes.iter().map(|node| (node.id.0, i32::from(node.address().port()))).collect();
     expected.sort();
@@ -85,16 +87,17 @@ async fn a_broker_without_a_vote_joins_and_one_with_an_id_that_is_taken_is_not_l
     let observer = |at: usize| {
         let mut config = cluster.config(1);
         config.node_id = NodeId(9);
+        config.roles.controller = false;
         config.log_dirs.log_dirs[0] = spare[at].path().to_owned();
         config
     };
     nodes.push(Node::start(&observer(0)).await.unwrap());
     all_tell_of(&nodes).await;
     make(&nodes[..3], "seen-by-all").await;
-    crate::nodes::all_know(&nodes, &["seen-by-all"]).await;
+    all_know(&nodes, &["seen-by-all"]).await;
     let impostor = Node::start(&observer(1)).await.unwrap();
     make(&nodes[..3], "undisturbed").await;
-    crate::nodes::all_know(&nodes, &["undisturbed"]).await;
+    all_know(&nodes, &["undisturbed"]).await;
     all_tell_of(&nodes).await;
     impostor.kill();
 }
@@ -141,5 +144,45 @@ async fn a_group_is_coordinated_where_its_partition_is_led_and_nowhere_else() {
             })
             .await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_that_are_no_brokers_lead_a_cluster_of_brokers_that_are_no_controllers() {
+    let cluster = Cluster::of(3);
+    let spare: Vec<tempfile::TempDir> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let controllers = (1..=3).map(|id| {
+        let mut config = cluster.config(id);
+        config.roles.broker = false;
+        config
+    });
+    let brokers = (4..=5).map(|id| {
+        let mut config = cluster.config(1);
+        config.node_id = NodeId(id);
+        config.roles.controller = false;
+        config.log_dirs.log_dirs[0] = spare[id as usize - 4].path().to_owned();
+        config
+    });
+    let configs: Vec<BrokerConfig> = controllers.chain(brokers).collect();
+    let nodes = futures::future::join_all(configs.iter().map(Node::start)).await;
+    let mut nodes: Vec<Node> = nodes.into_iter().map(Result::unwrap).collect();
+    let brokers_from = 3;
+    all_tell_of(&nodes[brokers_from..]).await;
+    for round in 0..2 {
+        for (at, node) in nodes[nodes.len() - 2..].iter().enumerate() {
+            let made = node.create(&create(&format!("round-{round}-at-{at}"))).await;
+            assert_eq!(made.topics[0].error_code, 0, "{:?}", made.topics[0].error_message);
+        }
+        let all = ["round-0-at-0", "round-0-at-1", "round-1-at-0", "round-1-at-1"];
+        all_know(&nodes, &all[..2 * round + 2]).await;
+        if round == 0 {
+            let leader = leader_of(&nodes).await;
+            assert!(leader < brokers_from, "only controllers lead the quorum");
+            nodes.remove(leader).kill();
+        }
+    }
+    // They hold no partition.
+    for controller in &nodes[..2] {
+        assert!(controller.image().brokers().keys().all(|id| id.0 >= 4));
     }
 }

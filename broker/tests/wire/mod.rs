@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ottla_protocol::frame::{RequestHeader, decode_response, encode_request};
 use ottla_protocol::wire::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 pub struct Wire {
     stream: TcpStream,
@@ -19,6 +19,15 @@ pub struct Wire {
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Wire {
         Wire::connect_as(address, "wire").await
+    }
+
+    /// A client at another address of this machine.
+    #[allow(dead_code, reason = "each test binary uses its own part")]
+    pub async fn connect_from(source: &str, address: SocketAddr) -> Wire {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).expect("an address of this machine");
+        let stream = socket.connect(address).await.expect("the broker listens");
+        Wire { stream, correlation_id: 0, client_id: "wire" }
     }
 
     /// A client of another id.

@@ -1,4 +1,4 @@
-//! `ottla server`: all roles in one process, until SIGTERM or Ctrl-C.
+//! `ottla server`: all roles in one process, or those that the node of a cluster has, until SIGTERM or Ctrl-C.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -27,28 +27,34 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         Some(listen) => bind_optional(listen, "--connect-listen", is_access_controlled).await?,
         None => None,
     };
-    let registry = bind_optional(config.registry, "--registry-listen", is_access_controlled).await?;
+    let registry = match config.registry {
+        Some(listen) => bind_optional(listen, "--registry-listen", is_access_controlled).await?,
+        None => None,
+    };
     let pg = match config.pg {
         Some(listen) => bind_optional(listen, "--pg-listen", is_access_controlled).await?,
         None => None,
     };
+    let (runs_queries, runs_pipelines) = (config.streams, config.runs_pipelines());
+    let is_broker = config.broker.roles.broker;
     let broker = Broker::start(config.broker).await?;
     let http_address = http.address();
-    let transport = Arc::new(broker.in_process());
-    let sql = Arc::new(SqlApi::new(
-        broker.address().to_string(),
-        Arc::clone(&transport) as _,
-        is_access_controlled,
-    ));
-    let pipelines =
-        Arc::new(PipelinesApi::new(broker.address().to_string(), transport, is_access_controlled));
-    tokio::spawn(http.run(broker.monitor(), Arc::clone(&sql), Arc::clone(&pipelines)));
-    let opened = Arc::clone(&pipelines);
-    let resumed = Arc::clone(&sql);
-    tokio::spawn(async move { resumed.resume().await });
+    let (bootstrap, transport) = (broker.address().to_string(), Arc::new(broker.in_process()));
+    let sql = runs_queries
+        .then(|| Arc::new(SqlApi::new(bootstrap.clone(), Arc::clone(&transport) as _, is_access_controlled)));
+    let pipelines = runs_pipelines
+        .then(|| Arc::new(PipelinesApi::new(bootstrap.clone(), transport, is_access_controlled)));
+    tokio::spawn(http.run(broker.monitor(), sql.clone(), pipelines.clone()));
+    if let Some(resumed) = sql.clone() {
+        tokio::spawn(async move { resumed.resume().await });
+    }
     let mut out = std::io::stdout();
     // The line that scripts wait for; only what is served is named, further listeners by their names.
-    write!(out, "ready kafka={} http={http_address}", broker.address())?;
+    write!(out, "ready")?;
+    if is_broker {
+        write!(out, " kafka={bootstrap}")?;
+    }
+    write!(out, " http={http_address}")?;
     for (name, address) in broker.addresses().iter().skip(1) {
         write!(out, " {}={address}", name.to_lowercase())?;
     }
@@ -64,12 +70,17 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         herder = Some(run_connectors(&broker, listener, address).await?);
         write!(out, " connect={address}")?;
     }
-    if let Some(listener) = pg {
+    if let (Some(listener), Some(sql)) = (pg, &sql) {
         write!(out, " pg={}", listener.local_addr()?)?;
-        tokio::spawn(crate::pg::serve(listener, Arc::clone(&sql)));
+        tokio::spawn(crate::pg::serve(listener, Arc::clone(sql)));
     }
     // Not before the registry's address is known, which formats may ask.
-    tokio::spawn(async move { opened.open().await });
+    if let Some(opened) = pipelines.clone() {
+        tokio::spawn(async move { opened.open().await });
+    }
+    if let Some(address) = broker.controller_address() {
+        write!(out, " controller={address}")?;
+    }
     writeln!(out)?;
     out.flush()?;
     tokio::select! {
@@ -79,8 +90,12 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     if let Some(herder) = herder {
         herder.stop().await;
     }
-    pipelines.stop().await;
-    sql.stop().await;
+    if let Some(pipelines) = pipelines {
+        pipelines.stop().await;
+    }
+    if let Some(sql) = sql {
+        sql.stop().await;
+    }
     broker.shutdown().await?;
     Ok(())
 }

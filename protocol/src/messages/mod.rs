@@ -54,6 +54,7 @@ pub mod k54_end_quorum_epoch;
 pub mod k55_describe_quorum;
 pub mod k56_alter_partition;
 pub mod k57_update_features;
+pub mod k58_envelope;
 pub mod k59_fetch_snapshot;
 pub mod k60_describe_cluster;
 pub mod k61_describe_producers;
@@ -62,6 +63,7 @@ pub mod k63_broker_heartbeat;
 pub mod k64_unregister_broker;
 pub mod k65_describe_transactions;
 pub mod k66_list_transactions;
+pub mod k67_allocate_producer_ids;
 pub mod k68_consumer_group_heartbeat;
 pub mod k69_consumer_group_describe;
 pub mod k71_get_telemetry_subscriptions;
@@ -70,6 +72,7 @@ pub mod k73_assign_replicas_to_dirs;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
 pub mod metadata_records;
+pub mod principal;
 pub mod quorum_records;
 pub mod transaction_records;
 
@@ -141,6 +144,7 @@ pub use k54_end_quorum_epoch::{EndQuorumEpochRequest, EndQuorumEpochResponse};
 pub use k55_describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 pub use k56_alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 pub use k57_update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+pub use k58_envelope::{EnvelopeRequest, EnvelopeResponse};
 pub use k59_fetch_snapshot::{FetchSnapshotRequest, FetchSnapshotResponse};
 pub use k60_describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 pub use k61_describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
@@ -149,6 +153,7 @@ pub use k63_broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 pub use k64_unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 pub use k65_describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 pub use k66_list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
+pub use k67_allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
 pub use k68_consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 pub use k69_consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 pub use k71_get_telemetry_subscriptions::{
@@ -164,6 +169,7 @@ pub use metadata_records::{
     RemoveAccessControlEntryRecord, RemoveTopicRecord, RemoveUserScramCredentialRecord, TopicRecord,
     UnregisterBrokerRecord, UserScramCredentialRecord,
 };
+pub use principal::DefaultPrincipalData;
 pub use quorum_records::{KRaftVersionRecord, LeaderChangeMessage, VotersRecord};
 pub use transaction_records::{TransactionLogKey, TransactionLogValue};
 
@@ -221,6 +227,7 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::DescribeQuorum, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::AlterPartition, first: 2, last: 3, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::UpdateFeatures, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::Envelope, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::FetchSnapshot, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeCluster, first: 0, last: 2, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeProducers, first: 0, last: 0, flexible_from: Some(0) },
@@ -229,6 +236,7 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::UnregisterBroker, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeTransactions, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListTransactions, first: 0, last: 2, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::AllocateProducerIds, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ConsumerGroupHeartbeat, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ConsumerGroupDescribe, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::GetTelemetrySubscriptions, first: 0, last: 0, flexible_from: Some(0) },
@@ -293,6 +301,7 @@ $callback! {
             DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse;
             AlterPartition AlterPartitionRequest AlterPartitionResponse;
             UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse;
+            Envelope EnvelopeRequest EnvelopeResponse;
             FetchSnapshot FetchSnapshotRequest FetchSnapshotResponse;
             DescribeCluster DescribeClusterRequest DescribeClusterResponse;
             DescribeProducers DescribeProducersRequest DescribeProducersResponse;
@@ -301,6 +310,7 @@ $callback! {
             UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse;
             DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse;
             ListTransactions ListTransactionsRequest ListTransactionsResponse;
+            AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse;
             ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
             ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
             GetTelemetrySubscriptions GetTelemetrySubscriptionsRequest GetTelemetrySubscriptionsResponse;
@@ -351,6 +361,7 @@ macro_rules! for_each_data {
             RegisterBrokerRecord;
             UnregisterBrokerRecord;
             BrokerRegistrationChangeRecord;
+            DefaultPrincipalData;
             LeaderChangeMessage;
             KRaftVersionRecord;
             VotersRecord;

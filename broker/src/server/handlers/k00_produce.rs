@@ -140,8 +140,8 @@ fn start(
         partitions: vec![TopicPartition::new(topic, data.index)],
         version: if is_v2 { TransactionVersion::V2 } else { TransactionVersion::V1 },
     };
-    let transactions = context.transactions.clone();
-    let ask = Box::new(move || async move { transactions.begin_in_partition(begin).await }.boxed());
+    let verifier = context.transaction_verifier.clone();
+    let ask = Box::new(move || async move { verifier.begin_in_partition(begin).await }.boxed());
     let verify = Verify { bumps_epoch: is_v2, ask };
     Ok(Begun { answer: open.partition.append_in_transaction(records, acks, verify), may_time_out })
 }

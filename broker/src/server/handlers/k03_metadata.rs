@@ -86,7 +86,8 @@ async fn describe_wanted(
     let mut refused = Vec::new();
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|topic| topic.name.clone()).collect();
-        for (name, made) in names.into_iter().zip(context.controller.create_topics(missing, false).await) {
+        let answers = context.active_controller.create_topics(missing).await;
+        for (name, made) in names.into_iter().zip(answers) {
             match made {
                 Ok(_) => tracing::info!(topic = name, "made a topic on first use"),
                 Err(refusal) => refused.push((name, refusal.code)),

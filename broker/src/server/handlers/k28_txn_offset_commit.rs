@@ -40,7 +40,7 @@ pub(in super::super) async fn handle(
     let partition = TopicPartition::new(OFFSETS_TOPIC, context.groups.partition_for(&request.group_id));
     let producer = Producer { id: request.producer_id, epoch: request.producer_epoch };
     let verification = context.groups.begin_verification(&request.group_id, producer);
-    let begun = context.transactions.begin_in_partition(AddPartitions {
+    let begun = context.transaction_verifier.begin_in_partition(AddPartitions {
         transactional_id: TransactionalId::from(&*request.transactional_id),
         producer,
         partitions: vec![partition],

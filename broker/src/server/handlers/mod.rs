@@ -45,6 +45,7 @@ pub(super) mod k75_describe_topic_partitions;
 pub(super) mod sasl;
 pub(super) mod scram_credentials;
 pub(super) mod transactions;
+pub(super) use transactions::error_of;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::wire::{Str, Uuid};

@@ -5,6 +5,7 @@
 //! What a message changes is changed before the next request of the connection is looked at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -16,6 +17,7 @@ use super::super::context::Context;
 use super::super::dispatch::{Call, ReplyFuture, Violation};
 use super::super::peer::Peer;
 use super::super::reply::Reply;
+use crate::controller::ClusterImage;
 use crate::partition::now_ms;
 use crate::security::sasl::{Answer, Refused};
 
@@ -23,69 +25,86 @@ pub(in super::super) fn handshake(
     _: Arc<Context>,
     call: Call<SaslHandshakeRequest>,
 ) -> impl Future<Output = SaslHandshakeResponse> + Send + 'static {
+    futures::future::ready(choose(&call.peer, call.version(), &call.request))
+}
+
+/// Chooses a peer's mechanism.
+pub(in super::super) fn choose(
+    peer: &Peer,
+    version: i16,
+    request: &SaslHandshakeRequest,
+) -> SaslHandshakeResponse {
     let answer = |code: ErrorCode, mechanisms| SaslHandshakeResponse { error_code: code.code(), mechanisms };
-    let response = match (&call.peer.session, &call.peer.endpoint.sasl) {
-        (Some(session), Some(sasl)) => {
-            let mut session = session.lock();
-            let offered = &sasl.config.mechanisms;
-            let names = offered.iter().map(|mechanism| mechanism.name().into()).collect();
-            match offered.iter().find(|mechanism| mechanism.name() == &*call.request.mechanism) {
-                None => {
-                    session.authentication.on_unknown_mechanism();
-                    answer(ErrorCode::UnsupportedSaslMechanism, names)
-                }
-                Some(mechanism) => {
-                    session.mechanism = Some(*mechanism);
-                    session.takes_tokens = call.version() == 0;
-                    match session.authentication.on_handshake(*mechanism) {
-                        Ok(()) => answer(ErrorCode::None, names),
-                        Err(_) => answer(ErrorCode::IllegalSaslState, Vec::new()),
-                    }
-                }
+    // The listener may not ask who somebody is.
+    let (Some(session), Some(sasl)) = (&peer.session, &peer.endpoint.sasl) else {
+        return answer(ErrorCode::IllegalSaslState, Vec::new());
+    };
+    let mut session = session.lock();
+    let offered = &sasl.config.mechanisms;
+    let names = offered.iter().map(|mechanism| mechanism.name().into()).collect();
+    match offered.iter().find(|mechanism| mechanism.name() == &*request.mechanism) {
+        None => {
+            session.authentication.on_unknown_mechanism();
+            answer(ErrorCode::UnsupportedSaslMechanism, names)
+        }
+        Some(mechanism) => {
+            session.mechanism = Some(*mechanism);
+            session.takes_tokens = version == 0;
+            match session.authentication.on_handshake(*mechanism) {
+                Ok(()) => answer(ErrorCode::None, names),
+                Err(_) => answer(ErrorCode::IllegalSaslState, Vec::new()),
             }
         }
-        // The listener does not ask who somebody is.
-        _ => answer(ErrorCode::IllegalSaslState, Vec::new()),
-    };
-    futures::future::ready(response)
+    }
 }
 
 pub(in super::super) fn authenticate(
     context: Arc<Context>,
     call: Call<SaslAuthenticateRequest>,
 ) -> impl Future<Output = SaslAuthenticateResponse> + Send + 'static {
-    let illegal = Refused::IllegalState("this listener has no SASL");
-    let (result, delay) = match (&call.peer.session, &call.peer.endpoint.sasl) {
-        (Some(session), Some(sasl)) => {
-            let image = context.image();
-            let mut session = session.lock();
-            let verifier = sasl.verifier(&image, &session);
-            let result =
-                session.authentication.on_authenticate(&verifier, now_ms(), &call.request.auth_bytes);
-            note(&context, &call.peer, &session, &result);
-            (result, sasl.config.failure_delay)
-        }
-        _ => (Err(illegal), Default::default()),
+    let (result, delay) = exchange(&call.peer, &context.image(), &call.request.auth_bytes);
+    if let Some(session) = &call.peer.session {
+        note(&context, &call.peer, &session.lock(), &result);
+    }
+    answer(result, delay)
+}
+
+/// Takes a message of a peer's mechanism; gives also how long a refusal is held back.
+pub(in super::super) fn exchange(
+    peer: &Peer,
+    image: &ClusterImage,
+    message: &Bytes,
+) -> (Result<Answer, Refused>, Duration) {
+    let (Some(session), Some(sasl)) = (&peer.session, &peer.endpoint.sasl) else {
+        return (Err(Refused::IllegalState("this listener has no SASL")), Duration::ZERO);
     };
-    async move {
-        let (code, message) = match result {
-            Ok(answer) => {
-                return SaslAuthenticateResponse {
-                    auth_bytes: answer.bytes,
-                    session_lifetime_ms: answer.session_ms,
-                    ..SaslAuthenticateResponse::default()
-                };
-            }
-            Err(Refused::IllegalState(message)) => (ErrorCode::IllegalSaslState, message.to_owned()),
-            Err(Refused::Failed(message)) => (ErrorCode::SaslAuthenticationFailed, message),
-        };
-        // Whoever guesses does so slowly.
-        tokio::time::sleep(delay).await;
-        SaslAuthenticateResponse {
-            error_code: code.code(),
-            error_message: Some(message.into()),
-            ..SaslAuthenticateResponse::default()
+    let mut session = session.lock();
+    let verifier = sasl.verifier(image, &session);
+    let result = session.authentication.on_authenticate(&verifier, now_ms(), message);
+    (result, sasl.config.failure_delay)
+}
+
+/// What the peer is told. Whoever guesses does so slowly.
+pub(in super::super) async fn answer(
+    result: Result<Answer, Refused>,
+    delay: Duration,
+) -> SaslAuthenticateResponse {
+    let (code, message) = match result {
+        Ok(answer) => {
+            return SaslAuthenticateResponse {
+                auth_bytes: answer.bytes,
+                session_lifetime_ms: answer.session_ms,
+                ..SaslAuthenticateResponse::default()
+            };
         }
+        Err(Refused::IllegalState(message)) => (ErrorCode::IllegalSaslState, message.to_owned()),
+        Err(Refused::Failed(message)) => (ErrorCode::SaslAuthenticationFailed, message),
+    };
+    tokio::time::sleep(delay).await;
+    SaslAuthenticateResponse {
+        error_code: code.code(),
+        error_message: Some(message.into()),
+        ..SaslAuthenticateResponse::default()
     }
 }
 

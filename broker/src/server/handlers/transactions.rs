@@ -27,6 +27,23 @@ pub(super) fn code(error: TransactionError) -> ErrorCode {
     }
 }
 
+/// What another broker's coordinator meant by a code; what passes by itself, or is not known, is asked again.
+pub(in super::super) fn error_of(code: ErrorCode) -> TransactionError {
+    match code {
+        ErrorCode::CoordinatorLoadInProgress => TransactionError::CoordinatorLoadInProgress,
+        ErrorCode::NotCoordinator => TransactionError::NotCoordinator,
+        ErrorCode::InvalidRequest => TransactionError::InvalidRequest,
+        ErrorCode::InvalidTransactionTimeout => TransactionError::InvalidTransactionTimeout,
+        ErrorCode::InvalidProducerIdMapping => TransactionError::InvalidProducerIdMapping,
+        ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch => TransactionError::ProducerFenced,
+        ErrorCode::ConcurrentTransactions => TransactionError::ConcurrentTransactions,
+        ErrorCode::InvalidTxnState => TransactionError::InvalidTxnState,
+        ErrorCode::TransactionAbortable => TransactionError::TransactionAbortable,
+        ErrorCode::TransactionalIdNotFound => TransactionError::TransactionalIdNotFound,
+        _ => TransactionError::CoordinatorNotAvailable,
+    }
+}
+
 /// Clients from before PRODUCER_FENCED (KIP-588) are told so by an older code.
 pub(super) fn code_fenced_since<T>(
     answer: &Result<T, TransactionError>,
@@ -56,5 +73,29 @@ pub(super) fn produce_code(error: TransactionError, version: i16) -> ErrorCode {
         | TransactionError::CoordinatorNotAvailable
         | TransactionError::NotCoordinator => ErrorCode::NotEnoughReplicas,
         error => code(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_coordinator_says_is_understood_by_the_broker_that_asked() {
+        for error in [
+            TransactionError::CoordinatorLoadInProgress,
+            TransactionError::CoordinatorNotAvailable,
+            TransactionError::NotCoordinator,
+            TransactionError::InvalidRequest,
+            TransactionError::InvalidTransactionTimeout,
+            TransactionError::InvalidProducerIdMapping,
+            TransactionError::ProducerFenced,
+            TransactionError::ConcurrentTransactions,
+            TransactionError::InvalidTxnState,
+            TransactionError::TransactionAbortable,
+            TransactionError::TransactionalIdNotFound,
+        ] {
+            assert_eq!(error_of(code(error)), error);
+        }
     }
 }
