@@ -170,8 +170,13 @@ async fn controllers_that_are_no_brokers_lead_a_cluster_of_brokers_that_are_no_c
     all_tell_of(&nodes[brokers_from..]).await;
     for round in 0..2 {
         for (at, node) in nodes[nodes.len() - 2..].iter().enumerate() {
-            let made = node.create(&create(&format!("round-{round}-at-{at}"))).await;
-            assert_eq!(made.topics[0].error_code, 0, "{:?}", made.topics[0].error_message);
+            let name = format!("round-{round}-at-{at}");
+            // A busy machine may have let a broker's session end.
+            until("a topic can be made there", async || {
+                let code = ErrorCode::from_code(node.create(&create(&name)).await.topics[0].error_code);
+                matches!(code, ErrorCode::None | ErrorCode::TopicAlreadyExists)
+            })
+            .await;
         }
         let all = ["round-0-at-0", "round-0-at-1", "round-1-at-0", "round-1-at-1"];
         all_know(&nodes, &all[..2 * round + 2]).await;
