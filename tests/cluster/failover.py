@@ -1,0 +1,113 @@
+"""How long producers with librdkafka's default settings (and acks=all) wait when the leader of their partition is killed, and when
+it is stopped; whatever was acknowledged must be there afterwards, everywhere in the same order.
+
+    failover.py OTTLA [ROUNDS]
+"""
+
+import signal
+import sys
+import threading
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from nodes import Cluster, scratch, until
+
+TOPIC = "kept"
+PAUSE = 0.005
+
+
+class Writer(threading.Thread):
+    """Sends a number every few milliseconds, and knows when each was acknowledged."""
+
+    def __init__(self, bootstrap):
+        super().__init__(daemon=True)
+        self.producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+        self.acked, self.failed, self.times = [], [], []
+        self.is_over = threading.Event()
+
+    def run(self):
+        number = 0
+        while not self.is_over.is_set():
+            self.producer.produce(TOPIC, key=b"k", value=str(number), partition=0, on_delivery=self.delivered)
+            number += 1
+            self.producer.poll(PAUSE)
+        self.producer.flush(60)
+        self.sent = number
+
+    def delivered(self, error, message):
+        if error is None:
+            self.acked.append(int(message.value()))
+            self.times.append(time.monotonic())
+        else:
+            self.failed.append(str(error))
+
+    def longest_gap(self, begin):
+        times = [begin] + [each for each in self.times if each > begin]
+        return max(b - a for a, b in zip(times, times[1:] + [time.monotonic()]))
+
+
+def described(admin):
+    return admin.list_topics(TOPIC, timeout=10).topics[TOPIC].partitions.get(0)
+
+
+def main():
+    ottla, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    gaps = {"kill -9": [], "SIGTERM": []}
+    with scratch() as directory:
+        cluster = Cluster(ottla, directory)
+        try:
+            cluster.start_all()
+            admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+            until("three brokers are there", lambda: len(admin.list_topics(timeout=10).brokers) == 3)
+            topic = NewTopic(TOPIC, 1, 3, config={"min.insync.replicas": "2"})
+            admin.create_topics([topic])[TOPIC].result(30)
+            in_sync = lambda count: (p := described(admin)) and p.leader > 0 and len(p.isrs) == count
+            until("all replicas are in sync", lambda: in_sync(3))
+            writer = Writer(cluster.bootstrap)
+            writer.start()
+            time.sleep(1)
+            for _ in range(rounds):
+                for name, how in (("kill -9", signal.SIGKILL), ("SIGTERM", signal.SIGTERM)):
+                    leader = described(admin).leader
+                    begin = time.monotonic()
+                    cluster.end(leader, how)
+                    count = len(writer.acked)
+                    until("records are acknowledged again", lambda: len(writer.acked) > count + 50)
+                    gaps[name].append(writer.longest_gap(begin))
+                    cluster.start(leader)
+                    cluster.until_ready(leader)
+                    until("all replicas are in sync again", lambda: in_sync(3))
+                    time.sleep(0.5)
+            writer.is_over.set()
+            writer.join()
+            check(cluster, writer)
+        finally:
+            cluster.stop_all()
+    for name, found in gaps.items():
+        each = ", ".join(f"{gap * 1000:.0f}" for gap in found)
+        print(f"{name}: longest wait of a producer {each} ms")
+    print(f"{len(writer.acked)} of {writer.sent} records acknowledged, all of them there, {len(writer.failed)} refused")
+
+
+def check(cluster, writer):
+    consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "check", "enable.auto.commit": False})
+    partition = TopicPartition(TOPIC, 0, 0)
+    consumer.assign([partition])
+    _, end = consumer.get_watermark_offsets(partition, timeout=30)
+    read = []
+    while consumer.position([partition])[0].offset < end:
+        message = consumer.poll(10)
+        if message is None:
+            raise SystemExit("the records cannot be read to the end")
+        read.append(int(message.value()))
+    consumer.close()
+    missing = set(writer.acked) - set(read)
+    if missing:
+        raise SystemExit(f"{len(missing)} acknowledged records are missing, such as {sorted(missing)[:5]}")
+    if writer.failed:
+        raise SystemExit(f"{len(writer.failed)} records were refused: {writer.failed[0]}")
+
+
+main()

@@ -1,0 +1,75 @@
+"""Three servers on this machine that are one cluster, to be killed, stopped and started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Cluster:
+    def __init__(self, ottla, directory, settings=()):
+        self.ottla, self.directory, self.settings = ottla, directory, list(settings)
+        ports = free_ports(9)
+        self.kafka = dict(zip((1, 2, 3), ports[:3]))
+        self.http = dict(zip((1, 2, 3), ports[3:6]))
+        self.controllers = ",".join(f"{node}@127.0.0.1:{port}" for node, port in zip((1, 2, 3), ports[6:]))
+        self.processes = {}
+
+    @property
+    def bootstrap(self):
+        return ",".join(f"127.0.0.1:{port}" for port in self.kafka.values())
+
+    def start(self, node):
+        log = open(os.path.join(self.directory, f"node-{node}.log"), "ab")
+        command = [
+            self.ottla, "server", "--node-id", str(node), "--controllers", self.controllers,
+            "--data-dir", os.path.join(self.directory, f"node-{node}"),
+            "--listen", f"127.0.0.1:{self.kafka[node]}", "--http-listen", f"127.0.0.1:{self.http[node]}",
+        ] + self.settings
+        self.processes[node] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    def start_all(self):
+        for node in (1, 2, 3):
+            self.start(node)
+        for node in (1, 2, 3):
+            self.until_ready(node)
+
+    def until_ready(self, node):
+        line = self.processes[node].stdout.readline()
+        if not line.startswith("ready "):
+            raise SystemExit(f"node {node} does not start; see {self.directory}/node-{node}.log")
+
+    def end(self, node, how):
+        process = self.processes.pop(node)
+        process.send_signal(how)
+        process.wait()
+
+    def stop_all(self):
+        for process in self.processes.values():
+            process.send_signal(signal.SIGKILL)
+        for process in self.processes.values():
+            process.wait()
+
+
+def until(what, is_so, patience=120):
+    deadline = time.monotonic() + patience
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what}: not within {patience} s")
+        time.sleep(0.05)
+
+
+def scratch():
+    return tempfile.TemporaryDirectory(prefix="ottla-cluster-")
