@@ -53,6 +53,10 @@ crashes:
     tests/crash/power.sh 25 "" --log-dirs a,b
     tests/crash/faults.sh 10
 
+# How long producers wait for another leader when theirs is killed or stopped, on three servers
+failover: release setup
+    tests/cluster/failover.sh 10
+
 # A transactional copy loop against its input, with copier and broker killed 100 times each
 exactly-once:
     tests/crash/exactly_once.sh 200

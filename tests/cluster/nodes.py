@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import time
 
+from confluent_kafka import KafkaException
+
 
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
@@ -65,7 +67,15 @@ class Cluster:
 
 def until(what, is_so, patience=120):
     deadline = time.monotonic() + patience
-    while not is_so():
+
+    def holds():
+        try:
+            return is_so()
+        except KafkaException:
+            # No broker is known yet.
+            return False
+
+    while not holds():
         if time.monotonic() > deadline:
             raise SystemExit(f"{what}: not within {patience} s")
         time.sleep(0.05)

@@ -62,6 +62,11 @@ impl<M: Machine> Shards<M> {
         self.inner.config.partitions
     }
 
+    /// Starts a shard, unless it runs.
+    pub(super) fn load(&self, partition: i32) {
+        let _ = self.sender(partition);
+    }
+
     /// Another node leads a partition now, or this one does so anew: what its shard knows counts no more. Where this node
     /// leads, another shard is started, which reads the log.
     pub(super) fn leader_changed(&self, partition: i32, leads: bool) {

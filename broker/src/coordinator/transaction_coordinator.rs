@@ -162,6 +162,11 @@ impl TransactionCoordinator {
         Ok(all)
     }
 
+    /// Has a partition of the internal topic read, unless it was.
+    pub fn load(&self, partition: i32) {
+        self.shards.load(partition);
+    }
+
     /// The leader of a partition of the internal topic, or its epoch, has changed.
     pub fn leader_changed(&self, partition: i32, leads: bool) {
         self.shards.leader_changed(partition, leads);

@@ -97,10 +97,14 @@ pub(crate) async fn follow_leaders(
         let changed: Vec<Arc<TopicImage>> =
             leaders.changed(image.topics(), |name| image.topic(name).is_some());
         for topic in &changed {
-            for (partition, leads) in leaders.coordinators_of(topic, around.node_id) {
-                match topic.name.as_str() {
-                    OFFSETS_TOPIC => groups.leader_changed(partition, leads),
-                    _ => transactions.leader_changed(partition, leads),
+            for (partition, change) in leaders.coordinators_of(topic, around.node_id) {
+                match (topic.name.as_str(), change) {
+                    (OFFSETS_TOPIC, Office::Changed { leads }) => groups.leader_changed(partition, leads),
+                    // Groups are read when somebody asks for one.
+                    (OFFSETS_TOPIC, Office::Found) => {}
+                    (_, Office::Changed { leads }) => transactions.leader_changed(partition, leads),
+                    // Transactions that were under way are to be ended, whether or not anybody asks.
+                    (_, Office::Found) => transactions.load(partition),
                 }
             }
         }
@@ -130,6 +134,17 @@ pub(crate) async fn keep_isr(around: Surroundings, wanted: mpsc::UnboundedReceiv
         }
     };
     tokio::join!(looking, isr::propose(around.clone(), wanted));
+}
+
+/// What is new of the leader of an internal topic's partition.
+enum Office {
+    /// This node leads what was not known before, so nothing that runs is of an earlier leader's time.
+    Found,
+    /// Another leads, or this node in another epoch.
+    Changed {
+        /// It is this node.
+        leads: bool,
+    },
 }
 
 /// Who led what when it was last looked.
@@ -162,8 +177,8 @@ impl Leaders {
         changed
     }
 
-    /// The partitions of an internal topic whose leader has changed, with whether this node leads.
-    fn coordinators_of(&mut self, topic: &TopicImage, me: NodeId) -> Vec<(i32, bool)> {
+    /// The partitions of an internal topic of whose leader something is new.
+    fn coordinators_of(&mut self, topic: &TopicImage, me: NodeId) -> Vec<(i32, Office)> {
         if topic.name != OFFSETS_TOPIC && topic.name != TRANSACTIONS_TOPIC {
             return Vec::new();
         }
@@ -171,8 +186,10 @@ impl Leaders {
         for (number, partition) in (0i32..).zip(&topic.partitions) {
             let now = (partition.leader_epoch, partition.leader == Some(me));
             let name = TopicPartition::new(topic.name.clone(), number);
-            if self.coordinators.insert(name, now) != Some(now) {
-                changed.push((number, now.1));
+            match self.coordinators.insert(name, now) {
+                Some(before) if before != now => changed.push((number, Office::Changed { leads: now.1 })),
+                None if now.1 => changed.push((number, Office::Found)),
+                Some(_) | None => {}
             }
         }
         changed

@@ -23,6 +23,11 @@ impl Context {
             return vec![ReachableBroker { id: self.node_id(), host, port, is_fenced: false }];
         }
         let image = self.image();
+        // A client that is told of nobody may give up, where this node will know more in a moment.
+        if image.brokers().values().all(|broker| broker.is_fenced) {
+            let (host, port) = (endpoint.host.clone(), endpoint.port);
+            return vec![ReachableBroker { id: self.node_id(), host, port, is_fenced: false }];
+        }
         let reached = image.brokers().iter().filter_map(|(id, broker)| {
             let reached = broker.endpoint(&endpoint.name)?;
             Some(ReachableBroker {
