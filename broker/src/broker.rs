@@ -17,7 +17,7 @@ use crate::broker_session::BrokerSession;
 use crate::controller::{BrokerEndpoint, GroupLimits, Registration};
 use crate::controller::{
     Controller, ControllerError, ControllerTiming, METADATA_TOPIC, OFFSETS_TOPIC, SnapshotId,
-    TRANSACTIONS_TOPIC, TopicRules, remove_fetched, snapshots_in,
+    TRANSACTIONS_TOPIC, TopicRules, look_for_the_gone, remove_fetched, snapshots_in,
 };
 use crate::coordinator::{CoordinatorConfig, GroupCoordinator, TransactionCoordinator};
 use crate::group_topics::{GroupTopics, forget_deleted};
@@ -289,6 +289,9 @@ impl Broker {
         let (groups, transactions) = (context.groups.clone(), context.transactions.clone());
         chores.spawn(follow_leaders(around.clone(), groups, transactions));
         chores.spawn(keep_isr(around, wanted_isr));
+        if !quorum.is_alone() {
+            chores.spawn(look_for_the_gone(context.controller.clone()));
+        }
         chores.spawn(save_checkpoints(log_dirs.clone()));
         chores.spawn(keep_houses(context.partitions.clone(), context.config.housekeeping.clone()));
         chores.spawn(record_moves(context.partitions.report_moves(), context.controller.clone()));

@@ -62,6 +62,7 @@ pub use placement::Placement;
 pub use producer_ids::ProducerIdBlock;
 pub use reassignments::Reassign;
 pub use records::{MetadataRecord, RecordError};
+pub(crate) use runtime::look_for_the_gone;
 pub use runtime::{Controller, ControllerTiming, GrowTopic, Heartbeat, HeartbeatAnswer};
 pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};
 pub(crate) use snapshot::{SnapshotId, remove_fetched, snapshots_in};

@@ -44,6 +44,9 @@ use crate::quorum::{Epoch, QuorumHandle, QuorumState};
 use crate::security::acl::{Acl, AclFilter};
 
 mod brokers;
+mod gone;
+
+pub(crate) use gone::look_for_the_gone;
 
 pub use brokers::{Heartbeat, HeartbeatAnswer};
 
@@ -79,23 +82,85 @@ type Answers<T> = oneshot::Sender<Vec<Result<T, Refusal>>>;
 type AlterPartitionsReply = oneshot::Sender<Result<IsrAnswers, ErrorCode>>;
 
 pub(super) enum Command {
-    Create { topics: Vec<CreateTopic>, validate_only: bool, reply: Answers<CreatedTopic> },
-    Grow { topics: Vec<GrowTopic>, validate_only: bool, reply: Answers<()> },
-    Delete { topics: Vec<TopicRef>, reply: Answers<(String, Uuid)> },
-    Assign { node_id: NodeId, assignment: Assignment, reply: oneshot::Sender<Result<(), ControllerError>> },
-    Configs { changes: Vec<AlterConfigs>, validate_only: bool, reply: Answers<()> },
-    CreateAcls { acls: Vec<Acl>, reply: Answers<()> },
-    DeleteAcls { filters: Vec<AclFilter>, reply: Answers<Vec<Acl>> },
-    Scram { changes: Vec<AlterScram>, reply: Answers<()> },
-    Quotas { changes: Vec<AlterQuotas>, validate_only: bool, reply: Answers<()> },
-    Features { updates: Vec<UpdateFeature>, validate_only: bool, reply: Answers<()> },
-    ProducerIds { node_id: NodeId, reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>> },
-    Register { wanted: Registration, reply: oneshot::Sender<Result<Offset, Refusal>> },
-    Heartbeat { heartbeat: Heartbeat, reply: oneshot::Sender<Result<HeartbeatAnswer, Refusal>> },
-    AlterPartitions { wanted: AlterPartitions, reply: AlterPartitionsReply },
-    Elect { elections: Vec<ElectLeader>, reply: Answers<()> },
-    Reassign { wanted: Vec<Reassign>, reply: Answers<()> },
-    Unregister { id: NodeId, reply: Answers<()> },
+    Create {
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+        reply: Answers<CreatedTopic>,
+    },
+    Grow {
+        topics: Vec<GrowTopic>,
+        validate_only: bool,
+        reply: Answers<()>,
+    },
+    Delete {
+        topics: Vec<TopicRef>,
+        reply: Answers<(String, Uuid)>,
+    },
+    Assign {
+        node_id: NodeId,
+        assignment: Assignment,
+        reply: oneshot::Sender<Result<(), ControllerError>>,
+    },
+    Configs {
+        changes: Vec<AlterConfigs>,
+        validate_only: bool,
+        reply: Answers<()>,
+    },
+    CreateAcls {
+        acls: Vec<Acl>,
+        reply: Answers<()>,
+    },
+    DeleteAcls {
+        filters: Vec<AclFilter>,
+        reply: Answers<Vec<Acl>>,
+    },
+    Scram {
+        changes: Vec<AlterScram>,
+        reply: Answers<()>,
+    },
+    Quotas {
+        changes: Vec<AlterQuotas>,
+        validate_only: bool,
+        reply: Answers<()>,
+    },
+    Features {
+        updates: Vec<UpdateFeature>,
+        validate_only: bool,
+        reply: Answers<()>,
+    },
+    ProducerIds {
+        node_id: NodeId,
+        reply: oneshot::Sender<Result<ProducerIdBlock, ControllerError>>,
+    },
+    Register {
+        wanted: Registration,
+        reply: oneshot::Sender<Result<Offset, Refusal>>,
+    },
+    Heartbeat {
+        heartbeat: Heartbeat,
+        reply: oneshot::Sender<Result<HeartbeatAnswer, Refusal>>,
+    },
+    AlterPartitions {
+        wanted: AlterPartitions,
+        reply: AlterPartitionsReply,
+    },
+    Elect {
+        elections: Vec<ElectLeader>,
+        reply: Answers<()>,
+    },
+    Reassign {
+        wanted: Vec<Reassign>,
+        reply: Answers<()>,
+    },
+    Unregister {
+        id: NodeId,
+        reply: Answers<()>,
+    },
+    /// Nobody listens any more where the broker of this registration was.
+    Gone {
+        id: NodeId,
+        epoch: Offset,
+    },
 }
 
 /// A handle to the controller; cheap to clone.
@@ -424,6 +489,7 @@ impl Owner {
                 };
                 let _ = reply.send(self.change(&wanted, false, decide).await);
             }
+            Command::Gone { id, epoch } => self.fence_gone(id, epoch).await,
             Command::Unregister { id, reply } => {
                 let decide = |image: &ClusterImage, id: &NodeId| {
                     decide_unregister(image, PartitionRules::default(), *id).map(|records| (records, ()))

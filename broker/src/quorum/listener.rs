@@ -25,7 +25,7 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::wire::{Reader, Request as WireRequest};
 use ottla_protocol::{ApiKey, ErrorCode};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -37,9 +37,9 @@ use super::peers::PeerAddress;
 use super::types::{Epoch, LogEnd, ReplicaKey, Request};
 use super::wire::{self, FetchTerms};
 use crate::controller::{ClusterImage, Controller, METADATA_TOPIC, SnapshotId};
-use crate::ids::Offset;
+use crate::ids::{NodeId, Offset};
 use crate::security::Operation;
-use crate::server::{Context, Endpoint, Entrance, FrameReader, Visitor, forwarding};
+use crate::server::{Context, Duplex, Endpoint, Entrance, FrameReader, Visitor, forwarding};
 
 /// Connections at a time: every other controller and broker has a few.
 const CONNECTIONS_MAX: usize = 1000;
@@ -138,14 +138,29 @@ pub(crate) enum Face {
 
 async fn serve(stream: TcpStream, face: &Face, entrance: &Entrance) -> io::Result<()> {
     let (mut stream, visitor) = entrance.welcome(stream).await?;
+    // Who was heard of on the connection, and in which registration.
+    let mut heard_of = None;
+    let served = serve_visitor(&mut stream, face, &visitor, &mut heard_of).await;
+    if let (Some((id, epoch)), Some(controller)) = (heard_of, decides(face)) {
+        controller.look_for(id, epoch).await;
+    }
+    served
+}
+
+async fn serve_visitor(
+    stream: &mut BufReader<Box<dyn Duplex>>,
+    face: &Face,
+    visitor: &Visitor,
+    heard_of: &mut Option<(NodeId, Offset)>,
+) -> io::Result<()> {
     let mut frames = FrameReader::new(REQUEST_BYTES_MAX);
     loop {
         if frames.is_between_frames() {
             timeout(IDLE_MAX, stream.fill_buf()).await??;
         }
         frames.set_bytes_max(visitor.request_bytes_max(REQUEST_BYTES_MAX));
-        let Some(frame) = timeout(FRAME_TIME_MAX, frames.next(&mut stream)).await?? else { return Ok(()) };
-        let answer = answer(face, &visitor, frame).await?;
+        let Some(frame) = timeout(FRAME_TIME_MAX, frames.next(stream)).await?? else { return Ok(()) };
+        let answer = answer(face, visitor, frame, heard_of).await?;
         timeout(FRAME_TIME_MAX, async {
             stream.write_all(&answer).await?;
             stream.flush().await
@@ -194,7 +209,12 @@ impl Call {
     }
 }
 
-async fn answer(face: &Face, visitor: &Visitor, frame: Bytes) -> io::Result<Bytes> {
+async fn answer(
+    face: &Face,
+    visitor: &Visitor,
+    frame: Bytes,
+    heard_of: &mut Option<(NodeId, Offset)>,
+) -> io::Result<Bytes> {
     let mut reader = Reader::new(frame.clone());
     let header = RequestHeader::decode(&mut reader).map_err(invalid)?;
     let (key, version) = (header.api_key, header.api_version);
@@ -301,6 +321,9 @@ async fn answer(face: &Face, visitor: &Visitor, frame: Bytes) -> io::Result<Byte
         ApiKey::BrokerHeartbeat => {
             let request: BrokerHeartbeatRequest = call.read()?;
             let answer = from_brokers::heartbeat(decides(face), &request).await;
+            if answer.error_code == ErrorCode::None.code() {
+                *heard_of = Some((NodeId(request.broker_id), Offset(request.broker_epoch)));
+            }
             call.reply::<BrokerHeartbeatRequest>(&answer)
         }
         ApiKey::AssignReplicasToDirs => {

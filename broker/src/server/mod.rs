@@ -47,6 +47,6 @@ pub(crate) use listener::{Listener, keep_certificates};
 pub use security_settings::{ListenerConfig, SaslConfig, TokensConfig};
 pub use settings::SettingError;
 pub use transaction_verifier::TransactionVerifier;
-pub(crate) use visitor::{Entrance, Visitor};
+pub(crate) use visitor::{Duplex, Entrance, Visitor};
 
 pub use dispatch::SERVED;

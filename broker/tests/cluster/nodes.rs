@@ -167,7 +167,8 @@ impl Cluster {
             election_backoff_max: Duration::from_millis(500),
             ..QuorumTimeouts::default()
         };
-        config.broker_session_timeout_ms = 2_000;
+        // Long: whoever is killed is missed without it, and a slow machine is not to end sessions.
+        config.broker_session_timeout_ms = 30_000;
         config.broker_heartbeat_interval_ms = 300;
         config.request_timeout_ms = self.request_timeout_ms;
         config.snapshots.record_bytes_max = 4096;

@@ -1,0 +1,79 @@
+//! Brokers whose process has ended are missed before their session ends. When the connection breaks on which a broker was heard of, or a
+//! new controller takes office, it is looked whether anybody listens where the broker said it would be: a system that refuses the
+//! connection says that nobody does. Whoever does not answer at all may only be slow, and has the time of its session.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::{Command, Controller, Owner};
+use crate::controller::brokers;
+use crate::controller::bugs::PartitionRules;
+use crate::ids::{NodeId, Offset};
+
+/// How long a connection is waited for.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// It is tried again after so long: what was just restarted may not listen yet.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+impl Controller {
+    /// Looks whether a broker, of which nothing can be heard any more in this registration, has ended; it is fenced then.
+    pub(crate) async fn look_for(&self, id: NodeId, epoch: Offset) {
+        let image = self.image();
+        let Some(broker) =
+            image.brokers().get(&id).filter(|broker| broker.epoch == epoch && !broker.is_fenced)
+        else {
+            return;
+        };
+        let Some(endpoint) = broker.endpoints.first() else { return };
+        let address = (endpoint.host.as_str(), endpoint.port);
+        for pause in [Duration::ZERO, TRY_AGAIN] {
+            sleep(pause).await;
+            match timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await {
+                Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {}
+                _ => return,
+            }
+        }
+        // A controller that has stopped has nobody to fence.
+        let _ = self.commands.send(Command::Gone { id, epoch }).await;
+    }
+}
+
+/// Looks for all brokers whenever this node becomes the one that decides, for as long as it is polled.
+pub(crate) async fn look_for_the_gone(controller: Controller) {
+    let mut state = controller.log().watch();
+    let mut looked_in = None;
+    loop {
+        let (leads, epoch) = {
+            let state = state.borrow_and_update();
+            (state.leads_from.is_some(), state.epoch)
+        };
+        if leads && looked_in != Some(epoch) {
+            looked_in = Some(epoch);
+            let image = controller.image();
+            join_all(image.brokers().iter().map(|(id, broker)| controller.look_for(*id, broker.epoch))).await;
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Owner {
+    pub(super) async fn fence_gone(&mut self, id: NodeId, registered: Offset) {
+        let Ok(epoch) = self.office().await else { return };
+        let image = self.image.load_full();
+        self.sessions.begin(epoch, &image);
+        if image.brokers().get(&id).is_none_or(|broker| broker.epoch != registered || broker.is_fenced) {
+            return;
+        }
+        tracing::warn!(node_id = %id, "a broker is fenced: nobody listens where it was");
+        let records = brokers::decide_fence(&image, PartitionRules::default(), id);
+        if let Err(error) = self.commit(epoch, &records).await {
+            tracing::warn!(%error, "a broker was not fenced");
+        }
+    }
+}
