@@ -63,12 +63,12 @@ pub(super) fn millis(value: &str) -> std::time::Duration {
     std::time::Duration::from_millis(number(value))
 }
 
-const fn from(min: i64) -> Rule {
+pub(super) const fn from(min: i64) -> Rule {
     Rule::Integer { min, max: i32::MAX as i64 }
 }
 
 const LONG_FROM_0: Rule = Rule::Integer { min: 0, max: i64::MAX };
-const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
+pub(super) const LONG_FROM_1: Rule = Rule::Integer { min: 1, max: i64::MAX };
 pub(super) const INT_FROM_1: Rule = from(1);
 const INT_MAX: &str = "2147483647";
 
@@ -103,28 +103,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.auto_leader_rebalance.to_string(),
     ),
     setting(
-        "broker.heartbeat.interval.ms",
-        Int,
-        "2000",
-        from(1),
-        |config, value| config.broker_heartbeat_interval_ms = number(value),
-        |config| config.broker_heartbeat_interval_ms.to_string(),
-    ),
-    setting(
         "broker.rack",
         Text,
         "",
         Rule::Any,
         |config, value| config.rack = Some(value.trim().to_owned()).filter(|rack| !rack.is_empty()),
         |config| config.rack.clone().unwrap_or_default(),
-    ),
-    setting(
-        "broker.session.timeout.ms",
-        Int,
-        "9000",
-        from(1),
-        |config, value| config.broker_session_timeout_ms = number(value),
-        |config| config.broker_session_timeout_ms.to_string(),
     ),
     setting(
         "default.replication.factor",
@@ -323,16 +307,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         |config| config.fetch_sessions_max.to_string(),
     ),
     setting(
-        "inter.broker.listener.name",
-        Text,
-        "",
-        Rule::Any,
-        |config, value| {
-            config.replication.listener = Some(value.trim().to_owned()).filter(|name| !name.is_empty());
-        },
-        |config| config.replication.listener.clone().unwrap_or_default(),
-    ),
-    setting(
         "leader.imbalance.check.interval.seconds",
         Long,
         "300",
@@ -446,46 +420,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         from(1),
         |config, value| config.quota_windows.size = std::time::Duration::from_secs(number(value)),
         |config| config.quota_windows.size.as_secs().to_string(),
-    ),
-    setting(
-        "replica.fetch.backoff.ms",
-        Int,
-        "200",
-        from(0),
-        |config, value| config.replication.fetch_backoff = millis(value),
-        |config| config.replication.fetch_backoff.as_millis().to_string(),
-    ),
-    setting(
-        "replica.fetch.max.bytes",
-        Int,
-        "1048576",
-        from(0),
-        |config, value| config.replication.fetch_partition_bytes_max = number(value),
-        |config| config.replication.fetch_partition_bytes_max.to_string(),
-    ),
-    setting(
-        "replica.fetch.response.max.bytes",
-        Int,
-        "10485760",
-        from(0),
-        |config, value| config.replication.fetch_bytes_max = number(value),
-        |config| config.replication.fetch_bytes_max.to_string(),
-    ),
-    setting(
-        "replica.fetch.wait.max.ms",
-        Int,
-        "500",
-        from(0),
-        |config, value| config.replication.fetch_wait_max = millis(value),
-        |config| config.replication.fetch_wait_max.as_millis().to_string(),
-    ),
-    setting(
-        "replica.lag.time.max.ms",
-        Long,
-        "30000",
-        LONG_FROM_1,
-        |config, value| config.replication.lag_time_max = millis(value),
-        |config| config.replication.lag_time_max.as_millis().to_string(),
     ),
     setting(
         "socket.request.max.bytes",
