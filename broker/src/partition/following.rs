@@ -102,16 +102,19 @@ impl Owner {
         };
         let log_end = log.append_fetched(batches)?;
         let flush = Flush::of(log.config());
+        // More than by these batches, where an earlier append failed after a part of it was written.
+        let has_grown = log_end > follower.log().log_end;
         let has_advanced = follower.appended(log_end, leader_high_watermark);
+        let is_durable = follower.log().durable_end == log_end;
         let is_new_start =
             leader_log_start > log.log_start() && leader_log_start <= follower.log().high_watermark;
         if is_new_start {
             log.delete_before(leader_log_start);
             self.place.points.log_start(log.log_start());
         }
-        if !batches.is_empty() {
+        if has_grown {
             let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum();
-            let records = batches.iter().map(|batch| batch.batch().header.record_count as u64).sum();
+            let records = batches.iter().map(|batch| batch.batch().header.record_count.max(0) as u64).sum();
             self.note_appended(bytes, records);
             self.publish_epochs();
             self.publish_log_end(log_end);
@@ -119,7 +122,7 @@ impl Owner {
         if has_advanced {
             self.publish_high_watermark();
         }
-        if !batches.is_empty() {
+        if !is_durable {
             self.sync_in_time(self.fetches_durably(), flush);
         }
         Ok(())
@@ -203,5 +206,72 @@ impl Owner {
         self.publish_high_watermark();
         tracing::debug!(partition = %self.place.points.name(), %done, ms = now_ms() - begun, "cut a follower's log");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ottla_protocol::records::{Batch, BatchBuilder, BatchOptions};
+    use tokio::sync::{mpsc, watch};
+
+    use super::super::Opening;
+    use super::super::committer::Committer;
+    use super::super::housekeeping::HousekeepingConfig;
+    use super::super::owner::{Place, Published};
+    use super::super::points::Points;
+    use super::*;
+    use crate::ids::{NodeId, TopicPartition};
+    use crate::log::{LogConfig, PartitionLog};
+    use crate::replica::LeaderAndIsr;
+
+    #[tokio::test]
+    async fn what_a_failed_append_has_left_is_synced_before_the_follower_fetches_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = PartitionLog::open(&dir.path().join("t-0"), LogConfig::default(), None).unwrap();
+        let follows = LeaderAndIsr {
+            leader: Some(NodeId(2)),
+            replicas: vec![NodeId(1), NodeId(2)],
+            ..LeaderAndIsr::alone(NodeId(1), LeaderEpoch(3))
+        };
+        let (commands, mut inbox) = mpsc::unbounded_channel();
+        let place = Place {
+            key: 0,
+            committer: Committer::start(crate::metrics::Metrics::new().sync_seconds).unwrap(),
+            points: Points::of_test(dir.path(), TopicPartition::new("t", 0)),
+        };
+        let mut owner = Owner::new(
+            place,
+            log,
+            Opening { assignment: Arc::new(follows), ..Opening::of_test() },
+            HousekeepingConfig::default(),
+            commands.downgrade(),
+            Published {
+                high_watermark: watch::channel(Offset::ZERO).0,
+                last_stable: watch::channel(Offset::ZERO).0,
+                log_end: Arc::new(watch::channel(Offset::ZERO).0),
+                leader_epochs: Arc::default(),
+                leadership: Arc::default(),
+            },
+        );
+        let mut builder = BatchBuilder::default();
+        builder.push(1, None, Some(b"v"), &[]);
+        let options = BatchOptions { leader_epoch: 3, ..BatchOptions::default() };
+        let batch = Checked::fetched(Batch::parse(&builder.build(options)).unwrap());
+        // As if the batches behind it had failed: the follower has not heard of it.
+        owner.log.as_mut().unwrap().append_fetched(&[batch]).unwrap();
+        let (reply, mut position) = oneshot::channel();
+        let nothing = FetchAnswer::Records {
+            batches: Vec::new(),
+            high_watermark: Offset::ZERO,
+            log_start: Offset::ZERO,
+        };
+        owner.on_replicate(Replicate { leader_epoch: LeaderEpoch(3), answer: nothing, reply });
+        assert!(position.try_recv().is_err(), "it is not on the disk");
+        let synced = tokio::time::timeout(Duration::from_secs(120), inbox.recv()).await;
+        owner.on_command(synced.expect("a sync was asked for").unwrap());
+        assert_eq!(position.try_recv().unwrap().unwrap().offset, Offset(1));
     }
 }
