@@ -1,6 +1,9 @@
 //! A broker alone, for working on it without building the layers above: `cargo run -p ottla-broker --example serve
-//! DIR [ADDRESS [NAME=VALUE…]]`. It prints the ready line's first part and stops on Ctrl-C.
+//! DIR [ADDRESS [NAME=VALUE…]]`. It prints the ready line's first part and stops on Ctrl-C. With `node.id=1` and
+//! `controllers=1@HOST:PORT,2@…` among the settings it is a node of a cluster.
 
+use ottla_broker::ids::NodeId;
+use ottla_broker::quorum::PeerAddress;
 use ottla_broker::{Broker, BrokerConfig};
 
 // As in the real binary.
@@ -16,7 +19,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     for setting in arguments {
         let (name, value) = setting.split_once('=').ok_or("a config should be NAME=VALUE")?;
-        config.set(name, value).map_err(|error| format!("{name}: {error}"))?;
+        match name {
+            "node.id" => config.node_id = NodeId(value.parse()?),
+            "controllers" => {
+                config.controllers =
+                    value.split(',').map(controller).collect::<Option<_>>().ok_or("not ID@HOST:PORT,…")?;
+            }
+            _ => config.set(name, value).map_err(|error| format!("{name}: {error}"))?,
+        }
     }
     let broker = Broker::start(config).await?;
     print!("ready kafka={}", broker.address());
@@ -27,4 +37,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::signal::ctrl_c().await?;
     broker.shutdown().await?;
     Ok(())
+}
+
+fn controller(text: &str) -> Option<PeerAddress> {
+    let (id, address) = text.split_once('@')?;
+    let (host, port) = address.rsplit_once(':')?;
+    Some(PeerAddress { id: NodeId(id.parse().ok()?), host: host.to_owned(), port: port.parse().ok()? })
 }

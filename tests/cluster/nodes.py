@@ -35,11 +35,16 @@ class Cluster:
 
     def start(self, node):
         log = open(os.path.join(self.directory, f"node-{node}.log"), "ab")
-        command = [
-            self.ottla, "server", "--node-id", str(node), "--controllers", self.controllers,
-            "--data-dir", os.path.join(self.directory, f"node-{node}"),
-            "--listen", f"127.0.0.1:{self.kafka[node]}", "--http-listen", f"127.0.0.1:{self.http[node]}",
-        ] + self.settings
+        data, listen = os.path.join(self.directory, f"node-{node}"), f"127.0.0.1:{self.kafka[node]}"
+        if os.path.basename(self.ottla) == "serve":
+            # The broker alone, as its example builds it.
+            command = [self.ottla, data, listen, f"node.id={node}", f"controllers={self.controllers}"]
+        else:
+            command = [
+                self.ottla, "server", "--node-id", str(node), "--controllers", self.controllers,
+                "--data-dir", data, "--listen", listen, "--http-listen", f"127.0.0.1:{self.http[node]}",
+            ]
+        command += self.settings
         self.processes[node] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
 
     def start_all(self):

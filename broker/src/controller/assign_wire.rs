@@ -44,7 +44,9 @@ impl Controller {
         let (reply, answer) = oneshot::channel();
         let command = Command::Assign { node_id, assignment, reply };
         self.commands.send(command).await.map_err(|_| ControllerError::Stopped)?;
-        answer.await.map_err(|_| ControllerError::Stopped)?
+        let assigned = answer.await.map_err(|_| ControllerError::Stopped)?;
+        self.settle().await;
+        assigned
     }
 
     /// What another node asks of this one.
@@ -53,7 +55,7 @@ impl Controller {
         request: AssignReplicasToDirsRequest,
     ) -> AssignReplicasToDirsResponse {
         let node_id = NodeId(request.broker_id);
-        let image: Arc<_> = self.image();
+        let image: Arc<_> = self.decided();
         let registered = image.brokers().get(&node_id).map(|broker| broker.epoch);
         if registered != Some(Offset(request.broker_epoch)) {
             let error_code = ErrorCode::StaleBrokerEpoch.code();

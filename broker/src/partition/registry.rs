@@ -33,6 +33,13 @@ pub struct RemovedPartition {
     slot: Arc<Slot>,
 }
 
+impl RemovedPartition {
+    /// The name of its topic.
+    pub fn topic(&self) -> &str {
+        &self.name.topic
+    }
+}
+
 /// A partition with what its topic's config says about answering producers.
 #[derive(Clone)]
 pub struct OpenPartition {
@@ -113,6 +120,15 @@ impl Partitions {
         let slots = topics.by_name.get(topic).map(|topic| &topic.slots);
         let slot = slots.and_then(|slots| slots.get(usize::try_from(partition).ok()?));
         slot.is_some_and(|slot| slot.is_asleep() || slot.open().is_some_and(|open| !open.is_closed()))
+    }
+
+    /// The first partition of a topic that this node should keep and cannot.
+    pub fn first_offline(&self, topic: &str) -> Option<i32> {
+        let topics = self.topics();
+        let is_offline =
+            |slot: &Arc<Slot>| slot.is_offline() && slot.leader_and_isr().replicas.contains(&self.node.id);
+        let number = topics.by_name.get(topic)?.slots.iter().position(is_offline)?;
+        i32::try_from(number).ok()
     }
 
     /// Opens a partition that is asleep. `None` when it cannot be served.
@@ -227,7 +243,7 @@ impl Partitions {
         for dir in self.log_dirs.online() {
             dir.remove_leftovers(is_lost)?;
         }
-        self.follow(&ClusterImage::default(), image)?;
+        self.follow(&ClusterImage::default(), image);
         let is_known = |name: &TopicPartition| {
             let count = image.topic(&name.topic).map_or(0, |topic| topic.partitions.len());
             name.topic == METADATA_TOPIC || usize::try_from(name.partition).is_ok_and(|number| number < count)
@@ -242,51 +258,48 @@ impl Partitions {
         Ok(())
     }
 
-    /// Opens what came and gives what went from one image to the next; blocking.
-    pub fn follow(
-        &self,
-        before: &ClusterImage,
-        after: &ClusterImage,
-    ) -> Result<Vec<RemovedPartition>, LogError> {
-        let mut removed = Vec::new();
+    /// Takes away the partitions of topics that are not there any more; whoever holds them goes on with files that
+    /// [`delete`](Partitions::delete) removes.
+    pub fn take_gone(&self, before: &ClusterImage, after: &ClusterImage) -> Vec<RemovedPartition> {
+        let mut gone = Vec::new();
         for topic in before.topics() {
             if after.topic(&topic.name).is_none_or(|now| now.id != topic.id)
                 && let Some(closed) = self.topics_mut().by_name.remove(&topic.name)
             {
                 let slots = closed.slots.into_iter().enumerate();
-                removed.extend(slots.map(|(number, slot)| RemovedPartition {
+                gone.extend(slots.map(|(number, slot)| RemovedPartition {
                     name: TopicPartition::new(topic.name.clone(), number as i32),
                     slot,
                 }));
             }
         }
+        gone
+    }
+
+    /// Opens what came, and gives what this node keeps no more of topics that are still there; blocking. A partition that cannot be
+    /// opened is offline and its clients retry.
+    pub fn follow(&self, before: &ClusterImage, after: &ClusterImage) -> Vec<RemovedPartition> {
         let of_brokers = |image: &ClusterImage| {
             let brokers = ["", &self.node.id.to_string()];
             brokers.map(|broker| image.configs(ResourceType::Broker, broker).clone())
         };
         let same_defaults = of_brokers(before) == of_brokers(after);
-        let mut first_error = None;
+        let mut left = Vec::new();
         for topic in after.topics() {
             let unchanged =
                 same_defaults && before.topic(&topic.name).is_some_and(|old| Arc::ptr_eq(old, topic));
             if unchanged {
                 continue;
             }
-            removed.extend(self.reassign(topic, after));
+            left.extend(self.reassign(topic, after));
             if let Err(error) = self.bring_up(topic, after) {
                 tracing::error!(topic = topic.name, %error, "a partition is offline");
-                first_error.get_or_insert(error);
             }
         }
-        match first_error {
-            // At the start an offline partition must not keep the others from serving.
-            Some(error) if before.topics().next().is_some() => Err(error),
-            _ => Ok(removed),
-        }
+        left
     }
 
-    /// Removes the files of partitions that [`follow`](Partitions::follow) gave, and what recovery would remember of
-    /// them. No topic of the same name may be made before this returns.
+    /// Removes the files of partitions that were taken away, and what recovery would remember of them. No topic of the same name may be made before this returns.
     pub async fn delete(&self, removed: Vec<RemovedPartition>) {
         for RemovedPartition { name, slot } in &removed {
             self.moves.cancel(name).await;

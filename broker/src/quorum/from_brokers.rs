@@ -75,7 +75,7 @@ fn of_broker(
 ) -> Result<(&Controller, NodeId), ErrorCode> {
     let controller = controller.filter(|controller| controller.log().state().leads_from.is_some());
     let controller = controller.ok_or(ErrorCode::NotController)?;
-    let image = controller.image();
+    let image = controller.decided();
     let known = image.brokers().get(&NodeId(id)).ok_or(ErrorCode::BrokerIdNotRegistered)?;
     match known.epoch == Offset(epoch) {
         true => Ok((controller, NodeId(id))),

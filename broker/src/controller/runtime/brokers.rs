@@ -4,7 +4,8 @@
 use ottla_protocol::ErrorCode;
 use tokio::sync::oneshot;
 
-use super::{Command, Controller, Owner};
+use super::owner::Owner;
+use super::{Command, Controller};
 use crate::controller::alter_partitions::{AlterPartitions, IsrAnswers, decide_alter_partitions};
 use crate::controller::brokers::{self, Registration};
 use crate::controller::bugs::PartitionRules;
@@ -84,7 +85,7 @@ impl Controller {
 impl Owner {
     pub(super) async fn register(&mut self, wanted: &Registration) -> Result<Offset, Refusal> {
         let epoch = self.office().await?;
-        let image = self.image.load_full();
+        let image = self.image.clone();
         self.sessions.begin(epoch, &image);
         let is_alive = self.sessions.is_alive(wanted.id);
         // In its epoch nobody else appends, so this is where the first record will be.
@@ -102,7 +103,7 @@ impl Owner {
     pub(super) async fn on_heartbeat(&mut self, heartbeat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
         let Heartbeat { id, epoch: registered, applied, wants_fence, wants_shut_down } = heartbeat;
         let epoch = self.office().await?;
-        let image = self.image.load_full();
+        let image = self.image.clone();
         self.sessions.begin(epoch, &image);
         let Some(broker) = image.brokers().get(&id) else {
             return refuse(ErrorCode::BrokerIdNotRegistered, format!("broker {id} is not registered"));
@@ -127,7 +128,7 @@ impl Owner {
             self.commit(epoch, &records).await?;
             tracing::info!(node_id = %id, now, partitions = records.len() - 1, "a broker has changed");
         }
-        let image = self.image.load();
+        let image = self.image.clone();
         let is_fenced = image.brokers().get(&id).is_none_or(|broker| broker.is_fenced);
         let should_shut_down = wants_shut_down && is_fenced && !brokers::leads_something(&image, id);
         Ok(HeartbeatAnswer { is_fenced, should_shut_down })
@@ -139,7 +140,7 @@ impl Owner {
     ) -> Result<IsrAnswers, ErrorCode> {
         let code = |error: ControllerError| Refusal::from(error).code;
         let epoch = self.office().await.map_err(code)?;
-        let decided = decide_alter_partitions(&self.image.load(), PartitionRules::default(), wanted);
+        let decided = decide_alter_partitions(&self.image, PartitionRules::default(), wanted);
         let (records, answers) = decided?;
         if !records.is_empty() {
             self.commit(epoch, &records).await.map_err(code)?;
@@ -153,10 +154,10 @@ impl Owner {
             return;
         }
         let Ok(epoch) = self.office().await else { return };
-        let image = self.image.load_full();
+        let image = self.image.clone();
         self.sessions.begin(epoch, &image);
         for id in self.sessions.silent(&image) {
-            let records = brokers::decide_fence(&self.image.load(), PartitionRules::default(), id);
+            let records = brokers::decide_fence(&self.image, PartitionRules::default(), id);
             tracing::warn!(node_id = %id, "a broker is fenced: nothing was heard of it for broker.session.timeout.ms");
             if let Err(error) = self.commit(epoch, &records).await {
                 tracing::warn!(%error, "a broker was not fenced");
@@ -171,7 +172,7 @@ impl Owner {
             return;
         }
         let Ok(epoch) = self.office().await else { return };
-        let records = decide_balance(&self.image.load(), PartitionRules::default());
+        let records = decide_balance(&self.image, PartitionRules::default());
         if records.is_empty() {
             return;
         }

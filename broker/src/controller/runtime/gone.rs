@@ -9,37 +9,59 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{Command, Controller, Owner};
+use super::owner::Owner;
+use super::{Command, Controller};
 use crate::controller::brokers;
 use crate::controller::bugs::PartitionRules;
 use crate::ids::{NodeId, Offset};
 
-/// How long a connection is waited for.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a connection is waited for, and has to stand.
+const ALIVE_AFTER: Duration = Duration::from_secs(1);
 /// It is tried again after so long: what was just restarted may not listen yet.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+/// How often it is tried.
+const TRIES: u32 = 20;
 
 impl Controller {
     /// Looks whether a broker, of which nothing can be heard any more in this registration, has ended; it is fenced then.
     pub(crate) async fn look_for(&self, id: NodeId, epoch: Offset) {
-        let image = self.image();
+        let image = self.decided();
         let Some(broker) =
             image.brokers().get(&id).filter(|broker| broker.epoch == epoch && !broker.is_fenced)
         else {
             return;
         };
         let Some(endpoint) = broker.endpoints.first() else { return };
-        let address = (endpoint.host.as_str(), endpoint.port);
-        for pause in [Duration::ZERO, TRY_AGAIN] {
-            sleep(pause).await;
-            match timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await {
-                Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {}
-                _ => return,
-            }
+        if !has_ended(&endpoint.host, endpoint.port).await {
+            return;
         }
         // A controller that has stopped has nobody to fence.
         let _ = self.commands.send(Command::Gone { id, epoch }).await;
     }
+}
+
+/// Whether nobody listens there, now and a moment later. A process that ends may have closed the connection on which it was heard and
+/// not yet the socket on which it listens; it takes the connections of those who wait there with it.
+async fn has_ended(host: &str, port: u16) -> bool {
+    let mut refused = 0;
+    for _ in 0..TRIES {
+        let connecting = async {
+            let stand = TcpStream::connect((host, port)).await?;
+            // It says nothing, so neither does a broker.
+            stand.readable().await
+        };
+        match timeout(ALIVE_AFTER, connecting).await {
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
+            // Closed at once, or some other way to fail: it is tried again.
+            Ok(_) => refused = 0,
+            Err(_) => return false,
+        }
+        if refused == 2 {
+            return true;
+        }
+        sleep(TRY_AGAIN).await;
+    }
+    false
 }
 
 /// Looks for all brokers whenever this node becomes the one that decides, for as long as it is polled.
@@ -65,7 +87,7 @@ pub(crate) async fn look_for_the_gone(controller: Controller) {
 impl Owner {
     pub(super) async fn fence_gone(&mut self, id: NodeId, registered: Offset) {
         let Ok(epoch) = self.office().await else { return };
-        let image = self.image.load_full();
+        let image = self.image.clone();
         self.sessions.begin(epoch, &image);
         if image.brokers().get(&id).is_none_or(|broker| broker.epoch != registered || broker.is_fenced) {
             return;

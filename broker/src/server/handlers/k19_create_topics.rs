@@ -44,6 +44,13 @@ pub(in super::super) async fn handle(
             Ok(created) => {
                 if !request.validate_only {
                     tracing::info!(topic = %&*name, partitions = created.partitions, "made a topic");
+                    if let Some(number) = context.partitions.first_offline(&name) {
+                        let message = format!(
+                            "The topic is made, but its partition {number} has no usable files on node {}.",
+                            context.node_id()
+                        );
+                        return refused(name, Refusal { code: ErrorCode::KafkaStorageError, message });
+                    }
                 }
                 let shows_configs =
                     access.sees(&context, Operation::DescribeConfigs, (ResourceType::Topic, &name));
