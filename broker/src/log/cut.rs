@@ -35,6 +35,7 @@ impl PartitionLog {
         last.cut(position)?;
         last.file()?.sync_all().map_err(LogError::io("sync", last.path()))?;
         self.leader_epochs.truncate(end);
+        self.publish_epochs();
         self.leader_epochs.save(&self.dir)?;
         self.end_was_moved(end)?;
         self.recall_producers(end)?;
@@ -51,6 +52,7 @@ impl PartitionLog {
         let first = Segment::open(&self.dir, start, true)?;
         unpoison(self.shared.segments.write()).push(Arc::new(first));
         self.leader_epochs.forget_all();
+        self.publish_epochs();
         self.leader_epochs.save(&self.dir)?;
         self.producers = ProducerStates::default();
         *unpoison(self.shared.aborted.write()) = AbortedTransactions::default();

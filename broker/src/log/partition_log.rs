@@ -391,6 +391,7 @@ impl PartitionLog {
         // The epoch is on disk before its first record, so that no record is of an unknown one.
         let epoch = LeaderEpoch(first.header.leader_epoch);
         self.leader_epochs.begin(&self.dir, epoch, Offset(first.header.base_offset))?;
+        self.publish_epochs();
         let active = self.active();
         let file = active.file()?;
         let mut position = active.size();
@@ -419,6 +420,13 @@ impl PartitionLog {
         pending.placed.clear();
         pending.bytes = 0;
         Ok(())
+    }
+
+    /// Tells readers which epochs the log has, where they have changed.
+    pub(super) fn publish_epochs(&self) {
+        if self.leader_epochs != **self.shared.leader_epochs.load() {
+            self.shared.leader_epochs.store(Arc::new(self.leader_epochs.clone()));
+        }
     }
 
     fn mark_dirty(&mut self, segment: Arc<Segment>, file: Arc<File>) {

@@ -4,12 +4,14 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
+use arc_swap::ArcSwap;
 use ottla_protocol::records::Batch;
 use thiserror::Error;
 
 use super::LogError;
 use super::aborted::{AbortedTransaction, AbortedTransactions};
 use super::damage::{Gaps, corrupt};
+use super::leader_epochs::LeaderEpochs;
 use super::locate::{Place, has_time, next_place, place_of};
 use super::segment::{DiskWait, Segment, unpoison};
 use crate::ids::{LeaderEpoch, Offset};
@@ -70,6 +72,8 @@ pub(super) struct Shared {
     /// Compaction has taken batches out, or may do so at any time.
     pub may_have_gaps: AtomicBool,
     pub aborted: RwLock<AbortedTransactions>,
+    /// Stored before the log end under which they have a record.
+    pub leader_epochs: ArcSwap<LeaderEpochs>,
 }
 
 /// A handle for reading a log; cheap to clone.
@@ -87,6 +91,12 @@ impl LogReader {
     /// The offset of the next record to be appended, durable or not.
     pub fn log_end(&self) -> Offset {
         Offset(self.shared.log_end.load(Ordering::Acquire))
+    }
+
+    /// The history of leaders. It knows the epochs of all records below a log end that was asked for before, so in this order nobody
+    /// takes records of a newer epoch for those of an older one.
+    pub fn leader_epochs(&self) -> Arc<LeaderEpochs> {
+        self.shared.leader_epochs.load_full()
     }
 
     /// Bytes of all segments.

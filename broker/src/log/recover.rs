@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, RwLock};
 
+use arc_swap::ArcSwap;
+
 use ottla_protocol::records::{Batch, BatchHeader, EndTxnMarker};
 
 use super::LogError;
@@ -113,6 +115,7 @@ impl PartitionLog {
             log_end: AtomicI64::new(recovery.next.0),
             may_have_gaps: AtomicBool::new(may_have_gaps),
             aborted: RwLock::new(recovery.aborted),
+            leader_epochs: ArcSwap::from_pointee(recovery.leader_epochs.clone()),
             segments: RwLock::new(segments),
         };
         let jitter_ms = drawn_jitter(&config);

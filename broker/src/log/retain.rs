@@ -161,6 +161,7 @@ impl PartitionLog {
         self.shared.log_start.fetch_max(first.unwrap_or_default().0, Ordering::AcqRel);
         unpoison(self.shared.aborted.write()).forget_before(first.unwrap_or_default());
         self.leader_epochs.begin_at(self.log_start());
+        self.publish_epochs();
         self.leader_epochs.save(&self.dir)?;
         tracing::info!(dir = %self.dir.display(), segments = count, log_start = %self.log_start(), "retention");
         let delay = Duration::from_millis(self.config.file_delete_delay_ms);

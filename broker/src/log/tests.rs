@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ottla_protocol::records::{BatchBuilder, BatchOptions, Batches};
@@ -220,6 +221,34 @@ fn a_second_copy_of_a_batch_that_was_not_written_is_not_acknowledged() {
     assert!(!info.duplicate && info.base_offset == Offset(0));
     assert_eq!(log.leader_epochs(), &LeaderEpochs::load(dir.path()), "the epoch is on disk");
     assert_eq!(values(&log, 0).len(), 2);
+}
+
+/// A leader that took an end with records of its own epoch for the end of an older one would believe a follower that has others there.
+#[test]
+fn readers_know_the_epoch_of_every_record_below_the_end_they_saw_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), None);
+    let reader = log.reader();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                let end = reader.log_end();
+                let newest = reader.leader_epochs().latest().map_or(-1, |epoch| epoch.0);
+                assert!(i64::from(newest) >= end.0 - 1, "the epoch {newest} of a log that ends at {end}");
+            }
+        });
+        for epoch in 0..200 {
+            // The record at each offset is the first of an epoch.
+            let checked = log.config().check(&batch(1, &[b"v"]), 0).unwrap();
+            log.append(&[checked], LeaderEpoch(epoch)).remove(0).unwrap();
+        }
+        is_over.store(true, Ordering::Release);
+    });
+    assert_eq!(
+        reader.leader_epochs().end_offset(LeaderEpoch(7), reader.log_end()),
+        Some((LeaderEpoch(7), Offset(8)))
+    );
 }
 
 #[test]

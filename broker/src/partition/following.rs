@@ -116,7 +116,6 @@ impl Owner {
             let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum();
             let records = batches.iter().map(|batch| batch.batch().header.record_count.max(0) as u64).sum();
             self.note_appended(bytes, records);
-            self.publish_epochs();
             self.publish_log_end(log_end);
         }
         if has_advanced {
@@ -201,7 +200,6 @@ impl Owner {
         if let Replica::Follows(follower) = &mut self.replica {
             follower.cut(done);
         }
-        self.publish_epochs();
         self.publish_log_end(done);
         self.publish_high_watermark();
         tracing::debug!(partition = %self.place.points.name(), %done, ms = now_ms() - begun, "cut a follower's log");
@@ -252,7 +250,6 @@ mod tests {
                 high_watermark: watch::channel(Offset::ZERO).0,
                 last_stable: watch::channel(Offset::ZERO).0,
                 log_end: Arc::new(watch::channel(Offset::ZERO).0),
-                leader_epochs: Arc::default(),
                 leadership: Arc::default(),
             },
         );

@@ -18,8 +18,7 @@ use super::owner::{Owner, Place, Published};
 use super::unverified::{Ticket, Verify};
 use crate::ids::{LeaderEpoch, NodeId, Offset, Producer, TopicPartition};
 use crate::log::{
-    ActiveProducer, AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, LogReader, MovedName,
-    PartitionLog, Relocation,
+    ActiveProducer, AppendInfo, Checked, LogConfig, LogError, LogReader, MovedName, PartitionLog, Relocation,
 };
 use crate::machine::Monotonic;
 use crate::replica::{FetchPosition, Fetched, LeaderAndIsr, diverging};
@@ -195,7 +194,6 @@ pub struct Partition {
     high_watermark: watch::Receiver<Offset>,
     last_stable: watch::Receiver<Offset>,
     log_end: Arc<watch::Sender<Offset>>,
-    leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
     leadership: Arc<ArcSwapOption<Leadership>>,
 }
 
@@ -212,7 +210,6 @@ impl Partition {
         let (high_watermark_tx, high_watermark) = watch::channel(Offset::ZERO);
         let (last_stable_tx, last_stable) = watch::channel(Offset::ZERO);
         let log_end = Arc::new(watch::channel(Offset::ZERO).0);
-        let leader_epochs = Arc::new(ArcSwap::from_pointee(log.leader_epochs().clone()));
         let leadership = Arc::new(ArcSwapOption::empty());
         let reader = log.reader();
         let config = Arc::new(ArcSwap::new(log.config().clone()));
@@ -227,7 +224,6 @@ impl Partition {
                 high_watermark: high_watermark_tx,
                 last_stable: last_stable_tx,
                 log_end: log_end.clone(),
-                leader_epochs: leader_epochs.clone(),
                 leadership: leadership.clone(),
             },
         );
@@ -241,7 +237,6 @@ impl Partition {
             high_watermark,
             last_stable,
             log_end,
-            leader_epochs,
             leadership,
         }
     }
@@ -328,24 +323,22 @@ impl Partition {
         &self.reader
     }
 
-    /// Where `epoch` ended (KIP-320): the largest epoch at or before it and the offset after its last record.
+    /// Where `epoch` ended (KIP-320): the largest epoch at or before it and the offset after its last record. A new leader may know
+    /// less to be committed than readers were given by the one before, so the newest epoch ends where the log does.
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        self.leader_epochs.load().end_offset(epoch, self.high_watermark())
+        let end = self.reader.log_end();
+        self.reader.leader_epochs().end_offset(epoch, end)
     }
 
-    /// Where a reader's log and this one, as far as it may be seen, part (KIP-320); see [`diverging`].
-    pub fn diverging(
-        &self,
-        last_epoch: LeaderEpoch,
-        from: Offset,
-        up_to: Offset,
-    ) -> Option<(LeaderEpoch, Offset)> {
-        diverging(&self.leader_epochs.load(), last_epoch, from, up_to)
+    /// Where a reader's log and this one part (KIP-320); see [`diverging`].
+    pub fn diverging(&self, last_epoch: LeaderEpoch, from: Offset) -> Option<(LeaderEpoch, Offset)> {
+        let end = self.reader.log_end();
+        diverging(&self.reader.leader_epochs(), last_epoch, from, end)
     }
 
     /// The newest leader epoch that has written a record.
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.leader_epochs.load().latest()
+        self.reader.leader_epochs().latest()
     }
 
     /// Queues a batch; the order of calls is the order in the log. The answer comes when it is as safe as was asked for.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::committer::{Committer, SyncRequest};
@@ -18,7 +18,7 @@ use super::points::Points;
 use super::unverified::{Ticket, Unverified, Verify};
 use super::{IsrWanted, Opening};
 use crate::ids::{Offset, Producer};
-use crate::log::{AppendInfo, Checked, LeaderEpochs, LogConfig, LogError, PartitionLog};
+use crate::log::{AppendInfo, Checked, LogConfig, LogError, PartitionLog};
 use crate::replica::{AckId, Effect, LeaderAndIsr, LogState, Park, Replica};
 use crate::transactions::TransactionError;
 
@@ -48,7 +48,6 @@ pub(super) struct Published {
     pub last_stable: watch::Sender<Offset>,
     /// Of a partition that other nodes keep as well.
     pub log_end: Arc<watch::Sender<Offset>>,
-    pub leader_epochs: Arc<ArcSwap<LeaderEpochs>>,
     /// While it leads.
     pub leadership: Arc<ArcSwapOption<Leadership>>,
 }
@@ -313,7 +312,6 @@ impl Owner {
         let flush = Flush::of(log.config());
         batches.clear();
         self.note_appended(bytes, records);
-        self.publish_epochs();
         let (mut replies, mut anybody_waits) = (Vec::with_capacity(answers.len()), false);
         for (Waiting { acks, reply }, answer) in waiting.drain(..).zip(answers) {
             match (answer, acks) {
@@ -514,14 +512,6 @@ impl Owner {
         }
     }
 
-    /// Tells who reads the log which epochs it has, where they have changed.
-    pub(super) fn publish_epochs(&self) {
-        let Some(log) = &self.log else { return };
-        if *log.leader_epochs() != **self.published.leader_epochs.load() {
-            self.published.leader_epochs.store(Arc::new(log.leader_epochs().clone()));
-        }
-    }
-
     pub(super) fn publish_log_end(&self, log_end: Offset) {
         self.published.log_end.send_replace(log_end);
     }
@@ -616,7 +606,6 @@ mod tests {
                 high_watermark: watch::channel(Offset::ZERO).0,
                 last_stable: watch::channel(Offset::ZERO).0,
                 log_end: Arc::new(watch::channel(Offset::ZERO).0),
-                leader_epochs: Arc::default(),
                 leadership: Arc::default(),
             },
         );

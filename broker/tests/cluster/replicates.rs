@@ -3,7 +3,8 @@
 use ottla_broker::ids::Offset;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k19_create_topics::{CreatableTopic, CreatableTopicConfig};
-use ottla_protocol::messages::{CreateTopicsRequest, MetadataRequest};
+use ottla_protocol::messages::k23_offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use ottla_protocol::messages::{CreateTopicsRequest, MetadataRequest, OffsetForLeaderEpochRequest};
 
 use crate::nodes::{Cluster, Node, until};
 use crate::wire::Wire;
@@ -146,6 +147,38 @@ async fn with_too_few_in_sync_acks_all_is_refused_and_what_is_there_can_be_read(
     let leader = settled(&nodes, "scarce", 2).await;
     assert_eq!(produced(&nodes[leader], "scarce", "second").await, ErrorCode::None);
     assert_eq!(read(&nodes[leader], "scarce").await, ["first", "second"]);
+}
+
+/// A leader may know less to be committed than its readers have been given by the one before, but has all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_past_what_a_leader_knows_to_be_committed_are_not_told_of_lost_records() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("ahead", 2, "2")).await;
+    let leader = settled(&nodes, "ahead", 2).await;
+    assert_eq!(produced(&nodes[leader], "ahead", "first").await, ErrorCode::None);
+    let (leads, isr) = leader_and_isr(&nodes[0], "ahead").await.unwrap();
+    let follower = *isr.iter().find(|id| **id != leads).unwrap();
+    let place = nodes.iter().position(|node| node.id.0 == follower).unwrap();
+    nodes.remove(place).kill();
+    let leader = settled(&nodes, "ahead", 1).await;
+    let mut wire = Wire::connect(nodes[leader].address()).await;
+    wire.call(9, &produce("ahead", batch(&["second"], None), 1)).await;
+    let open = nodes[leader].partitions().get("ahead", 0).unwrap();
+    assert_eq!((open.partition.high_watermark(), open.partition.log().log_end()), (Offset(1), Offset(2)));
+    let written = open.partition.latest_epoch().unwrap().0;
+    let current = nodes[leader].image().topic("ahead").unwrap().partitions[0].leader_epoch.0;
+    for epoch in [written, current] {
+        let partition = OffsetForLeaderPartition { leader_epoch: epoch, ..Default::default() };
+        let topics = vec![OffsetForLeaderTopic { topic: "ahead".into(), partitions: vec![partition] }];
+        let answer = wire.call(4, &OffsetForLeaderEpochRequest { replica_id: -1, topics }).await;
+        assert_eq!(answer.topics[0].partitions[0].end_offset, 2, "epoch {epoch} of {current}");
+        let mut ahead = fetch("ahead", 2, 0);
+        ahead.topics[0].partitions[0].last_fetched_epoch = epoch;
+        let answer = wire.call(12, &ahead).await;
+        let found = &answer.responses[0].partitions[0];
+        assert_eq!((found.error_code, found.diverging_epoch.epoch), (0, -1), "epoch {epoch} of {current}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,7 @@ fn note_follower(context: &Context, access: &Access, wanted: &Wanted, limits: Li
         };
         let from = Offset(asked.fetch_offset);
         let is_within = (partition.log().log_start()..=partition.log().log_end()).contains(&from);
-        if is_within && diverging(&partition, asked.last_fetched_epoch, from, true).is_none() {
+        if is_within && diverging(&partition, asked.last_fetched_epoch, from).is_none() {
             partition.fetched(id, broker_epoch, from);
         }
     }
@@ -223,8 +223,7 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
                 data.log_start_offset = partition.log().log_start().0;
                 let from = Offset(asked.fetch_offset);
                 if limits.version >= DIVERGING_EPOCH_VERSION_MIN
-                    && let Some(diverging) =
-                        diverging(&partition, asked.last_fetched_epoch, from, limits.follower.is_some())
+                    && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
                 {
                     data.diverging_epoch = diverging;
                     return Ok(Found::None);
@@ -318,17 +317,8 @@ fn find(
 }
 
 /// Where the reader's log and ours part, if its last record is of an epoch that ended earlier here.
-fn diverging(
-    partition: &Partition,
-    last_fetched_epoch: i32,
-    from: Offset,
-    to_log_end: bool,
-) -> Option<EpochEndOffset> {
-    let end = match to_log_end {
-        true => partition.log().log_end(),
-        false => partition.high_watermark(),
-    };
-    let found = partition.diverging(LeaderEpoch(last_fetched_epoch), from, end);
+fn diverging(partition: &Partition, last_fetched_epoch: i32, from: Offset) -> Option<EpochEndOffset> {
+    let found = partition.diverging(LeaderEpoch(last_fetched_epoch), from);
     found.map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
 }
 

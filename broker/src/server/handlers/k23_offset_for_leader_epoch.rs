@@ -43,7 +43,7 @@ fn answer(context: &Context, topic: &str, asked: &OffsetForLeaderPartition) -> E
         Err(code) => response.error_code = code.code(),
         Ok(open) if asked.leader_epoch == current.0 => {
             response.leader_epoch = current.0;
-            response.end_offset = open.partition.high_watermark().0;
+            response.end_offset = open.partition.log().log_end().0;
         }
         // An epoch that never was has no end; the response says so by default.
         Ok(_) if asked.leader_epoch > current.0 => {}
