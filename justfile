@@ -57,6 +57,14 @@ crashes:
 failover: release setup
     tests/cluster/failover.sh 10
 
+# Three servers under every nemesis for half an hour, and the history of their clients against Kafka's promises (root)
+checked: release setup
+    tests/cluster/check.sh --seconds 1800
+
+# The checker's bug bank
+checker:
+    cd tests/cluster && "${OTTLA_CACHE:-$HOME/.cache/ottla}/py/bin/python" -m unittest checker_test
+
 # A transactional copy loop against its input, with copier and broker killed 100 times each
 exactly-once:
     tests/crash/exactly_once.sh 200

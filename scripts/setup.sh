@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the tests with real peers need on a fresh Debian machine: kcat, strace, PostgreSQL, a Python environment,
+# Installs what the tests with real peers need on a fresh Debian machine: kcat, strace, libfaketime, iproute2, PostgreSQL, a Python environment,
 # Node modules and the jars of Apache Kafka.
 # The README's two commands need none of this. Everything but Debian's packages goes under $OTTLA_CACHE (default ~/.cache/ottla).
 set -euo pipefail
 cache=${OTTLA_CACHE:-$HOME/.cache/ottla}
 mkdir -p "$cache"
 
-if ! command -v kcat >/dev/null || ! command -v strace >/dev/null || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+if ! command -v kcat >/dev/null || ! command -v strace >/dev/null || ! command -v ip >/dev/null ||
+    ! ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     apt-get update -qq
-    apt-get install -y -qq kcat strace postgresql
+    apt-get install -y -qq kcat strace libfaketime iproute2 postgresql
 fi
 
 "$(dirname "$0")/kafka.sh" >/dev/null

@@ -1,6 +1,7 @@
 """Three servers on this machine that are one cluster, to be killed, stopped and started again."""
 
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -8,6 +9,8 @@ import tempfile
 import time
 
 from confluent_kafka import KafkaException
+
+NODES = (1, 2, 3)
 
 
 def free_ports(count):
@@ -20,54 +23,111 @@ def free_ports(count):
     return ports
 
 
-class Cluster:
-    def __init__(self, ottla, directory, settings=()):
-        self.ottla, self.directory, self.settings = ottla, directory, list(settings)
+class Loopback:
+    """Where nodes are that share this machine's network."""
+
+    def __init__(self):
         ports = free_ports(9)
-        self.kafka = dict(zip((1, 2, 3), ports[:3]))
-        self.http = dict(zip((1, 2, 3), ports[3:6]))
-        self.controllers = ",".join(f"{node}@127.0.0.1:{port}" for node, port in zip((1, 2, 3), ports[6:]))
+        self.ports = {node: tuple(ports[node - 1 :: 3]) for node in NODES}
+
+    def address(self, node):
+        return "127.0.0.1"
+
+    def prefix(self, node):
+        return []
+
+
+class Cluster:
+    """Servers of Ottla. `places` says where each is, `ports` what it listens on there: for Kafka's protocol, for HTTP and as a controller,
+    and `environment` has what is more in the environment of each."""
+
+    def __init__(self, ottla, directory, settings=(), places=None, environment=None):
+        self.ottla, self.directory, self.settings = ottla, directory, list(settings)
+        self.places = places or Loopback()
+        ports = getattr(self.places, "ports", {node: (9092, 8080, 9093) for node in NODES})
+        self.kafka = {node: f"{self.places.address(node)}:{ports[node][0]}" for node in NODES}
+        self.http = {node: f"{self.places.address(node)}:{ports[node][1]}" for node in NODES}
+        self.controllers = {node: f"{self.places.address(node)}:{ports[node][2]}" for node in NODES}
+        self.environment = environment or {}
         self.processes = {}
 
     @property
     def bootstrap(self):
-        return ",".join(f"127.0.0.1:{port}" for port in self.kafka.values())
+        return ",".join(self.kafka.values())
 
-    def start(self, node):
-        log = open(os.path.join(self.directory, f"node-{node}.log"), "ab")
-        data, listen = os.path.join(self.directory, f"node-{node}"), f"127.0.0.1:{self.kafka[node]}"
+    def folder(self, node):
+        return os.path.join(self.directory, f"node-{node}")
+
+    def data(self, node):
+        """Where a node's partitions are."""
+        return self.folder(node)
+
+    def log(self, node):
+        return os.path.join(self.directory, f"node-{node}.log")
+
+    def command(self, node):
+        controllers = ",".join(f"{each}@{address}" for each, address in self.controllers.items())
         if os.path.basename(self.ottla) == "serve":
             # The broker alone, as its example builds it.
-            command = [self.ottla, data, listen, f"node.id={node}", f"controllers={self.controllers}"]
-        else:
-            command = [
-                self.ottla, "server", "--node-id", str(node), "--controllers", self.controllers,
-                "--data-dir", data, "--listen", listen, "--http-listen", f"127.0.0.1:{self.http[node]}",
-            ]
-        command += self.settings
-        self.processes[node] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            return [self.ottla, self.folder(node), self.kafka[node], f"node.id={node}", f"controllers={controllers}", *self.settings]
+        return [
+            self.ottla, "server", "--node-id", str(node), "--controllers", controllers, "--data-dir", self.folder(node),
+            "--listen", self.kafka[node], "--http-listen", self.http[node], *self.settings,
+        ]
+
+    def start(self, node):
+        with open(self.log(node), "ab") as log:
+            self.processes[node] = subprocess.Popen(
+                self.places.prefix(node) + self.command(node), stdout=subprocess.PIPE, stderr=log, text=True,
+                env={**os.environ, **self.environment.get(node, {})})
 
     def start_all(self):
-        for node in (1, 2, 3):
+        for node in NODES:
             self.start(node)
-        for node in (1, 2, 3):
+        for node in NODES:
             self.until_ready(node)
 
-    def until_ready(self, node):
-        line = self.processes[node].stdout.readline()
+    def until_ready(self, node, patience=120):
+        line = read_line(self.processes[node].stdout, patience)
         if not line.startswith("ready "):
-            raise SystemExit(f"node {node} does not start; see {self.directory}/node-{node}.log")
+            raise SystemExit(f"node {node} does not start; see {self.log(node)}")
 
-    def end(self, node, how):
+    def send_signal(self, node, how):
+        self.processes[node].send_signal(how)
+
+    def has_ended(self, node):
+        return self.processes[node].poll() is not None
+
+    def end(self, node, how, patience=120):
+        """Whether it has ended in time; if not it is killed."""
+        self.send_signal(node, how)
+        return self.ended(node, patience)
+
+    def ended(self, node, patience):
         process = self.processes.pop(node)
-        process.send_signal(how)
-        process.wait()
-
-    def stop_all(self):
-        for process in self.processes.values():
-            process.send_signal(signal.SIGKILL)
-        for process in self.processes.values():
+        try:
+            process.wait(patience)
+            return True
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.wait()
+            return False
+        finally:
+            if process.stdout:
+                process.stdout.close()
+
+    def stop_all(self, how=signal.SIGKILL, patience=120):
+        for node in self.processes:
+            self.send_signal(node, how)
+        for node in list(self.processes):
+            self.ended(node, patience)
+
+
+def read_line(stream, patience):
+    """A line of a process that says nothing more, or an empty one if none comes in time."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return stream.readline() if selector.select(patience) else ""
 
 
 def until(what, is_so, patience=120):
