@@ -25,6 +25,9 @@ Anomaly = namedtuple("Anomaly", "kind text")
 COMMITTED, UNCOMMITTED = "read_committed", "read_uncommitted"
 FOREVER = float("inf")
 
+# A coordinator that is cut off from the others does not know that another has its office, and tells what it knows, as Kafka's does.
+STALE_SECONDS = 30
+
 
 class History:
     """The events by kind, and what each value's writer says of it."""
@@ -308,9 +311,17 @@ class Commits:
         self.latest = list(accumulate((begin for begin, _, _ in self.known), max))
         self.earliest = list(accumulate((begin for begin, _, _ in reversed(self.known)), min))[::-1]
 
+    def going_back(self):
+        """(begin, (end, offset), offset): of each commit that began after the end of one with a higher offset, and of that."""
+        highest = list(accumulate(((offset, end) for _, end, offset in self.known), max))
+        for begin, _, offset in self.known:
+            before = bisect_left(self.ends, begin)
+            if before and highest[before - 1][0] > offset:
+                yield begin, highest[before - 1][::-1], offset
+
     def allowed(self, begin, end):
-        """What may be told to a question asked and answered then: what no commit has replaced that began after its end."""
-        before = bisect_left(self.ends, begin)
+        """What may be told to a question asked and answered then: what no commit that was over well before has replaced."""
+        before = bisect_left(self.ends, begin - STALE_SECONDS)
         replaced_until = self.latest[before - 1] if before else None
         allowed = {offset for commit_begin, _, offset in self.unknown if commit_begin < end}
         if replaced_until is None:
@@ -325,7 +336,8 @@ class Commits:
 
 
 def committed_offset_regression(history):
-    """A group's offset is told that a later commit had replaced before the question, or that nobody has committed."""
+    """A group commits less than had been committed before; or an offset of it is told that had been replaced long before, or that
+    nobody has committed."""
     commits = defaultdict(Commits)
     for event in history.by_op["commit"]:
         for partition, offset in event["offsets"].items():
@@ -335,8 +347,10 @@ def committed_offset_regression(history):
         if txn["commit_begin"] is not None:
             for partition, offset in txn["offsets"].items():
                 commits[txn["group"], partition].add(txn["commit_begin"], txn["end"], offset, txn["type"])
-    for each in commits.values():
+    for (group, partition), each in commits.items():
         each.arrange()
+        for begin, (end, offset), later in each.going_back():
+            yield f"{group} {partition}: {later} at {begin:.2f} s, where {offset} was committed by {end:.2f} s"
     nothing = Commits()
     nothing.arrange()
     for event in history.by_op["committed"]:

@@ -180,12 +180,24 @@ class BugBank(unittest.TestCase):
         self.assert_finds("cycle of reads")
 
     def test_a_groups_offset_that_goes_back(self):
-        self.events.append(committed(7.0, {"p-0": 2}))
+        self.events.append(committed(60.0, {"p-0": 2}))
         self.assert_finds("committed offset regression")
 
     def test_a_groups_offset_that_is_forgotten(self):
-        self.events.append(committed(7.0, {"p-0": None}))
+        self.events.append(committed(60.0, {"p-0": None}))
         self.assert_finds("committed offset regression")
+
+    def test_a_groups_offset_that_nobody_has_committed(self):
+        self.events.append(committed(7.0, {"p-0": 9}))
+        self.assert_finds("committed offset regression")
+
+    def test_a_group_that_commits_less_than_before(self):
+        self.events += [commit(6.5, {"p-0": 4}), committed(6.9, {"p-0": 4}), commit(7.0, {"p-0": 8}), committed(7.2, {"p-0": 8})]
+        self.assert_finds("committed offset regression")
+
+    def test_a_coordinator_that_is_cut_off_may_tell_what_it_knows(self):
+        self.events += [committed(7.0, {"p-0": 2}), committed(7.2, {"p-0": 8})]
+        self.assertEqual(check(self.events), [])
 
     def test_a_groups_offset_of_an_aborted_transaction(self):
         self.one("txn", id="c2")["type"] = "fail"
