@@ -9,7 +9,7 @@ use datafusion::common::Result;
 
 use super::rows::Rows;
 use super::state_keys::{external, row_bytes};
-use crate::state::codec;
+use crate::state::{codec, sort_by_bytes};
 
 /// The batch and the row in which a change stands.
 type Place = (usize, usize);
@@ -37,7 +37,8 @@ pub fn consolidate(rows: &[Rows], key: &[usize], schema: &SchemaRef) -> Result<K
         let keys = codec::encode_rows(&columns, batch.len()).map_err(external)?;
         keyed.extend(keys.into_iter().enumerate().map(|(index, key)| (key, (number, index))));
     }
-    keyed.sort_unstable();
+    // Of one key they need no order here: each key's rows are looked at together.
+    sort_by_bytes(&mut keyed, |(key, _)| key);
     // The rows as bytes, of batches that have a key more than once.
     let mut bytes: Vec<Option<Vec<Vec<u8>>>> = vec![None; rows.len()];
     let (mut deletes, mut upserts) = (Vec::new(), Vec::new());

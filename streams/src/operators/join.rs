@@ -3,15 +3,14 @@
 //! ```text
 //! 00  key  left row      ─▶ weight, partners, expiry     partners of a LEFT join only: their weights, summed
 //! 01  key  right row     ─▶ weight, expiry
-//! 02  expiry  00|01 key  ─▶ nothing      some row of the key can be forgotten once the watermark has passed the expiry
 //! ```
 //!
-//! The expiry is there of rows that have one.
+//! The expiry is there of rows that have one: once the watermark has passed it the row is forgotten.
 //!
 //! A left row without partner is given with nulls. When its first partner comes the nulls are taken back, and given again
 //! when the last one goes; so the number of its partners is kept with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
@@ -23,15 +22,13 @@ use super::context::Context;
 use super::evaluate::{each, evaluate_all, millis};
 use super::project::batch_of;
 use super::rows::Rows;
-use super::state_keys::{closed_keys, columns_from_bytes, external, time_key, weight_of, weight_row};
+use super::state_keys::{columns_from_bytes, external, weight_of, weight_row};
 use super::watermark::{Watermark, reject_late};
 use crate::planner::{Closing, JoinNode};
-use crate::state::Overlay;
-use crate::state::codec;
+use crate::state::{Overlay, codec, sort_by_bytes};
 
 const LEFT: u8 = 0;
 const RIGHT: u8 = 1;
-const EXPIRY: u8 = 2;
 
 /// Pairs that are looked at at a time.
 const PAIRS_MAX: usize = 8_192;
@@ -55,6 +52,8 @@ pub(super) fn join(
     let left = Side::of(LEFT, &lefts, left, late_left, node.left_closing, context)?;
     let right = Side::of(RIGHT, &rights, right, late_right, node.right_closing, context)?;
     let mut pairs = Pairs::new(node);
+    let over = [&left, &right].into_iter().flat_map(|side| side.over_at(context.now));
+    let over: Vec<Bytes> = over.map(|change| Bytes::copy_from_slice(&change.stored)).collect();
 
     // A ⋈ ΔB, with A as it was.
     for of_key in right.by_key() {
@@ -87,7 +86,7 @@ pub(super) fn join(
     } else {
         left.store(overlay);
     }
-    forget(node, overlay, context.now);
+    forget(overlay, context.now, over);
     Ok(output)
 }
 
@@ -152,7 +151,7 @@ impl Side {
             }
         }
         side.without_key.retain(|_, weight| *weight != 0);
-        side.changes.sort_unstable_by(|one, other| one.stored.cmp(&other.stored));
+        sort_by_bytes(&mut side.changes, |change| &change.stored);
         side.changes.dedup_by(|next, kept| {
             let is_same = next.stored == kept.stored;
             kept.weight += if is_same { next.weight } else { 0 };
@@ -167,10 +166,14 @@ impl Side {
         self.changes.chunk_by(|one, other| one.key() == other.key())
     }
 
+    /// The changes of rows that can be forgotten when the epoch ends.
+    fn over_at(&self, now: Watermark) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(move |change| change.expiry.is_some_and(|expiry| now.has_passed(expiry)))
+    }
+
     /// Adds the changes to the rows of a side whose partners are not counted.
     fn store(self, overlay: &mut Overlay<'_>) {
         for change in self.changes {
-            change.store_expiry(overlay);
             let Change { stored, weight, expiry, .. } = change;
             overlay.update(Bytes::from(stored), |before| {
                 let after = before.map_or(0, |row| weight_of(row).0) + weight;
@@ -190,14 +193,6 @@ impl Change {
 
     fn row(&self) -> &[u8] {
         &self.stored[self.row_at..]
-    }
-
-    /// Has the key looked at when the row expires. That stays if the row goes before.
-    fn store_expiry(&self, overlay: &mut Overlay<'_>) {
-        if let Some(expiry) = self.expiry {
-            let entry = [&[EXPIRY], time_key(expiry).as_slice(), &self.stored[..self.row_at]].concat();
-            overlay.put(Bytes::from(entry), Some(Bytes::new()));
-        }
     }
 }
 
@@ -377,9 +372,6 @@ fn unmatched(
         if is_alone != was_alone {
             alone.push((row, is_alone - was_alone));
         }
-        if let Some(change) = change {
-            change.store_expiry(overlay);
-        }
         let expiry = match change {
             Some(change) => change.expiry,
             None => before.and_then(|row| row.get(16..)).and_then(expiry_of),
@@ -403,23 +395,13 @@ fn with_nulls(node: &JoinNode, alone: Vec<(&[u8], i64)>) -> Result<Option<Rows>>
     Ok(Some(Rows::changes(batch_of(&node.schema, columns, rows.len())?, weights)))
 }
 
-/// Forgets the rows that can have no new partner.
-fn forget(node: &JoinNode, overlay: &mut Overlay<'_>, now: Watermark) {
-    let closed = closed_keys(overlay, &[EXPIRY], now);
-    let keys: BTreeSet<Bytes> =
-        closed.iter().map(|(entry, _)| entry.slice(1 + time_key(0).len()..)).collect();
-    for key in keys {
-        let expiry_at = if node.is_left && key.first() == Some(&LEFT) { 16 } else { 8 };
-        // An entry of older states has the row behind the key, whose expiry is nowhere else.
-        let is_over = |stored: &Bytes, row: &Bytes| match row.get(expiry_at..).and_then(expiry_of) {
-            Some(expiry) => now.has_passed(expiry),
-            None => *stored == key,
-        };
-        let over = overlay.prefix(&key).filter(|(stored, row)| is_over(stored, row));
-        let over: Vec<Bytes> = over.map(|(stored, _)| stored.clone()).collect();
-        over.into_iter().for_each(|row| overlay.put(row, None));
-    }
-    closed.into_iter().for_each(|(entry, _)| overlay.put(entry, None));
+/// Forgets the rows that can have no new partner: those that were there, and `over` of the epoch's own.
+fn forget(overlay: &mut Overlay<'_>, now: Watermark, over: Vec<Bytes>) {
+    let Some(watermark) = now.0 else { return };
+    let base = overlay.base();
+    let mut keys: Vec<Bytes> = base.expired(watermark).cloned().chain(over).collect();
+    sort_by_bytes(&mut keys, |key| key);
+    keys.into_iter().for_each(|key| overlay.put(key, None));
 }
 
 /// The last of a row's numbers.

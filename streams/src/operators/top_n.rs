@@ -22,8 +22,7 @@ use super::rows::Rows;
 use super::state_keys::{closed_keys, external, row_bytes, weight_of};
 use super::watermark::{Watermark, reject_late};
 use crate::planner::TopNNode;
-use crate::state::Overlay;
-use crate::state::codec;
+use crate::state::{Overlay, codec, sort_by_bytes};
 
 /// Runs one epoch of a Top-N.
 ///
@@ -115,7 +114,7 @@ impl Prepared {
             key.extend_from_slice(&row);
             entries.push(Entry { key, partition, row, weight: self.rows.weight(index) });
         }
-        entries.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        sort_by_bytes(&mut entries, |entry| &entry.key);
         for of_partition in entries.chunk_by(|one, other| one.partition() == other.partition()) {
             partitions.insert(of_partition[0].partition().to_vec());
             let mut numbered: i64 = 0;

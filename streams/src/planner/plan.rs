@@ -12,6 +12,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::facts::ticks_to_ms;
 use crate::sql::Emit;
+use crate::state::{ExpiryAt, States};
 
 /// A planned streaming query.
 #[derive(Debug, Clone)]
@@ -302,6 +303,17 @@ impl QueryPlan {
         self.is_stateful().then(|| format!("{} | {} | {}", self.sql, sources.join(", "), layouts.join("; ")))
     }
 
+    /// What it remembers before it has read anything.
+    pub fn states(&self) -> States {
+        let expiry_at = |node: &Node| match &node.operator {
+            Operator::Join(join) => join.expiry_at(),
+            _ => None,
+        };
+        States::new(
+            (0..).zip(&self.nodes).filter_map(|(place, node)| Some((place, expiry_at(node)?))).collect(),
+        )
+    }
+
     /// Whether the watermark ever says that something is complete.
     pub fn has_watermark(&self) -> bool {
         self.sources
@@ -355,7 +367,11 @@ impl Node {
                 format!("group {} {}", types(&node.group_schema), calls.join(" "))
             }
             Operator::Join(node) => {
-                format!("join {} with {}", types(&node.left_schema), types(&node.right_schema))
+                format!(
+                    "join {} with {}, expiries in rows",
+                    types(&node.left_schema),
+                    types(&node.right_schema)
+                )
             }
             Operator::TopN(node) => format!("top {}", types(&node.schema)),
             Operator::Session(_) => format!("session {}", types(&self.schema)),
@@ -363,6 +379,15 @@ impl Node {
             _ => return None,
         };
         Some(format!("{place}: {layout}"))
+    }
+}
+
+impl JoinNode {
+    /// Where the rows of its state have their expiry, if any have one.
+    fn expiry_at(&self) -> Option<ExpiryAt> {
+        let number = size_of::<i64>();
+        let of_left = if self.is_left { 2 * number } else { number };
+        (self.left_closing.is_some() || self.right_closing.is_some()).then_some(ExpiryAt([of_left, number]))
     }
 }
 

@@ -77,7 +77,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let header = Header { query: name.to_owned(), fingerprint: runner.plan().state_fingerprint() };
-        let machine = Machine::new(header);
+        let machine = Machine::new(header, runner.plan().states());
         Driver {
             name: name.to_owned(),
             runner,

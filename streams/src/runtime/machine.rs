@@ -31,15 +31,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine before the first record.
-    pub fn new(header: Header) -> Self {
-        Machine {
-            header,
-            has_header: false,
-            commit: Commit::default(),
-            staged: Vec::new(),
-            states: States::default(),
-        }
+    /// A machine before the first record, with the states of a query that remembers nothing yet.
+    pub fn new(header: Header, states: States) -> Self {
+        Machine { header, has_header: false, commit: Commit::default(), staged: Vec::new(), states }
     }
 
     /// The last committed epoch.
@@ -166,7 +160,7 @@ mod tests {
     const FIRST: InputPartition = InputPartition { source: 0, partition: 0 };
 
     fn machine() -> Machine {
-        Machine::new(Header { query: "q".to_owned(), fingerprint: Some("f".to_owned()) })
+        Machine::new(Header { query: "q".to_owned(), fingerprint: Some("f".to_owned()) }, States::default())
     }
 
     fn delta(value: u8) -> ChangelogRecord {

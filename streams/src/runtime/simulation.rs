@@ -249,7 +249,7 @@ fn outcome(topics: &Arc<Mutex<Topics>>, query: &str) -> Vec<String> {
     let plan = plan(&format!("{STREAM}{query}"), &Catalog::new()).unwrap();
     let runner = EpochRunner::new("q", Arc::new(plan), "json").unwrap();
     let header = Header { query: "q".to_owned(), fingerprint: runner.plan().state_fingerprint() };
-    let mut machine = Machine::new(header);
+    let mut machine = Machine::new(header, runner.plan().states());
     for (offset, (key, value)) in (0..).zip(&topics.changelog) {
         machine.apply_bytes(offset, Some(key), value.as_ref()).unwrap();
     }

@@ -180,7 +180,7 @@ mod tests {
             prefix in 0..4u8,
         ) {
             let row = |value: u8| Bytes::copy_from_slice(&[value]);
-            let mut base = StateStore::new();
+            let mut base = StateStore::new(None);
             for (number, value) in &old {
                 base.apply(StateDelta { key: key(*number), value: Some(row(*value)) });
             }

@@ -40,7 +40,7 @@ impl<'a> Running<'a> {
     pub fn new(plan: QueryPlan, feeds: &'a Feeds) -> Self {
         let plan = Arc::new(plan);
         let runner = EpochRunner::new("q", Arc::clone(&plan), "json").unwrap();
-        let machine = Machine::new(header(&plan));
+        let machine = Machine::new(header(&plan), plan.states());
         let mut positions = BTreeMap::new();
         for (source, node) in (0..).zip(&plan.sources) {
             for partition in 0..feeds[&node.stream].len() {
@@ -143,7 +143,7 @@ impl<'a> Running<'a> {
 
     /// The process ends and another one reads the changelog.
     pub fn restart(&mut self) {
-        let mut machine = Machine::new(header(&self.plan));
+        let mut machine = Machine::new(header(&self.plan), self.plan.states());
         for (offset, (key, value)) in (0..).zip(&self.changelog) {
             machine.apply_bytes(offset, key.as_ref(), value.as_ref()).unwrap();
         }

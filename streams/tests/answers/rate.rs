@@ -52,7 +52,7 @@ fn flight(number: i64) -> InputRecord {
 fn rate_of_the_flights_query() {
     let plan = Arc::new(plan(FLIGHTS, &Catalog::new()).unwrap());
     let runner = EpochRunner::new("hourly", Arc::clone(&plan), "json").unwrap();
-    let mut machine = Machine::new(Header { query: "hourly".to_owned(), fingerprint: None });
+    let mut machine = Machine::new(Header { query: "hourly".to_owned(), fingerprint: None }, plan.states());
     let records: Vec<InputRecord> = (0..RECORDS).map(flight).collect();
     let bytes: usize = records.iter().filter_map(|record| record.value.as_ref()).map(Bytes::len).sum();
     let epochs: Vec<EpochInput> = records

@@ -41,8 +41,7 @@ use super::state_keys::{closed_keys, external};
 use super::watermark::{Watermark, reject_late};
 use crate::planner::{AggregateNode, Closing};
 use crate::sql::Emit;
-use crate::state::Overlay;
-use crate::state::codec;
+use crate::state::{Overlay, codec, sort_by_bytes};
 use calls::{Arguments, EpochCall};
 pub(super) use multiset::write_sort_value;
 
@@ -157,7 +156,7 @@ impl Merged {
         let count = groups.first().map_or(1, |column| column.len());
         weights.resize(count, 0);
         let keys = group_keys(node, &groups, count)?;
-        let rows: Vec<Option<&Bytes>> = keys.iter().map(|key| overlay.base().get(&row_key(key))).collect();
+        let rows = stored_rows(&keys, overlay);
         // DataFusion's accumulators take it that every group below the count given has a row in some batch so far, so
         // the groups that have a stored state get the first numbers.
         let (order, new): (Vec<usize>, Vec<usize>) = (0..count).partition(|group| rows[*group].is_some());
@@ -196,12 +195,13 @@ impl Merged {
                     || rows[*group].map(|old| old.as_ref()) != Some(row.as_slice())
             })
             .collect();
-        let writes: Vec<(Bytes, Option<Bytes>)> = order
+        let mut writes: Vec<(Bytes, Option<Bytes>)> = order
             .iter()
             .zip(encoded)
             .zip(&exists)
             .map(|((group, row), exists)| (row_key(&keys[*group]), exists.then(|| Bytes::from(row))))
             .collect();
+        sort_by_bytes(&mut writes, |(key, _)| key);
         for (key, row) in writes {
             overlay.put(key, row);
         }
@@ -255,6 +255,17 @@ impl Merged {
         let keys: Vec<&[u8]> = places.iter().map(|place| self.keys[*place].as_ref()).collect();
         result_rows(node, taken(&self.groups, &indices)?, &taken(states, &indices)?, &keys, view)
     }
+}
+
+/// The rows of these groups at the last commit. They are looked for in the order of their keys, as they lie.
+fn stored_rows<'a>(keys: &[Bytes], overlay: &Overlay<'a>) -> Vec<Option<&'a Bytes>> {
+    let mut groups: Vec<(&Bytes, usize)> = keys.iter().zip(0..).collect();
+    sort_by_bytes(&mut groups, |(key, _)| key);
+    let mut rows = vec![None; keys.len()];
+    for (key, group) in groups {
+        rows[group] = overlay.base().get(&row_key(key));
+    }
+    rows
 }
 
 /// Places that have the same row before and after, in their order.

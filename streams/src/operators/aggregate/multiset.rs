@@ -19,8 +19,7 @@ use datafusion::common::{Result, ScalarValue};
 use super::calls::Arguments;
 use crate::operators::state_keys::{external, weight_of};
 use crate::planner::{AggregateCall, AggregateKind};
-use crate::state::Overlay;
-use crate::state::codec;
+use crate::state::{Overlay, codec, sort_by_bytes};
 
 /// Values that an epoch adds and takes away.
 pub(super) struct Values {
@@ -75,16 +74,21 @@ impl Values {
         touched: &mut [bool],
     ) -> Vec<i64> {
         let mut distinct = vec![0; keys.len()];
-        for ((group, value), (order_length, added)) in self.changes.drain() {
-            if added == 0 {
-                continue;
-            }
-            let key = Bytes::from([&[tag], keys[group].as_ref(), &value].concat());
+        let changes = self.changes.drain().filter(|(_, (_, added))| *added != 0);
+        let mut changes: Vec<(Bytes, usize, usize, i64)> = changes
+            .map(|((group, value), (order_length, added))| {
+                let key = Bytes::from([&[tag], keys[group].as_ref(), &value].concat());
+                let value_at = key.len() - value.len() + order_length;
+                (key, value_at, group, added)
+            })
+            .collect();
+        sort_by_bytes(&mut changes, |(key, ..)| key);
+        for (key, value_at, group, added) in changes {
             let before = overlay.get(&key).map_or(0, |row| weight_of(row).0);
             let after = before + added;
             distinct[group] += i64::from(after > 0) - i64::from(before > 0);
             touched[group] = true;
-            let row = [&after.to_be_bytes(), &value[order_length..]].concat();
+            let row = [&after.to_be_bytes(), &key[value_at..]].concat();
             overlay.put(key, (after != 0).then(|| Bytes::from(row)));
         }
         distinct
