@@ -74,6 +74,11 @@ exactly-once:
 pipelines-killed: release
     tests/crash/pipelines.sh 50
 
+# All queries of Nexmark at once over a million events, on a server that is killed at random moments and on one that is not
+nexmark-killed:
+    OTTLA_NEXMARK_EVENTS=1000000 OTTLA_NEXMARK_KILLS=0 cargo test --release --workspace --test nexmark_killed -- --nocapture
+    OTTLA_NEXMARK_EVENTS=1000000 OTTLA_NEXMARK_KILLS=40 OTTLA_LIFE_MAX=3000 cargo test --release --workspace --test nexmark_killed -- --nocapture
+
 # Asks an Apache Kafka for the error codes that the test `error_codes` holds the broker against
 kafka-error-codes:
     tests/conformance/kafka_error_codes.sh
