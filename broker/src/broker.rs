@@ -191,7 +191,7 @@ impl Broker {
             ActiveController::new(controller.clone(), Duration::from_millis(config.request_timeout_ms));
         let internal_topic = |name, partition_count, replication_factor| {
             let topic =
-                InternalTopic::new(name, partitions.clone(), active_controller.clone(), partition_count);
+                InternalTopic::new(name, partitions.clone(), active_controller.clone(), partition_count, run);
             topic.replicated(replication_factor).skipping_damage(config.skip_damaged_records)
         };
         let offsets_partition_count = offsets_partitions(&config, &controller);

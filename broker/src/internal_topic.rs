@@ -14,6 +14,7 @@ use crate::groups::partition_for;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::log::{self, ReadError};
 use crate::partition::{AppendError, Partitions};
+use crate::replica::NodeRun;
 
 /// The internal topic; cheap to clone.
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub struct InternalTopic {
     partitions: Arc<Partitions>,
     controller: ActiveController,
     partition_count: i32,
+    run: NodeRun,
     /// Where somebody has said; else as of other topics.
     replication_factor: Option<i16>,
     min_insync_replicas: Option<i32>,
@@ -35,12 +37,14 @@ impl InternalTopic {
         partitions: Arc<Partitions>,
         controller: ActiveController,
         partition_count: i32,
+        run: NodeRun,
     ) -> InternalTopic {
         InternalTopic {
             name,
             partitions,
             controller,
             partition_count,
+            run,
             replication_factor: None,
             min_insync_replicas: None,
             skips_damage: false,
@@ -103,12 +107,25 @@ impl InternalTopic {
         leader.is_some_and(|leader| leader != self.controller.local().log().membership().config.me.id)
     }
 
+    /// What a partition without a log says: nothing, if there is no topic yet. Who was started a moment ago does not know that before it
+    /// has heard what was decided before it registered; a coordinator that took it for granted would tell consumers that
+    /// they have committed nothing, and producers that their transactions never were.
+    fn nothing_yet(&self) -> Result<LogSlice, LogError> {
+        let image = self.image();
+        let why = match image.topic(self.name) {
+            Some(_) => "its log is not open here",
+            None if self.run.may_lead(&image) => return Ok(LogSlice::default()),
+            None => "this node has not heard yet which topics there are",
+        };
+        Err(LogError::Unavailable(why.to_owned()))
+    }
+
     fn read_blocking(&self, partition: i32, from: i64, bytes_max: usize) -> Result<LogSlice, LogError> {
         if self.is_elsewhere(partition) {
             return Err(LogError::NotLeader);
         }
         let Some(open) = self.partitions.get(self.name, partition) else {
-            return Ok(LogSlice::default());
+            return self.nothing_yet();
         };
         let leadership = open.partition.leadership().ok_or(LogError::NotLeader)?;
         if open.partition.high_watermark() < leadership.begins_at {

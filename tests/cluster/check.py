@@ -42,8 +42,9 @@ class Context:
     def partitions_of(self, *topics):
         return [(topic, number) for topic in topics or TOPICS for number in range(TOPICS[topic])]
 
-    def complain(self, name, error):
+    def complain(self, name, error, text=""):
         self.complaints[error] += 1
+        self.recorder.add("complaint", process=name, error=error, text=text, end=now())
 
     def acknowledged(self, partition):
         pass

@@ -108,7 +108,7 @@ class Member(Reader):
             for each in consumer.commit(offsets=offsets, asynchronous=False):
                 outcomes[name_of(each)] = "ok" if each.error is None else "info"
         except KafkaException as error:
-            self.context.complain(self.name, error.args[0].name())
+            self.context.complain(self.name, error.args[0].name(), error.args[0].str())
         for outcome in ("ok", "info"):
             part = {name_of(each): each.offset for each in offsets if outcomes.get(name_of(each), "info") == outcome}
             if part:
@@ -137,7 +137,7 @@ class Inspector(Worker):
         try:
             places = self.consumers[group].committed([TopicPartition(*place) for place in self.context.partitions_of(*topics)], timeout)
         except KafkaException as error:
-            self.context.complain(self.name, error.args[0].name())
+            self.context.complain(self.name, error.args[0].name(), error.args[0].str())
             return None
         offsets = {name_of(place): None if place.offset == OFFSET_INVALID else place.offset for place in places if place.error is None}
         self.record("committed", group=group, begin=begin, end=now(), offsets=offsets)

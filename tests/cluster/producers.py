@@ -37,7 +37,7 @@ class Worker(threading.Thread):
             try:
                 self.work()
             except KafkaException as error:
-                self.context.complain(self.name, error.args[0].name())
+                self.context.complain(self.name, error.args[0].name(), error.args[0].str())
                 self.is_over.wait(0.2)
             except SystemError:
                 # confluent-kafka, now and then, of a callback that has not failed. What was not answered is known to nobody.
@@ -47,7 +47,7 @@ class Worker(threading.Thread):
         """A configuration for this client: it logs nothing, errors are counted."""
         return {
             "bootstrap.servers": self.context.bootstrap, "client.id": self.name, "log_level": 0, "logger": SILENCE,
-            "error_cb": lambda error: self.context.complain(self.name, error.name()),
+            "error_cb": lambda error: self.context.complain(self.name, error.name(), error.str()),
             # No re-bootstrap: when all brokers are gone librdkafka loses the group's coordinator for good, and sending offsets waits for
             # it, without regard for the timeout (its issues 5511 and 5456).
             "reconnect.backoff.max.ms": 1000, "metadata.recovery.strategy": "none", **config,
@@ -165,7 +165,7 @@ class Transactions(Worker):
                         continue
                     if not error.args[0].txn_requires_abort():
                         raise
-                    self.context.complain(self.name, error.args[0].name())
+                    self.context.complain(self.name, error.args[0].name(), error.args[0].str())
                     self.abort_until_done(producer)
                     outcome = "fail"
                     return False
@@ -295,7 +295,7 @@ class Copier(Transactions):
                 [TopicPartition(*place, offset) for place, offset in positions.items()], consumer.consumer_group_metadata(), 15)
         except (BufferError, KafkaException) as error:
             if isinstance(error, KafkaException):
-                self.context.complain(self.name, error.args[0].name())
+                self.context.complain(self.name, error.args[0].name(), error.args[0].str())
             self.abort(producer, txn)
             return False
         if self.chance.random() < 0.1:

@@ -23,8 +23,8 @@ pub trait CoordinatorLog: Send + Sync {
     /// Reads whole record batches, the first of which may begin before `from_offset`, up to about `bytes_max` bytes but
     /// always one batch if there is one.
     ///
-    /// MUST give only what is committed, and an end only once that is all that earlier leaders have written. A `from_offset` before the log's start means its start; a partition that is not
-    /// there yet is an empty one.
+    /// MUST give only what is committed, and an end only once that is all that earlier leaders have written. A `from_offset` before the log's start means its start; a partition of
+    /// which it is certain that it is not there yet is an empty one.
     fn read(
         &self,
         partition: i32,

@@ -8,7 +8,8 @@ use ottla_client::{
     Client, ClientConfig, ConsumerConfig, IsolationLevel, NewTopic, OFFSET_EARLIEST, ProducerConfig, Record,
     TopicPartition,
 };
-use ottla_protocol::messages::FindCoordinatorRequest;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::{EndTxnRequest, FindCoordinatorRequest, OffsetFetchRequest};
 
 use crate::nodes::{Cluster, Node, leader_of, until};
 use crate::registers::all_tell_of;
@@ -58,6 +59,33 @@ async fn a_transaction_holds_wherever_its_partitions_and_its_group_are() {
     scenarios::records_and_the_offsets_they_came_from_are_written_together(&client).await;
     scenarios::a_later_producer_of_the_same_id_fences_the_one_before(&client).await;
     scenarios::a_transaction_that_takes_too_long_is_aborted(&client).await;
+}
+
+/// One that knows of no group and no transaction would have consumers begin anew and producers forget what they have committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_know_its_cluster_yet_does_not_answer_as_coordinator() {
+    let cluster = Cluster::of(3);
+    let nodes = start(&cluster).await;
+    for key_type in [0, 1] {
+        let request = FindCoordinatorRequest { key: "mine".into(), key_type, ..Default::default() };
+        until("there is a coordinator", async || {
+            Wire::connect(nodes[0].address()).await.call(3, &request).await.error_code == 0
+        })
+        .await;
+    }
+    nodes.into_iter().for_each(Node::kill);
+    let node = start_one(&cluster, 1).await;
+    let mut wire = Wire::connect(node.address()).await;
+    let may_be =
+        [ErrorCode::CoordinatorNotAvailable, ErrorCode::CoordinatorLoadInProgress, ErrorCode::NotCoordinator];
+    // It has nobody to hear of the others' topics from.
+    let offsets = OffsetFetchRequest { group_id: "mine".into(), topics: None, ..Default::default() };
+    let code = ErrorCode::from_code(wire.call(5, &offsets).await.error_code);
+    assert!(may_be.contains(&code), "offsets: {code:?}");
+    let end =
+        EndTxnRequest { transactional_id: "mine".into(), producer_id: 7, producer_epoch: 0, committed: true };
+    let code = ErrorCode::from_code(wire.call(3, &end).await.error_code);
+    assert!(may_be.contains(&code), "the end of a transaction: {code:?}");
 }
 
 /// Values of the partition that readers of committed records see.
