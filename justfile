@@ -57,6 +57,10 @@ crashes:
 failover: release setup
     tests/cluster/failover.sh 10
 
+# Failover of 10,000 partitions on three servers, and what their followers cost
+many-partitions: release setup
+    tests/cluster/many.sh
+
 # Three servers under every nemesis for half an hour, and the history of their clients against Kafka's promises (root)
 checked: release setup
     tests/cluster/check.sh --seconds 1800

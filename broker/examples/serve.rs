@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let mut config = BrokerConfig::new(arguments.next().ok_or("usage: serve DIR [ADDRESS [NAME=VALUE…]]")?);
     if let Some(address) = arguments.next() {

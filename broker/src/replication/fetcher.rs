@@ -22,14 +22,16 @@ use crate::replica::FetchPosition;
 /// How long an answer may take beyond what the leader waits for news.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A partition, and from where it is fetched.
+/// A partition that is fetched, or will be.
 struct Following {
     followed: Followed,
-    /// Unknown until its owner has said.
-    position: Option<FetchPosition>,
-    /// Not before.
-    rests_until: Option<Instant>,
     has_warned: bool,
+}
+
+impl Following {
+    fn key(&self, name: &TopicPartition) -> Key {
+        (self.followed.topic_id, name.partition)
+    }
 }
 
 /// See the module.
@@ -38,6 +40,8 @@ pub(super) struct Fetcher {
     leader: NodeId,
     partitions: BTreeMap<TopicPartition, Following>,
     names: BTreeMap<Key, TopicPartition>,
+    /// Those of which the owner has not said from where they are fetched, and when it is asked.
+    to_ask: BTreeMap<TopicPartition, Instant>,
     connection: Option<PeerConnection>,
     session: Session,
 }
@@ -55,6 +59,7 @@ impl Fetcher {
             leader,
             partitions: BTreeMap::new(),
             names: BTreeMap::new(),
+            to_ask: BTreeMap::new(),
             connection: None,
             session: Session::default(),
         }
@@ -67,9 +72,8 @@ impl Fetcher {
                 self.take(change);
             }
             self.find_positions().await;
-            let wanted = self.wanted();
-            if wanted.is_empty() {
-                let rest = self.partitions.values().filter_map(|following| following.rests_until).min();
+            if self.session.is_empty() {
+                let rest = self.to_ask.values().min().copied();
                 tokio::select! {
                     change = inbox.recv() => match change {
                         Some(change) => self.take(change),
@@ -83,7 +87,7 @@ impl Fetcher {
                 tokio::time::sleep(self.around.config.fetch_backoff).await;
                 continue;
             };
-            let first = self.ask(&connection, &wanted, &mut inbox).await;
+            let first = self.ask(&connection, &mut inbox).await;
             match first {
                 First::Answer(Ok(answer)) => {
                     self.connection = Some(connection);
@@ -108,13 +112,17 @@ impl Fetcher {
     fn take(&mut self, change: Change) {
         match change {
             Change::Follow(name, followed) => {
-                self.names.insert((followed.topic_id, name.partition), name.clone());
-                let following = Following { followed, position: None, rests_until: None, has_warned: false };
+                let following = Following { followed, has_warned: false };
+                self.names.insert(following.key(&name), name.clone());
+                self.to_ask.insert(name.clone(), Instant::now());
                 self.partitions.insert(name, following);
             }
             Change::Leave(name) => {
                 if let Some(left) = self.partitions.remove(&name) {
-                    self.names.remove(&(left.followed.topic_id, name.partition));
+                    let key = left.key(&name);
+                    self.names.remove(&key);
+                    self.session.leave(key);
+                    self.to_ask.remove(&name);
                 }
             }
         }
@@ -122,17 +130,19 @@ impl Fetcher {
 
     /// Asks the owners of partitions that have just come, or come back, where they are.
     async fn find_positions(&mut self) {
+        if self.to_ask.is_empty() {
+            return;
+        }
         let now = Instant::now();
-        let unknown = self.partitions.iter().filter(|(_, following)| {
-            following.position.is_none() && following.rests_until.is_none_or(|until| until <= now)
-        });
         let nothing = || FetchAnswer::Records {
             batches: Vec::new(),
             high_watermark: Offset::ZERO,
             log_start: Offset::ZERO,
         };
-        let asked: Vec<_> =
-            unknown.map(|(name, following)| (name.clone(), following.followed, nothing())).collect();
+        let due = self.to_ask.iter().filter(|(_, when)| **when <= now).map(|(name, _)| name);
+        let asked =
+            due.filter_map(|name| Some((name.clone(), self.partitions.get(name)?.followed, nothing())));
+        let asked: Vec<_> = asked.collect();
         self.replicate(asked).await;
     }
 
@@ -153,9 +163,9 @@ impl Fetcher {
             match position {
                 Ok(position) => {
                     if let Some(following) = self.partitions.get_mut(&name) {
-                        following.position = Some(position);
-                        following.rests_until = None;
                         following.has_warned = false;
+                        self.session.want(following.key(&name), position);
+                        self.to_ask.remove(&name);
                     }
                 }
                 // The owner is told before this is, or hears of it in a moment.
@@ -168,20 +178,13 @@ impl Fetcher {
     /// Leaves a partition alone for a moment.
     fn rest(&mut self, name: &TopicPartition, why: Option<String>) {
         let Some(following) = self.partitions.get_mut(name) else { return };
-        following.position = None;
-        following.rests_until = Some(Instant::now() + self.around.config.fetch_backoff);
+        self.session.leave(following.key(name));
+        self.to_ask.insert(name.clone(), Instant::now() + self.around.config.fetch_backoff);
         if let Some(why) = why
             && !std::mem::replace(&mut following.has_warned, true)
         {
             tracing::warn!(partition = %name, leader = %self.leader, why, "a partition cannot be replicated");
         }
-    }
-
-    fn wanted(&self) -> BTreeMap<Key, FetchPosition> {
-        let known = self.partitions.iter().filter_map(|(name, following)| {
-            Some(((following.followed.topic_id, name.partition), following.position?))
-        });
-        known.collect()
     }
 
     fn connect(&self) -> Option<PeerConnection> {
@@ -194,7 +197,6 @@ impl Fetcher {
     async fn ask(
         &mut self,
         connection: &PeerConnection,
-        wanted: &BTreeMap<Key, FetchPosition>,
         inbox: &mut mpsc::UnboundedReceiver<Change>,
     ) -> First {
         let config = self.around.config.clone();
@@ -210,7 +212,7 @@ impl Fetcher {
             max_bytes: config.fetch_bytes_max,
             ..FetchRequest::default()
         };
-        self.session.ask(wanted, config.fetch_partition_bytes_max, &mut request);
+        self.session.ask(config.fetch_partition_bytes_max, &mut request);
         let within = config.fetch_wait_max + ANSWER_TIME_MAX;
         tokio::select! {
             answer = connection.call(&request, <FetchRequest as Message>::VERSIONS.1, within) => {
@@ -233,11 +235,10 @@ impl Fetcher {
         let mut taken = Vec::new();
         for topic in answer.responses {
             for data in topic.partitions {
-                let Some(name) = self.names.get(&(topic.topic_id, data.partition_index)).cloned() else {
-                    continue;
-                };
+                let key = (topic.topic_id, data.partition_index);
+                let Some(name) = self.names.get(&key).cloned() else { continue };
                 let Some(following) = self.partitions.get(&name) else { continue };
-                let Some(position) = following.position else { continue };
+                let Some(position) = self.session.position(key) else { continue };
                 match read(data, position) {
                     Ok(answer) => taken.push((name, following.followed, answer)),
                     Err(why) => self.rest(&name, why),

@@ -1,6 +1,6 @@
 //! The follower's side of a fetch session (KIP-227): of thousands of partitions only those travel whose place has changed. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_protocol::messages::FetchRequest;
 use ottla_protocol::messages::k01_fetch::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -17,38 +17,66 @@ pub(super) struct Session {
     id: i32,
     /// Of the next request; 0 asks for a session.
     epoch: i32,
-    /// What the broker was told.
-    told: BTreeMap<Key, FetchPosition>,
+    /// What is to be fetched, and from where.
+    wanted: BTreeMap<Key, FetchPosition>,
+    /// What of it the broker was not told yet.
+    news: BTreeSet<Key>,
+    /// What the broker was told and is not to be fetched any more.
+    forgotten: BTreeSet<Key>,
 }
 
 impl Session {
-    /// Puts into a request what the broker must be told so that it answers about these partitions and no others.
-    pub fn ask(&mut self, wanted: &BTreeMap<Key, FetchPosition>, bytes_max: i32, request: &mut FetchRequest) {
-        let is_new = self.epoch == 0;
+    /// Fetches a partition from there on.
+    pub fn want(&mut self, key: Key, position: FetchPosition) {
+        if self.wanted.insert(key, position) != Some(position) {
+            self.news.insert(key);
+        }
+        self.forgotten.remove(&key);
+    }
+
+    /// Fetches it no more.
+    pub fn leave(&mut self, key: Key) {
+        // Maybe it was not told yet; a broker does not mind.
+        if self.wanted.remove(&key).is_some() && self.epoch != 0 {
+            self.forgotten.insert(key);
+        }
+        self.news.remove(&key);
+    }
+
+    /// From where a partition is fetched, if it is.
+    pub fn position(&self, key: Key) -> Option<FetchPosition> {
+        self.wanted.get(&key).copied()
+    }
+
+    /// Whether nothing is to be fetched.
+    pub fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// Puts into a request what the broker must be told so that it answers about what is wanted and about nothing else.
+    pub fn ask(&mut self, bytes_max: i32, request: &mut FetchRequest) {
         (request.session_id, request.session_epoch) = (self.id, self.epoch);
         let mut topics: BTreeMap<Uuid, Vec<FetchPartition>> = BTreeMap::new();
-        for (key, position) in wanted {
-            if is_new || self.told.get(key) != Some(position) {
-                topics.entry(key.0).or_default().push(FetchPartition {
-                    partition: key.1,
-                    current_leader_epoch: position.leader_epoch.0,
-                    fetch_offset: position.offset.0,
-                    last_fetched_epoch: position.last_epoch.0,
-                    partition_max_bytes: bytes_max,
-                    ..FetchPartition::default()
-                });
-            }
+        for key in std::mem::take(&mut self.news) {
+            let Some(position) = self.wanted.get(&key) else { continue };
+            topics.entry(key.0).or_default().push(FetchPartition {
+                partition: key.1,
+                current_leader_epoch: position.leader_epoch.0,
+                fetch_offset: position.offset.0,
+                last_fetched_epoch: position.last_epoch.0,
+                partition_max_bytes: bytes_max,
+                ..FetchPartition::default()
+            });
         }
         let mut forgotten: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-        for (topic_id, partition) in self.told.keys().filter(|key| !is_new && !wanted.contains_key(key)) {
-            forgotten.entry(*topic_id).or_default().push(*partition);
+        for (topic_id, partition) in std::mem::take(&mut self.forgotten) {
+            forgotten.entry(topic_id).or_default().push(partition);
         }
         let topic = |(topic_id, partitions)| FetchTopic { topic_id, partitions, ..FetchTopic::default() };
         request.topics = topics.into_iter().map(topic).collect();
         let topic =
             |(topic_id, partitions)| ForgottenTopic { topic_id, partitions, ..ForgottenTopic::default() };
         request.forgotten_topics_data = forgotten.into_iter().map(topic).collect();
-        self.told.clone_from(wanted);
     }
 
     /// The broker has answered, in the session that it names; 0 where it has made none.
@@ -62,7 +90,9 @@ impl Session {
 
     /// The connection or the session is lost: everything is told again.
     pub fn begin_anew(&mut self) {
-        *self = Session::default();
+        (self.id, self.epoch) = (0, 0);
+        self.news = self.wanted.keys().copied().collect();
+        self.forgotten.clear();
     }
 }
 
@@ -70,20 +100,23 @@ impl Session {
 mod tests {
     use super::*;
     use crate::ids::{LeaderEpoch, Offset};
+    use crate::random::Random;
 
-    fn wanted(entries: &[(i32, i64)]) -> BTreeMap<Key, FetchPosition> {
-        let position = |offset| FetchPosition {
+    const TOPIC: Uuid = Uuid::from_u128(1);
+
+    fn want(session: &mut Session, partition: i32, offset: i64) {
+        let position = FetchPosition {
             leader_epoch: LeaderEpoch(3),
             offset: Offset(offset),
             last_epoch: LeaderEpoch(2),
         };
-        entries.iter().map(|(number, offset)| ((Uuid::from_u128(1), *number), position(*offset))).collect()
+        session.want((TOPIC, partition), position);
     }
 
     /// Session, epoch, partitions with offsets, forgotten ones.
-    fn asked(session: &mut Session, entries: &[(i32, i64)]) -> (i32, i32, Vec<(i32, i64)>, Vec<i32>) {
+    fn asked(session: &mut Session) -> (i32, i32, Vec<(i32, i64)>, Vec<i32>) {
         let mut request = FetchRequest::default();
-        session.ask(&wanted(entries), 100, &mut request);
+        session.ask(100, &mut request);
         let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
         let partitions = partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect();
         let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| topic.partitions.clone());
@@ -93,14 +126,62 @@ mod tests {
     #[test]
     fn only_what_has_changed_travels() {
         let mut session = Session::default();
-        assert_eq!(asked(&mut session, &[(0, 5), (1, 7)]), (0, 0, vec![(0, 5), (1, 7)], vec![]));
+        want(&mut session, 0, 5);
+        want(&mut session, 1, 7);
+        want(&mut session, 9, 7);
+        session.leave((TOPIC, 9));
+        assert_eq!(asked(&mut session), (0, 0, vec![(0, 5), (1, 7)], vec![]));
         session.answered(44);
-        assert_eq!(asked(&mut session, &[(0, 5), (1, 8)]), (44, 1, vec![(1, 8)], vec![]));
+        want(&mut session, 0, 5);
+        want(&mut session, 1, 8);
+        assert_eq!(asked(&mut session), (44, 1, vec![(1, 8)], vec![]));
         session.answered(44);
-        assert_eq!(asked(&mut session, &[(1, 8), (2, 0)]), (44, 2, vec![(2, 0)], vec![0]));
+        session.leave((TOPIC, 0));
+        want(&mut session, 2, 0);
+        assert_eq!(asked(&mut session), (44, 2, vec![(2, 0)], vec![0]));
+        session.answered(44);
+        session.leave((TOPIC, 2));
+        want(&mut session, 2, 0);
+        assert_eq!(asked(&mut session), (44, 3, vec![(2, 0)], vec![]), "it was left for a moment only");
         session.begin_anew();
-        assert_eq!(asked(&mut session, &[(1, 8)]), (0, 0, vec![(1, 8)], vec![]));
+        assert_eq!(asked(&mut session), (0, 0, vec![(1, 8), (2, 0)], vec![]));
         session.answered(0);
-        assert_eq!(asked(&mut session, &[(1, 8)]), (0, 0, vec![(1, 8)], vec![]), "no session was made");
+        assert_eq!(asked(&mut session), (0, 0, vec![(1, 8), (2, 0)], vec![]), "no session was made");
+    }
+
+    /// Whatever happens, the broker knows what is wanted once it has answered.
+    #[test]
+    fn a_broker_knows_what_is_wanted() {
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let mut session = Session::default();
+            let mut broker: BTreeMap<i32, i64> = BTreeMap::new();
+            for _ in 0..200 {
+                let partition = random.below(6) as i32;
+                match random.below(5) {
+                    0 | 1 => want(&mut session, partition, random.below(4) as i64),
+                    2 => session.leave((TOPIC, partition)),
+                    3 if random.chance(20) => session.begin_anew(),
+                    _ => {
+                        let (_, epoch, partitions, forgotten) = asked(&mut session);
+                        if epoch == 0 {
+                            broker.clear();
+                        }
+                        broker.retain(|partition, _| !forgotten.contains(partition));
+                        broker.extend(partitions);
+                        let wanted: BTreeMap<i32, i64> = (0..6)
+                            .filter_map(|partition| {
+                                Some((partition, session.position((TOPIC, partition))?.offset.0))
+                            })
+                            .collect();
+                        assert_eq!(broker, wanted, "seed {seed}");
+                        match random.chance(10) {
+                            true => session.begin_anew(),
+                            false => session.answered(i32::from(random.chance(95))),
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -19,6 +19,9 @@ const FINAL_EPOCH: i32 = -1;
 /// A session unused for this long gives its place to a new one (`min.incremental.fetch.session.eviction.ms`).
 const EVICTABLE_AFTER_MS: u64 = 120_000;
 
+/// How often a follower's places count again that it has not told anew: by that its leader knows that it still has everything.
+const PLACES_INTERVAL_MS: u64 = 500;
+
 /// A partition as a consumer named it: by topic name, or from version 13 by topic id alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FetchKey {
@@ -65,6 +68,8 @@ struct Session {
     order: BTreeMap<u64, FetchKey>,
     next_place: u64,
     used_ms: u64,
+    /// When all of a follower's places last counted.
+    places_ms: u64,
 }
 
 impl Session {
@@ -201,6 +206,7 @@ impl FetchSessions {
             order: BTreeMap::new(),
             next_place: 0,
             used_ms: now_ms,
+            places_ms: now_ms,
         };
         wanted.iter().for_each(|(key, asked)| session.upsert(key.clone(), asked.clone()));
         for (key, data) in answers {
@@ -218,6 +224,16 @@ impl FetchSessions {
     ) -> Vec<(FetchKey, PartitionData)> {
         let Some(session) = self.sessions.get_mut(&id) else { return answers };
         answers.into_iter().filter(|(key, data)| session.is_news(key, data)).collect()
+    }
+
+    /// Whether all places of a follower's session count, or only those that came with its last request.
+    pub fn all_places_count(&mut self, id: i32, now_ms: u64) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return true };
+        let is_due = now_ms.saturating_sub(session.places_ms) >= PLACES_INTERVAL_MS;
+        if is_due {
+            session.places_ms = now_ms;
+        }
+        is_due
     }
 
     fn make_room(&mut self, now_ms: u64) -> bool {
@@ -240,7 +256,8 @@ fn key(topic: &Str, topic_id: Uuid, partition: i32) -> FetchKey {
     FetchKey { topic: topic.clone(), topic_id, partition }
 }
 
-fn named(request: &FetchRequest) -> impl Iterator<Item = (FetchKey, FetchPartition)> {
+/// What a request names itself.
+pub fn named(request: &FetchRequest) -> impl Iterator<Item = (FetchKey, FetchPartition)> {
     request.topics.iter().flat_map(|topic| {
         let named =
             |asked: &FetchPartition| (key(&topic.topic, topic.topic_id, asked.partition), asked.clone());
@@ -321,6 +338,15 @@ mod tests {
         sessions.news(id, vec![answer(0, 8, 100), answer(1, 6, 0), answer(2, 7, 0)]);
         let (wanted, _) = sessions.begin(&request(id, 2, &[], &[]), false, 1).unwrap();
         assert_eq!(offsets(&wanted), [(1, 6), (2, 7), (0, 5)]);
+    }
+
+    #[test]
+    fn a_followers_places_count_again_after_a_while() {
+        let mut sessions = FetchSessions::new(9);
+        let id = session_of_three(&mut sessions);
+        let counts = [0, 100, 500, 700, 999, 1000, 5000].map(|now_ms| sessions.all_places_count(id, now_ms));
+        assert_eq!(counts, [false, false, true, false, false, true, true]);
+        assert!(sessions.all_places_count(id + 1, 1), "without a session they do");
     }
 
     #[test]

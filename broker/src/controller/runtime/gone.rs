@@ -19,8 +19,9 @@ use crate::ids::{NodeId, Offset};
 const ALIVE_AFTER: Duration = Duration::from_secs(1);
 /// It is tried again after so long: what was just restarted may not listen yet.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// How often it is tried.
+/// How often it is tried, and how often a connection has to stand.
 const TRIES: u32 = 20;
+const STANDS: u32 = 3;
 
 impl Controller {
     /// Looks whether a broker, of which nothing can be heard any more in this registration, has ended; it is fenced then.
@@ -43,7 +44,7 @@ impl Controller {
 /// Whether nobody listens there, now and a moment later. A process that ends may have closed the connection on which it was heard and
 /// not yet the socket on which it listens; it takes the connections of those who wait there with it.
 async fn has_ended(host: &str, port: u16) -> bool {
-    let mut refused = 0;
+    let (mut refused, mut stands) = (0, 0);
     for _ in 0..TRIES {
         let connecting = async {
             let stand = TcpStream::connect((host, port)).await?;
@@ -54,10 +55,10 @@ async fn has_ended(host: &str, port: u16) -> bool {
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
             // Closed at once, or some other way to fail: it is tried again.
             Ok(_) => refused = 0,
-            Err(_) => return false,
+            Err(_) => stands += 1,
         }
-        if refused == 2 {
-            return true;
+        if refused == 2 || stands == STANDS {
+            return refused == 2;
         }
         sleep(TRY_AGAIN).await;
     }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted};
+use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted, named};
 use super::{check_epoch, leader_epoch, open_partition, open_replica, topic_name};
 use crate::controller::ClusterImage;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
@@ -118,6 +118,13 @@ pub(in super::super) async fn handle(
         follower,
     };
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    match kind {
+        _ if follower.is_none() => {}
+        FetchKind::Incremental(id) if !sessions(&context).all_places_count(id, now_ms().unsigned_abs()) => {
+            note_follower(&context, &access, &named(&request).collect(), limits);
+        }
+        _ => note_follower(&context, &access, &wanted, limits),
+    }
     let wanted = Arc::new(wanted);
     let pass = gather(&context, &access, &wanted, limits, deadline, &waits).await;
     respond(&context, &wanted, kind, by_id, pass)
@@ -138,7 +145,6 @@ async fn gather(
 ) -> Pass {
     let mut commits: Vec<watch::Receiver<Offset>> = Vec::new();
     let mut last_try = limits.bytes_min == 0;
-    note_follower(context, access, wanted, limits);
     loop {
         // The partitions are looked up anew for each pass: a topic may have gone while its records were waited for.
         let mut pass = read(context, access, wanted, limits, DiskWait::Refused);
