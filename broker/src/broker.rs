@@ -236,6 +236,7 @@ impl Broker {
         let transaction_verifier =
             TransactionVerifier::new(transactions.clone(), transactions_log.clone(), other_brokers());
         let context = Arc::new(Context {
+            run,
             cluster_id: log_dirs.metadata().cluster_id.as_str().into(),
             endpoints,
             metrics: metrics.with_partitions(partitions.clone(), controller.clone()),

@@ -39,9 +39,6 @@ class Worker(threading.Thread):
             except KafkaException as error:
                 self.context.complain(self.name, error.args[0].name(), error.args[0].str())
                 self.is_over.wait(0.2)
-            except SystemError:
-                # confluent-kafka, now and then, of a callback that has not failed. What was not answered is known to nobody.
-                self.context.complain(self.name, "SystemError")
 
     def quiet(self, **config):
         """A configuration for this client: it logs nothing, errors are counted."""
@@ -76,9 +73,8 @@ class Session:
             if self.pending.pop(value, None) is None:
                 return
             if error is None:
-                self.worker.record("send", **entry, end=now(), type="ok",
-                                   # None where the answer was lost and the second said only that the record is there.
-                                   offset=message.offset() if message.offset() >= 0 else None)
+                # No offset where the first answer was lost and the second says only that the record is there.
+                self.worker.record("send", **entry, end=now(), type="ok", offset=message.offset())
                 self.worker.context.acknowledged(entry["partition"])
             else:
                 self.worker.record("send", **entry, end=now(), type="info", offset=None, error=error.name())

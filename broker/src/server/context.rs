@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::partition::Partitions;
 use crate::producer_id_source::ProducerIdSource;
 use crate::quotas::Quotas;
+use crate::replica::NodeRun;
 use crate::security::Authorizer;
 
 /// Shared by all connections.
@@ -27,6 +28,8 @@ pub struct Context {
     pub config: BrokerConfig,
     /// Of this cluster.
     pub cluster_id: Str,
+    /// This node in this run.
+    pub run: NodeRun,
     /// Where clients come in; there is at least one.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Has the cluster's image, and decides where this node is the active controller.
@@ -63,6 +66,11 @@ impl Context {
     /// The cluster as it is now.
     pub fn image(&self) -> Arc<ClusterImage> {
         self.controller.image()
+    }
+
+    /// Whether this node has heard what was decided before it registered; until then it may lack topics that there are.
+    pub fn knows_the_cluster(&self) -> bool {
+        self.run.may_lead(&self.image())
     }
 
     /// This node's id.

@@ -9,7 +9,8 @@ use ottla_client::{
     TopicPartition,
 };
 use ottla_protocol::ErrorCode;
-use ottla_protocol::messages::{EndTxnRequest, FindCoordinatorRequest, OffsetFetchRequest};
+use ottla_protocol::messages::k03_metadata::MetadataRequestTopic;
+use ottla_protocol::messages::{EndTxnRequest, FindCoordinatorRequest, MetadataRequest, OffsetFetchRequest};
 
 use crate::nodes::{Cluster, Node, leader_of, until};
 use crate::registers::all_tell_of;
@@ -63,7 +64,7 @@ async fn a_transaction_holds_wherever_its_partitions_and_its_group_are() {
 
 /// One that knows of no group and no transaction would have consumers begin anew and producers forget what they have committed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_does_not_know_its_cluster_yet_does_not_answer_as_coordinator() {
+async fn a_node_that_does_not_know_its_cluster_yet_does_not_answer_for_it() {
     let cluster = Cluster::of(3);
     let nodes = start(&cluster).await;
     for key_type in [0, 1] {
@@ -76,6 +77,10 @@ async fn a_node_that_does_not_know_its_cluster_yet_does_not_answer_as_coordinato
     nodes.into_iter().for_each(Node::kill);
     let node = start_one(&cluster, 1).await;
     let mut wire = Wire::connect(node.address()).await;
+    let topic = MetadataRequestTopic { name: Some("__consumer_offsets".into()), ..Default::default() };
+    let metadata = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+    let code = wire.call(9, &metadata).await.topics[0].error_code;
+    assert_eq!(ErrorCode::from_code(code), ErrorCode::LeaderNotAvailable);
     let may_be =
         [ErrorCode::CoordinatorNotAvailable, ErrorCode::CoordinatorLoadInProgress, ErrorCode::NotCoordinator];
     // It has nobody to hear of the others' topics from.

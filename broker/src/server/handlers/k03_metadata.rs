@@ -113,6 +113,8 @@ async fn describe_wanted(
                         // Another client made it in between: the next request finds it.
                         Some((_, ErrorCode::TopicAlreadyExists)) => ErrorCode::LeaderNotAvailable,
                         Some((_, code)) => *code,
+                        // Clients take "unknown" for good, and refuse records.
+                        None if !context.knows_the_cluster() => ErrorCode::LeaderNotAvailable,
                         None => ErrorCode::UnknownTopicOrPartition,
                     }
                 }),
