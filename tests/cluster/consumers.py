@@ -88,7 +88,7 @@ class Member(Reader):
     def work(self):
         self.begin()
         own = {"group.protocol": "consumer"} if self.protocol == "consumer" else {"session.timeout.ms": 6000}
-        consumer = Consumer(self.config(**own))
+        consumer = Consumer(self.config(**own, **{"max.poll.interval.ms": 20_000}))
         consumer.subscribe(self.context.groups[self.group], on_assign=self.moved, on_revoke=self.moved, on_lost=self.moved)
         until = now() + self.chance.uniform(15, 60)
         try:

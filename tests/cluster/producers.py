@@ -234,7 +234,8 @@ class Copier(Transactions):
         producer = self.begin_session()
         consumer = Consumer(self.quiet(**{
             "group.id": "copier", "isolation.level": "read_committed", "auto.offset.reset": "earliest", "enable.auto.commit": False,
-            "session.timeout.ms": 6000, "fetch.wait.max.ms": 100}))
+            # Whose thread is stuck in a call of the producer does not hold up the group for long.
+            "session.timeout.ms": 6000, "max.poll.interval.ms": 20_000, "fetch.wait.max.ms": 100}))
         self.has_moved = False
 
         def moved(consumer, partitions):
