@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::controller::{Controller, ControllerError, CreateTopic, METADATA_TOPIC, ProducerIdBlock, Refusal};
 use crate::ids::{NodeId, Offset};
-use crate::quorum::QuorumState;
+use crate::quorum::{PeerAddress, QuorumState};
 
 /// The first and the longest pause before it is asked again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -33,7 +33,7 @@ const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct ActiveController {
     controller: Controller,
-    connections: Arc<Mutex<BTreeMap<NodeId, NodeConnection>>>,
+    connections: Arc<Mutex<BTreeMap<NodeId, (PeerAddress, NodeConnection)>>>,
     answer_time_max: Duration,
 }
 
@@ -184,14 +184,15 @@ impl ActiveController {
     }
 
     fn connection(&self, state: &QuorumState) -> Option<NodeConnection> {
-        let membership = self.controller.log().membership();
-        let leader = state.leader.filter(|leader| *leader != membership.config.me.id)?;
+        let quorum = self.controller.log();
+        let leader = state.leader.filter(|leader| *leader != quorum.membership().config.me.id)?;
+        let address = quorum.addresses().of(leader)?;
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connection) = connections.get(&leader) {
+        if let Some((_, connection)) = connections.get(&leader).filter(|(known, _)| *known == address) {
             return Some(connection.clone());
         }
-        let connection = membership.connect(leader)?;
-        connections.insert(leader, connection.clone());
+        let connection = quorum.connect(&address);
+        connections.insert(leader, (address, connection.clone()));
         Some(connection)
     }
 }

@@ -32,8 +32,9 @@ use crate::other_brokers::OtherBrokers;
 use crate::partition::{Assignment, LogDirError, LogDirs, Partitions, QuorumLog, keep_houses};
 use crate::producer_id_source::ProducerIdSource;
 use crate::quorum::{
-    self, ElectionState, Face, FormationError, Membership, NodeTransport, QuorumHandle, QuorumListener,
-    ReplicaKey, StateFileError, Voters, join_cluster, load_election_state, voters_alone,
+    self, Config as QuorumSettings, ElectionState, Face, FormationError, Membership, NodeTransport,
+    QuorumHandle, QuorumListener, ReplicaKey, StateFileError, VoterHistory, join_cluster,
+    load_election_state, voters_alone,
 };
 use crate::quotas::Quotas;
 use crate::replica::NodeRun;
@@ -162,6 +163,10 @@ impl Broker {
             chores.spawn(keep_certificates(listener.endpoint().clone(), CERTIFICATE_INTERVAL));
             if endpoints.is_empty() {
                 endpoints.push(listener.endpoint().clone());
+            }
+            let own = config.controllers.iter().find(|controller| controller.id == config.node_id);
+            if let Some(own) = own {
+                chores.spawn(quorum::raft_voters::keep_recorded(quorum.clone(), own.clone()));
             }
             let face = Face::Member(quorum.clone(), decides.clone());
             chores.spawn(async move { listener.serve(face).await });
@@ -490,7 +495,7 @@ async fn form_cluster(
     config: &BrokerConfig,
     transport: &NodeTransport,
     authorizer: Option<Authorizer>,
-) -> Result<(Option<Voters>, Option<QuorumListener>), StartError> {
+) -> Result<(Option<VoterHistory>, Option<QuorumListener>), StartError> {
     if config.controllers.is_empty() {
         return Ok((None, None));
     }
@@ -517,18 +522,21 @@ fn join_quorum(
     config: &BrokerConfig,
     log_dirs: &LogDirs,
     Metadata { log, election, snapshots }: Metadata,
-    voters: Option<Voters>,
+    formed: Option<VoterHistory>,
     transport: NodeTransport,
 ) -> Result<QuorumHandle, StartError> {
     let dir = log_dirs.metadata();
     let me = ReplicaKey { id: config.node_id, directory: dir.directory_id };
-    let voters = match voters {
-        Some(voters) => voters,
+    let formed = match formed {
+        Some(formed) => formed,
         None => voters_alone(dir.path(), log.dir(), me)?,
     };
     let membership = Membership {
-        config: config.quorum.config(me, rand::random()),
-        voters,
+        config: QuorumSettings {
+            bootstrap: config.controllers.iter().map(|controller| controller.id).collect(),
+            ..config.quorum.config(me, rand::random())
+        },
+        formed,
         cluster_id: dir.cluster_id.clone(),
         addresses: config.controllers.clone(),
         transport,

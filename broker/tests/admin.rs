@@ -323,6 +323,22 @@ async fn producers_leaders_reassignments_quorum_and_features_are_told() {
     }
     assert_ne!(wire.call(2, &of("t")).await.error_code, 0);
 
+    // Who is alone has nobody to vote with.
+    let other = AddRaftVoterRequest {
+        voter_id: 2,
+        listeners: vec![k80_add_raft_voter::VoterListener {
+            host: "h".into(),
+            port: 1,
+            ..Default::default()
+        }],
+        ..AddRaftVoterRequest::default()
+    };
+    assert_eq!(wire.call(0, &other).await.error_code, ErrorCode::RequestTimedOut.code(), "nobody is there");
+    let removal = RemoveRaftVoterRequest { voter_id: 1, ..RemoveRaftVoterRequest::default() };
+    assert_eq!(wire.call(0, &removal).await.error_code, ErrorCode::UnsupportedVersion.code());
+    let of_others = RemoveRaftVoterRequest { cluster_id: Some("other".into()), ..removal };
+    assert_eq!(wire.call(0, &of_others).await.error_code, ErrorCode::InconsistentClusterId.code());
+
     let update = |feature: &str, level| UpdateFeaturesRequest {
         feature_updates: vec![k57_update_features::FeatureUpdateKey {
             feature: feature.into(),

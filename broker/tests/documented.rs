@@ -23,7 +23,9 @@ fn root() -> PathBuf {
 fn tests_of(key: ApiKey) -> Vec<String> {
     let word = format!("{}Request", key.name());
     let mut found = Vec::new();
-    for dir in ["broker/tests", "broker/src/groups/tests", "broker/src/coordinator/tests"] {
+    for dir in
+        ["broker/tests", "broker/tests/cluster", "broker/src/groups/tests", "broker/src/coordinator/tests"]
+    {
         for entry in fs::read_dir(root().join(dir)).unwrap() {
             let path = entry.unwrap().path();
             let is_test = path.extension().is_some_and(|extension| extension == "rs");

@@ -253,7 +253,7 @@ mod tests {
             let id = SnapshotId { end: Offset(end), epoch: LeaderEpoch(epoch) };
             let parts = [topic(name), partition(name, 1), partition(name, 0)];
             let records = parts.map(|part| MetadataRecord::decode(part).unwrap());
-            write_snapshot(dir.path(), id, &records, 7).unwrap();
+            write_snapshot(dir.path(), id, &records, None, 7).unwrap();
         };
         let replayed = || replay(&log, dir.path(), ClusterImage::default(), log.log_end()).unwrap().image;
         let replayed = || names(&replayed()).join(" ");

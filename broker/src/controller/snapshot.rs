@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   <end offset, 20 digits>-<epoch, 10 digits>.checkpoint
-//!   | control batch: SnapshotHeader | batches of records … | control batch: SnapshotFooter |
+//!   | control batches: SnapshotHeader, KRaftVersion, Voters | batches of records … | control batch: SnapshotFooter |
 //! ```
 //! It is written as `….checkpoint.part`, synced, and renamed: what has the name is whole. Two are kept, and the log from
 //! the end of the older one on, so that damage to the newest loses nothing.
@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::records::MetadataRecord;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{LogError, sync_dir};
-use crate::quorum::{Epoch, LogEnd};
+use crate::quorum::{Epoch, LogEnd, Voters, version_value, voters_value};
 
 /// Bytes of records after which a batch of a snapshot ends.
 const BATCH_BYTES: usize = 1 << 20;
@@ -128,12 +128,13 @@ pub(crate) fn remove_fetched(dir: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Writes a snapshot; when this returns it is durable. `last_record_ms` is the time of the last record that it stands
+/// Writes a snapshot, with who votes where that is recorded; when this returns it is durable. `last_record_ms` is the time of the last record that it stands
 /// for, milliseconds since the epoch. Blocking.
 pub(super) fn write_snapshot(
     dir: &Path,
     id: SnapshotId,
     records: &[MetadataRecord],
+    voters: Option<&Voters>,
     last_record_ms: i64,
 ) -> Result<(), SnapshotError> {
     let (part, path) = (id.path(dir, PART_SUFFIX), id.path(dir, SUFFIX));
@@ -147,6 +148,14 @@ pub(super) fn write_snapshot(
     header.push(0);
     write(&BatchBuilder::control(last_record_ms, ControlType::SnapshotHeader, &header, options))?;
     options.base_offset += 1;
+    if let Some(voters) = voters {
+        let records =
+            [(ControlType::KRaftVersion, version_value()?), (ControlType::Voters, voters_value(voters)?)];
+        for (kind, value) in records {
+            write(&BatchBuilder::control(last_record_ms, kind, &value, options))?;
+            options.base_offset += 1;
+        }
+    }
     let mut builder = BatchBuilder::default();
     for (place, record) in records.iter().enumerate() {
         builder.push(last_record_ms, None, Some(&record.encode()?), &[]);
@@ -208,7 +217,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(prune_snapshots(dir.path()).unwrap(), None);
         for end in [5, 90, 17] {
-            write_snapshot(dir.path(), id(end), &[], 1).unwrap();
+            write_snapshot(dir.path(), id(end), &[], None, 1).unwrap();
             fs::write(id(end).path(dir.path(), PART_SUFFIX), "half").unwrap();
         }
         assert_eq!(prune_snapshots(dir.path()).unwrap(), Some(id(17)));

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::image::ClusterImage;
 use super::snapshot::{SnapshotError, SnapshotId, prune_snapshots, write_snapshot};
 use crate::partition::now_ms;
-use crate::quorum::QuorumHandle;
+use crate::quorum::{QuorumHandle, Voters};
 
 /// When the metadata gets a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,8 @@ impl Snapshots {
         (self.bytes, self.begun) = (0, Instant::now());
         let (quorum, dir, image) = (self.quorum.clone(), self.dir.clone(), image.clone());
         self.writing = Some(tokio::spawn(async move {
-            let writing = move || write(&dir, id, &image);
+            let voters = quorum.voters_below(id.end).await;
+            let writing = move || write(&dir, id, &image, voters.as_ref());
             match tokio::task::spawn_blocking(writing).await {
                 Ok(Ok(kept)) => {
                     tracing::info!(end = %id.end, "a snapshot of the metadata is written");
@@ -81,8 +82,13 @@ impl Snapshots {
 }
 
 /// Gives the oldest snapshot that is kept, where there is more than this one.
-fn write(dir: &Path, id: SnapshotId, image: &ClusterImage) -> Result<Option<SnapshotId>, SnapshotError> {
-    write_snapshot(dir, id, &image.as_records(), now_ms())?;
+fn write(
+    dir: &Path,
+    id: SnapshotId,
+    image: &ClusterImage,
+    voters: Option<&Voters>,
+) -> Result<Option<SnapshotId>, SnapshotError> {
+    write_snapshot(dir, id, &image.as_records(), voters, now_ms())?;
     Ok(prune_snapshots(dir)?)
 }
 

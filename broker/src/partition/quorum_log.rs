@@ -14,7 +14,7 @@ use super::log_dir::LogDir;
 use super::owner::Place;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::log::{Checked, LogConfig, LogError, LogReader, PartitionLog, ReadError};
-use crate::quorum::{Epoch, EpochLog, LogEnd};
+use crate::quorum::{Epoch, EpochLog, LogEnd, Voters, voters_in};
 
 /// Bytes that are read at once where the log itself must say of which epochs it is.
 const READ_BYTES: usize = 1 << 20;
@@ -74,8 +74,30 @@ impl QuorumLog {
     }
 
     fn read_epochs(&self) -> Result<Vec<(Epoch, Offset)>, LogError> {
+        let mut starts = Vec::new();
+        self.each_batch(|batch| {
+            let (epoch, from) = (Epoch(batch.header.leader_epoch), Offset(batch.header.base_offset));
+            if starts.last().is_none_or(|(last, _)| *last < epoch) {
+                starts.push((epoch, from));
+            }
+            Ok(())
+        })?;
+        Ok(starts)
+    }
+
+    /// Who votes, by each record of it in the log.
+    pub fn voters(&self) -> Result<Vec<(Offset, Voters)>, LogError> {
+        let mut found = Vec::new();
+        self.each_batch(|batch| {
+            found.extend(voters_in(batch)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn each_batch(&self, mut look: impl FnMut(&Batch) -> Result<(), LogError>) -> Result<(), LogError> {
         let (reader, end) = (self.log.reader(), self.log.log_end());
-        let (mut starts, mut next) = (Vec::new(), self.log.log_start());
+        let mut next = self.log.log_start();
         while next < end {
             let before = next;
             let bytes = reader.read(next, end, READ_BYTES, true).map_err(|error| match error {
@@ -83,18 +105,15 @@ impl QuorumLog {
                 _ => LogError::Invalid("the metadata log cannot be read where it should go on"),
             })?;
             for batch in Batches::new(bytes) {
-                let header = batch?.header;
-                let (epoch, from) = (Epoch(header.leader_epoch), Offset(header.base_offset));
-                if starts.last().is_none_or(|(last, _)| *last < epoch) {
-                    starts.push((epoch, from));
-                }
-                next = Offset(header.next_offset());
+                let batch = batch?;
+                look(&batch)?;
+                next = Offset(batch.header.next_offset());
             }
             if next == before {
                 return Err(LogError::Invalid("no whole batch where the metadata log goes on"));
             }
         }
-        Ok(starts)
+        Ok(())
     }
 
     /// Appends a leader's batch; gives where the log ends then.

@@ -37,6 +37,21 @@ pub(super) enum Bug {
     KeepTailBehindSnapshot,
     /// A follower cuts its log back to its high watermark when it hears of a leader (before KIP-101).
     TruncateToHighWatermark,
+    /// A change of the voters is begun before the one before it is committed.
+    TwoChangesAtOnce,
+    /// A leader changes the voters before anything of its epoch is committed (Raft's dissertation had it, until 2015).
+    ChangeBeforeOwnRecord,
+    /// A replica gets a vote before it has caught up.
+    AddBeforeCaughtUp,
+    /// A log is cut, and the voters that were recorded in what is gone stay.
+    KeepVotersAtTruncation,
+    /// A leader that was removed counts itself for a voter.
+    RemovedLeaderCounts,
+    /// A leader that was removed goes on when that is committed.
+    RemovedLeaderStays,
+    /// Who hears of no leader stands at once, so that one that was removed, or is cut off, disturbs the others for ever (before
+    /// KIP-996).
+    StandUnasked,
     /// A restarted leader goes on leading its epoch. In the simulation, not here.
     #[cfg(test)]
     LeadOnAfterRestart,
@@ -44,7 +59,7 @@ pub(super) enum Bug {
 
 #[cfg(test)]
 impl Bug {
-    pub(super) const ALL: [Bug; 16] = [
+    pub(super) const ALL: [Bug; 23] = [
         Bug::VoteNotOnDisk,
         Bug::VoterWithoutDirectory,
         Bug::VoteWithoutComparingLogs,
@@ -61,6 +76,13 @@ impl Bug {
         Bug::KeepTailBehindSnapshot,
         Bug::TruncateToHighWatermark,
         Bug::LeadOnAfterRestart,
+        Bug::TwoChangesAtOnce,
+        Bug::ChangeBeforeOwnRecord,
+        Bug::AddBeforeCaughtUp,
+        Bug::KeepVotersAtTruncation,
+        Bug::RemovedLeaderCounts,
+        Bug::RemovedLeaderStays,
+        Bug::StandUnasked,
     ];
 }
 

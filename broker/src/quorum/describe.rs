@@ -1,5 +1,7 @@
 //! How the quorum is, in the words of DescribeQuorum and DescribeCluster.
 
+use std::time::Duration;
+
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k55_describe_quorum::{
     DescribedQuorum, DescribedQuorumTopic, Listener, Node, ReplicaState,
@@ -10,12 +12,12 @@ use ottla_protocol::messages::{
 };
 
 use super::handle::QuorumHandle;
-use super::types::ReplicaKey;
+use super::peers::PeerAddress;
+use super::types::{ReplicaKey, VoterEndpoint};
+use super::wire::CONTROLLER_LISTENER;
 use crate::controller::METADATA_TOPIC;
 use crate::partition::now_ms;
 
-/// The name that controllers' listeners are told under.
-const LISTENER_NAME: &str = "CONTROLLER";
 /// Stands for controllers in DescribeCluster (KIP-919).
 const CONTROLLERS: i8 = 2;
 
@@ -43,14 +45,16 @@ pub(crate) async fn quorum(
     let (now, leads) = (now_ms(), quorum.state().leads_from.is_some());
     let replica = |key: &ReplicaKey| {
         let progress = described.replicas.get(key).filter(|_| leads);
-        let heard_at = progress.map(|progress| now - progress.heard_ago.as_millis() as i64);
+        let at = |ago: Duration| now - ago.as_millis() as i64;
+        let heard_at = progress.map(|progress| at(progress.heard_ago));
+        let caught_up_at = progress.and_then(|progress| progress.caught_up_ago).map(at);
         ReplicaState {
             replica_id: key.id.0,
             // Versions before 2 cannot say it.
             replica_directory_id: if version >= 2 { key.directory } else { Default::default() },
             log_end_offset: progress.map_or(-1, |progress| progress.log_end.0),
             last_fetch_timestamp: heard_at.unwrap_or(-1),
-            last_caught_up_timestamp: heard_at.unwrap_or(-1),
+            last_caught_up_timestamp: caught_up_at.unwrap_or(-1),
         }
     };
     let voters: Vec<ReplicaKey> = described.voters.iter().collect();
@@ -65,13 +69,18 @@ pub(crate) async fn quorum(
         observers: observers.map(replica).collect(),
         ..DescribedQuorum::default()
     };
-    let nodes = quorum.membership().addresses.iter().map(|address| Node {
-        node_id: address.id.0,
-        listeners: vec![Listener {
-            name: LISTENER_NAME.into(),
-            host: address.host.as_str().into(),
-            port: address.port,
-        }],
+    let nodes = described.voters.recorded().filter_map(|voter| {
+        let listener = |endpoint: &VoterEndpoint| Listener {
+            name: endpoint.listener.as_str().into(),
+            host: endpoint.host.as_str().into(),
+            port: endpoint.port,
+        };
+        let mut listeners: Vec<Listener> = voter.endpoints.iter().map(listener).collect();
+        if listeners.is_empty() {
+            let PeerAddress { host, port, .. } = quorum.addresses().of(voter.key.id)?;
+            listeners.push(Listener { name: CONTROLLER_LISTENER.into(), host: host.into(), port });
+        }
+        Some(Node { node_id: voter.key.id.0, listeners })
     });
     DescribeQuorumResponse {
         topics: vec![DescribedQuorumTopic { topic_name: METADATA_TOPIC.into(), partitions: vec![partition] }],
@@ -81,7 +90,7 @@ pub(crate) async fn quorum(
 }
 
 /// Answers DescribeCluster at a controller: the controllers.
-pub(super) fn controllers(
+pub(super) async fn controllers(
     quorum: &QuorumHandle,
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
@@ -93,11 +102,17 @@ pub(super) fn controllers(
             ..DescribeClusterResponse::default()
         };
     }
-    let brokers = quorum.membership().addresses.iter().map(|address| DescribeClusterBroker {
-        broker_id: address.id.0,
-        host: address.host.as_str().into(),
-        port: i32::from(address.port),
-        ..DescribeClusterBroker::default()
+    let voters = quorum.describe().await.map(|described| described.voters).unwrap_or_default();
+    let brokers = voters.recorded().filter_map(|voter| {
+        let recorded = voter.endpoints.first().map(|endpoint| (endpoint.host.clone(), endpoint.port));
+        let known = || quorum.addresses().of(voter.key.id).map(|known| (known.host, known.port));
+        let (host, port) = recorded.or_else(known)?;
+        Some(DescribeClusterBroker {
+            broker_id: voter.key.id.0,
+            host: host.into(),
+            port: i32::from(port),
+            ..DescribeClusterBroker::default()
+        })
     });
     DescribeClusterResponse {
         endpoint_type: CONTROLLERS,

@@ -137,17 +137,23 @@ impl Quorum {
         }
     }
 
-    /// Who has no vote asks one voter after the other by chance who leads.
+    /// Who has no vote asks one voter, or whom else it was told of, after the other by chance who leads.
     fn look_for_leader(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
         let chance = self.random_below(Duration::from_secs(1)).as_micros() as usize;
-        if let Some(voter) = self.voters.iter().nth(chance % self.voters.len().max(1)) {
-            self.send_fetch(voter.id, effects);
+        let mut others: BTreeSet<NodeId> = self.voters.iter().map(|voter| voter.id).collect();
+        others.extend(&self.config.bootstrap);
+        others.remove(&self.config.me.id);
+        if let Some(other) = others.iter().nth(chance % others.len().max(1)) {
+            self.send_fetch(*other, effects);
         }
         self.role = Role::Unattached { election_at: now + self.config.request_timeout };
     }
 
     /// Asks the others whether they would vote for it.
     pub(super) fn sound_out(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
+        if self.has(Bug::StandUnasked) {
+            return self.stand(now, effects);
+        }
         self.role = Role::Prospective(self.new_election(now));
         self.ask_voters(effects);
         self.settle(now, effects);

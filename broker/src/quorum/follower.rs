@@ -1,7 +1,7 @@
 //! Following: fetching, giving up what the leader does not have, and noticing that it is gone.
 
 use super::bugs::Bug;
-use super::machine::{Effect, Quorum};
+use super::machine::{Came, Effect, Quorum};
 use super::role::Role;
 use super::types::{Answer, Epoch, LogEnd, Refusal, ReplicaKey, Request};
 use crate::ids::{NodeId, Offset};
@@ -58,15 +58,13 @@ impl Quorum {
     }
 
     /// An answer to a fetch came. One that was asked for with another log end, or in another epoch, comes too late.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn on_fetched(
         &mut self,
         now: Monotonic,
         from: NodeId,
-        asked_in: Epoch,
-        asked_with: LogEnd,
+        (asked_in, asked_with): (Epoch, LogEnd),
         answer: &Answer,
-        records: &[(Epoch, Offset)],
+        Came { records, voters }: Came,
         effects: &mut Vec<Effect>,
     ) {
         let (log_end, gone_at) = (self.log.end(), now + self.config.fetch_timeout);
@@ -89,8 +87,12 @@ impl Quorum {
                 following.is_busy = !records.is_empty() && waits_for_disk;
                 if !records.is_empty() {
                     for (epoch, end) in records {
-                        self.log.append(*epoch, *end);
+                        self.log.append(epoch, end);
                     }
+                    for (at, voters) in voters {
+                        self.history.append(at, voters);
+                    }
+                    self.use_voters();
                     effects.push(Effect::Append);
                 }
                 let known =
@@ -116,6 +118,10 @@ impl Quorum {
             return;
         }
         self.log.truncate(end);
+        if !self.has(Bug::KeepVotersAtTruncation) {
+            self.history.truncate(end);
+            self.use_voters();
+        }
         self.flushed = self.flushed.min(end);
         effects.push(Effect::Truncate { end });
     }

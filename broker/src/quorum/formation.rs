@@ -2,24 +2,28 @@
 //!
 //! Each node chooses the id of its directory, durably, before it tells anybody. The controller with the lowest id makes the
 //! cluster once all others have answered that they too are new: it gives it an id, and writes down who votes with which
-//! directory. The others, and brokers that are no controllers, take both from whoever has them, if they are among the voters
-//! with their directory, or none of the voters at all. So there is one cluster, whoever is killed meanwhile, and a node that
-//! comes back without its disk is not taken for the one that it was (KIP-853).
+//! directory. The others take both from whoever has them. So there is one cluster, whoever is killed meanwhile.
+//!
+//! Who is none of the voters joins what is there, and follows without a vote until it is given one (KIP-853): a new controller, a broker
+//! that is none, and a voter that comes back without its disk, which is not taken for the one that it was. Where somebody is still
+//! heard of under that id, the node is refused.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ottla_protocol::messages::k55_describe_quorum::{PartitionData, TopicData};
+use ottla_protocol::messages::k55_describe_quorum::{Listener, PartitionData, TopicData};
 use ottla_protocol::messages::{DescribeClusterRequest, DescribeQuorumRequest};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::listener::{Face, QuorumListener};
 use super::peers::{NodeTransport, PeerAddress, PeerConnection, PeerError};
-use super::types::{ReplicaKey, Voters};
-use super::voters_file::{self, VotersFileError};
+use super::types::{ReplicaKey, Voter, VoterEndpoint, Voters};
+use super::voter_history::VoterHistory;
+use super::voters_file::{self, Begin, VotersFileError};
+use super::wire::CONTROLLER_LISTENER;
 use crate::controller::METADATA_TOPIC;
 use crate::ids::NodeId;
 use crate::log::{LogError, create_dir_durably, write_file_durably};
@@ -31,6 +35,10 @@ const DIRECTORY_ID: &str = "directory.id";
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+/// After so long a silence, by its leader's clock, a voter counts as gone. One that is there asks every half second.
+const SILENCE_MS: i64 = 3_000;
+/// A leader that cannot be reached under this node's id for so long is another node that is there.
+const LEADS_UNSEEN: Duration = Duration::from_secs(15);
 
 /// Why a node is no part of the cluster that it was told of.
 #[derive(Debug, Error)]
@@ -54,10 +62,10 @@ pub enum FormationError {
         /// Which.
         other: String,
     },
-    /// The node's id belongs to another disk.
+    /// Another node has the id, and is at work.
     #[error(
-        "node {id} of cluster {cluster_id} votes with the directory {known}, and {dir} is {own}: the id is taken, or the disk was \
-         replaced; start with the data directory that the node had, or with another --node-id that is not among --controllers"
+        "node {id} of cluster {cluster_id} is there already, and votes with the directory {known}, which {dir} is not: the id is taken; \
+         start with another --node-id"
     )]
     NodeIdTaken {
         /// Whose.
@@ -66,13 +74,13 @@ pub enum FormationError {
         cluster_id: String,
         /// Its data directory.
         dir: PathBuf,
-        /// Its id.
-        own: String,
         /// The one that votes.
         known: String,
     },
-    /// It names other controllers than the cluster has.
-    #[error("the controllers of {dir} are {known}, and --controllers names {named}: they must be the same")]
+    /// One that was alone is to be one of several, or the other way round.
+    #[error(
+        "the controllers of {dir} are {known}, and --controllers names {named}: start it with --controllers that has the former"
+    )]
     OtherControllers {
         /// Its data directory, or where the others are.
         dir: PathBuf,
@@ -97,7 +105,16 @@ enum Seen {
     /// New.
     New(ReplicaKey),
     /// Part of a cluster.
-    Member { cluster_id: String, voters: Voters },
+    Member(Member),
+}
+
+/// What a member of a cluster says of it.
+struct Member {
+    cluster_id: String,
+    voters: Voters,
+    leader: Option<NodeId>,
+    /// When a leader last heard of each voter, by its own clock, and of itself now.
+    heard_at_ms: BTreeMap<NodeId, i64>,
 }
 
 fn ids(ids: impl Iterator<Item = NodeId>) -> String {
@@ -105,71 +122,89 @@ fn ids(ids: impl Iterator<Item = NodeId>) -> String {
 }
 
 /// Has the folder of a node be part of a cluster with these controllers, which may take until the others are there; gives who
-/// votes. `listener` is this node's, if it is a controller.
+/// votes, as far as that is known without the log. `listener` is this node's, if it is a controller.
 pub(crate) async fn join(
     dir: &Path,
     me: NodeId,
     controllers: &[PeerAddress],
     listener: Option<&QuorumListener>,
     transport: &NodeTransport,
-) -> Result<Voters, FormationError> {
+) -> Result<VoterHistory, FormationError> {
     let metadata = dir.join(format!("{METADATA_TOPIC}-0"));
-    let named = || ids(controllers.iter().map(|controller| controller.id));
     let others: Vec<&PeerAddress> = controllers.iter().filter(|controller| controller.id != me).collect();
     if Identity::exists(dir) {
         let Identity { cluster_id, directory_id } = Identity::of(dir, me, None)?;
-        let alone = || [ReplicaKey { id: me, directory: directory_id }].into_iter().collect();
-        let voters: Voters = voters_file::load(&metadata)?.unwrap_or_else(alone);
-        if !voters.iter().map(|voter| voter.id).eq(sorted(controllers)) {
-            let known = ids(voters.iter().map(|voter| voter.id));
-            return Err(FormationError::OtherControllers { dir: dir.to_owned(), known, named: named() });
-        }
+        let formed = match voters_file::load(&metadata)? {
+            Begin::Formed(voters) => voters,
+            Begin::Joined => Voters::default(),
+            Begin::Alone if sorted(controllers) == [me] => {
+                // It was alone, and is a quorum of one from now on, which others can join.
+                let voters = named([ReplicaKey { id: me, directory: directory_id }], controllers);
+                voters_file::save(&metadata, Some(&voters), now_ms())?;
+                voters
+            }
+            Begin::Alone => {
+                let named = ids(controllers.iter().map(|controller| controller.id));
+                return Err(FormationError::OtherControllers {
+                    dir: dir.to_owned(),
+                    known: me.to_string(),
+                    named,
+                });
+            }
+        };
         check_cluster(dir, &cluster_id, transport, &others).await?;
-        return Ok(voters);
+        return Ok(VoterHistory::formed(formed));
     }
     create_dir_durably(dir).map_err(LogError::io("create", dir))?;
     let key = ReplicaKey { id: me, directory: directory_id(dir)? };
-    let forming = form(key, controllers, &others, transport);
+    let forming = form(dir, key, controllers, &others, transport);
     let (cluster_id, voters) = match listener {
         Some(listener) => tokio::select! {
-            formed = forming => formed,
+            formed = forming => formed?,
             never = listener.serve(Face::New(key)) => never,
         },
-        None => forming.await,
+        None => forming.await?,
     };
-    let of_mine = voters.iter().find(|voter| voter.id == me);
-    if let Some(known) = of_mine.filter(|voter| *voter != key) {
-        return Err(FormationError::NodeIdTaken {
-            id: me,
-            cluster_id,
-            dir: dir.to_owned(),
-            own: kafka_uuid(key.directory),
-            known: kafka_uuid(known.directory),
-        });
-    }
-    if !voters.iter().map(|voter| voter.id).eq(sorted(controllers)) {
-        let known = ids(voters.iter().map(|voter| voter.id));
-        return Err(FormationError::OtherControllers { dir: dir.to_owned(), known, named: named() });
-    }
+    let has_vote = voters.contains(key);
+    let formed = if has_vote { voters } else { Voters::default() };
     // The voters first: who has an identity has them.
-    voters_file::save(&metadata, &voters, controllers, now_ms())?;
+    voters_file::save(&metadata, has_vote.then_some(&formed), now_ms())?;
     Identity { cluster_id: cluster_id.clone(), directory_id: key.directory }.save(dir, me)?;
     let _ = fs::remove_file(dir.join(DIRECTORY_ID));
-    tracing::info!(cluster_id, controllers = named(), "joined a cluster");
-    Ok(voters)
+    tracing::info!(cluster_id, has_vote, "joined a cluster");
+    Ok(VoterHistory::formed(formed))
 }
 
 /// The voters of a node that was told of no controllers: itself, or the data directory is refused.
-pub(crate) fn voters_alone(dir: &Path, metadata: &Path, me: ReplicaKey) -> Result<Voters, FormationError> {
-    let alone: Voters = [me].into_iter().collect();
+pub(crate) fn voters_alone(
+    dir: &Path,
+    metadata: &Path,
+    me: ReplicaKey,
+) -> Result<VoterHistory, FormationError> {
+    let refused = |known: String| FormationError::OtherControllers {
+        dir: dir.to_owned(),
+        known,
+        named: "none".to_owned(),
+    };
     match voters_file::load(metadata)? {
-        Some(voters) if voters != alone => Err(FormationError::OtherControllers {
-            dir: dir.to_owned(),
-            known: ids(voters.iter().map(|voter| voter.id)),
-            named: "none".to_owned(),
-        }),
-        _ => Ok(alone),
+        Begin::Alone => Ok(VoterHistory::fixed([me].into_iter().collect())),
+        Begin::Formed(voters) => Err(refused(ids(voters.iter().map(|voter| voter.id)))),
+        Begin::Joined => Err(refused("others".to_owned())),
     }
+}
+
+/// Replicas as voters that are where `--controllers` says.
+fn named(keys: impl IntoIterator<Item = ReplicaKey>, controllers: &[PeerAddress]) -> Voters {
+    let voter = |key: ReplicaKey| {
+        let at = controllers.iter().filter(|controller| controller.id == key.id);
+        let endpoint = |at: &PeerAddress| VoterEndpoint {
+            listener: CONTROLLER_LISTENER.to_owned(),
+            host: at.host.clone(),
+            port: at.port,
+        };
+        Voter { key, endpoints: at.map(endpoint).collect() }
+    };
+    keys.into_iter().map(voter).collect()
 }
 
 fn sorted(controllers: &[PeerAddress]) -> Vec<NodeId> {
@@ -191,20 +226,46 @@ fn directory_id(dir: &Path) -> Result<Uuid, LogError> {
 
 /// Waits until there is a cluster, or makes it where that is this node's part.
 async fn form(
+    dir: &Path,
     me: ReplicaKey,
     controllers: &[PeerAddress],
     others: &[&PeerAddress],
     transport: &NodeTransport,
-) -> (String, Voters) {
+) -> Result<(String, Voters), FormationError> {
     let makes_it = sorted(controllers).first() == Some(&me.id);
     let connections: Vec<PeerConnection> =
         others.iter().map(|other| PeerConnection::new((*other).clone(), transport)).collect();
-    let mut has_told = false;
+    let (mut has_told, mut namesake) = (false, Namesake::default());
     loop {
         let mut new = BTreeMap::new();
         for connection in &connections {
             match look_at(connection).await {
-                Ok(Seen::Member { cluster_id, voters }) => return (cluster_id, voters),
+                // One that has just joined itself knows nothing yet.
+                Ok(Seen::Member(member)) if member.voters.is_empty() => {}
+                Ok(Seen::Member(member)) => match member.voters.get(me.id) {
+                    Some(known) if known.key != me => match namesake.look(me.id, &member, connection.id()) {
+                        None => {}
+                        Some(true) => {
+                            return Err(FormationError::NodeIdTaken {
+                                id: me.id,
+                                cluster_id: member.cluster_id,
+                                dir: dir.to_owned(),
+                                known: kafka_uuid(known.key.directory),
+                            });
+                        }
+                        Some(false) => {
+                            let (lost, own) = (kafka_uuid(known.key.directory), kafka_uuid(me.directory));
+                            tracing::warn!(
+                                node_id = %me.id, lost, own,
+                                "this node votes in the quorum with a directory that it has not any more; it follows without a vote \
+                                 until the lost directory is removed from the voters and its own is added (kafka-metadata-quorum \
+                                 remove-controller, add-controller)"
+                            );
+                            return Ok((member.cluster_id, member.voters));
+                        }
+                    },
+                    _ => return Ok((member.cluster_id, member.voters)),
+                },
                 Ok(Seen::New(other)) => {
                     new.insert(other.id, other);
                 }
@@ -212,8 +273,8 @@ async fn form(
             }
         }
         if makes_it && others.iter().all(|other| new.contains_key(&other.id)) {
-            let voters = new.into_values().chain([me]).collect();
-            return (kafka_uuid(Uuid::new_v4()), voters);
+            let voters = named(new.into_values().chain([me]), controllers);
+            return Ok((kafka_uuid(Uuid::new_v4()), voters));
         }
         if !has_told {
             has_told = true;
@@ -221,6 +282,38 @@ async fn form(
             tracing::info!(controllers, "waits for the other controllers, to form a cluster or join theirs");
         }
         tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Finds out whether the voter that has a node's id with another directory is at work, or its directory is lost.
+#[derive(Default)]
+struct Namesake {
+    first_heard_at_ms: Option<i64>,
+    leads_since: Option<Instant>,
+}
+
+impl Namesake {
+    /// Whether it is at work, once that is known, by what a member says.
+    fn look(&mut self, id: NodeId, member: &Member, from: NodeId) -> Option<bool> {
+        if member.leader == Some(id) {
+            // A leader that has died is missed soon.
+            let since = *self.leads_since.get_or_insert_with(Instant::now);
+            return (since.elapsed() >= LEADS_UNSEEN).then_some(true);
+        }
+        self.leads_since = None;
+        // Only the leader knows of whom it has heard.
+        member.leader.filter(|leader| *leader == from)?;
+        let (now_ms, heard_at_ms) = (*member.heard_at_ms.get(&from)?, member.heard_at_ms.get(&id).copied());
+        let Some(heard_at_ms) = heard_at_ms.filter(|at| *at >= 0) else {
+            // This leader never has, so it is the leader's term that is as long as the silence.
+            let since = *self.first_heard_at_ms.get_or_insert(now_ms);
+            return (now_ms - since >= SILENCE_MS).then_some(false);
+        };
+        let first = *self.first_heard_at_ms.get_or_insert(heard_at_ms);
+        if heard_at_ms > first {
+            return Some(true);
+        }
+        (now_ms - heard_at_ms >= SILENCE_MS).then_some(false)
     }
 }
 
@@ -237,7 +330,7 @@ async fn check_cluster(
         (*other, look_at(&connection).await)
     });
     for (other, seen) in futures::future::join_all(looking).await {
-        if let Ok(Seen::Member { cluster_id, .. }) = seen
+        if let Ok(Seen::Member(Member { cluster_id, .. })) = seen
             && cluster_id != own
         {
             let (dir, own) = (dir.to_owned(), own.to_owned());
@@ -254,17 +347,67 @@ async fn look_at(connection: &PeerConnection) -> Result<Seen, PeerError> {
     let partitions = vec![PartitionData { partition_index: 0 }];
     let topics = vec![TopicData { topic_name: METADATA_TOPIC.into(), partitions }];
     let quorum = connection.call(&DescribeQuorumRequest { topics }, 2, ANSWER_TIME_MAX).await?;
-    let partition = quorum.topics.into_iter().flat_map(|topic| topic.partitions).next();
-    let voters = partition.map(|partition| partition.current_voters).unwrap_or_default();
-    let mut voters = voters
-        .into_iter()
-        .map(|voter| ReplicaKey { id: NodeId(voter.replica_id), directory: voter.replica_directory_id });
+    let partition = quorum.topics.into_iter().flat_map(|topic| topic.partitions).next().unwrap_or_default();
+    let mut heard_at_ms = BTreeMap::new();
+    let mut voters = Vec::new();
+    for voter in &partition.current_voters {
+        let key = ReplicaKey { id: NodeId(voter.replica_id), directory: voter.replica_directory_id };
+        heard_at_ms.insert(key.id, voter.last_fetch_timestamp);
+        let listeners = quorum.nodes.iter().find(|node| node.node_id == key.id.0).map(|node| &node.listeners);
+        let endpoint = |listener: &Listener| VoterEndpoint {
+            listener: listener.name.to_string(),
+            host: listener.host.to_string(),
+            port: listener.port,
+        };
+        voters.push(Voter { key, endpoints: listeners.into_iter().flatten().map(endpoint).collect() });
+    }
     if !cluster.cluster_id.is_empty() {
-        return Ok(Seen::Member { cluster_id: cluster.cluster_id.to_string(), voters: voters.collect() });
+        let leader = (partition.leader_id >= 0).then_some(NodeId(partition.leader_id));
+        let cluster_id = cluster.cluster_id.to_string();
+        return Ok(Seen::Member(Member {
+            cluster_id,
+            voters: voters.into_iter().collect(),
+            leader,
+            heard_at_ms,
+        }));
     }
     let id = connection.id();
-    match voters.next() {
-        Some(key) if key.id == id => Ok(Seen::New(key)),
+    match voters.first() {
+        Some(voter) if voter.key.id == id => Ok(Seen::New(voter.key)),
         _ => Err(PeerError::NotUnderstood(format!("it is not node {id}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(leader: i32, heard: &[(i32, i64)]) -> Member {
+        Member {
+            cluster_id: "c".to_owned(),
+            voters: Voters::default(),
+            leader: Some(NodeId(leader)),
+            heard_at_ms: heard.iter().map(|(id, at)| (NodeId(*id), *at)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_namesake_that_is_heard_of_is_at_work_and_one_that_is_silent_is_not() {
+        let (me, leader) = (NodeId(2), NodeId(1));
+        let mut at_work = Namesake::default();
+        assert_eq!(at_work.look(me, &member(1, &[(1, 100), (2, 90)]), leader), None);
+        assert_eq!(
+            at_work.look(me, &member(1, &[(1, 900), (2, 90)]), NodeId(3)),
+            None,
+            "not the leader's word"
+        );
+        assert_eq!(at_work.look(me, &member(1, &[(1, 700), (2, 600)]), leader), Some(true));
+        let mut gone = Namesake::default();
+        assert_eq!(gone.look(me, &member(2, &[]), NodeId(3)), None, "the dead leader is not missed yet");
+        assert_eq!(gone.look(me, &member(1, &[(1, 100), (2, -1)]), leader), None, "a new leader");
+        assert_eq!(gone.look(me, &member(1, &[(1, 100 + SILENCE_MS), (2, -1)]), leader), Some(false));
+        let mut silent = Namesake::default();
+        assert_eq!(silent.look(me, &member(1, &[(1, 200), (2, 90)]), leader), None);
+        assert_eq!(silent.look(me, &member(1, &[(1, 90 + SILENCE_MS), (2, 90)]), leader), Some(false));
     }
 }

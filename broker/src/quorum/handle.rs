@@ -12,9 +12,11 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::addresses::AddressBook;
 use super::machine::Config;
 use super::peers::{NodeTransport, PeerAddress};
-use super::types::{Epoch, LogEnd, ReplicaKey, Request, Response, Voters};
+use super::types::{ChangeRefusal, Epoch, LogEnd, ReplicaKey, Request, Response, VoterChange, Voters};
+use super::voter_history::VoterHistory;
 use super::wire::FetchTerms;
 use crate::ids::{NodeId, Offset};
 use crate::log::{LogError, LogReader};
@@ -77,6 +79,8 @@ pub struct ReplicaProgress {
     pub log_end: Offset,
     /// How long ago it asked for more.
     pub heard_ago: Duration,
+    /// How long ago it had all of the log.
+    pub caught_up_ago: Option<Duration>,
 }
 
 /// What happens to the runtime.
@@ -95,6 +99,10 @@ pub(super) enum Input {
     SnapshotFetched { end: LogEnd, file: PathBuf },
     /// A snapshot of our own makes the log before this superfluous.
     Trimmed { start: LogEnd },
+    /// Somebody wants other voters.
+    ChangeVoters { change: VoterChange, reply: oneshot::Sender<Result<(), ChangeRefusal>> },
+    /// Somebody wants to know who votes by the log below an offset; nothing where that is recorded nowhere.
+    VotersBelow { end: Offset, reply: oneshot::Sender<Option<Voters>> },
     /// Somebody wants to know.
     Describe { reply: oneshot::Sender<Description> },
     /// The node stops.
@@ -152,6 +160,7 @@ impl QuorumTimeouts {
             request_timeout: self.request,
             retry_backoff: self.retry_backoff,
             seed,
+            bootstrap: Vec::new(),
         }
     }
 }
@@ -161,22 +170,14 @@ impl QuorumTimeouts {
 pub struct Membership {
     /// Timeouts, and who it is.
     pub config: Config,
-    /// Who votes.
-    pub voters: Voters,
+    /// Who votes, as far as that is known without the log.
+    pub formed: VoterHistory,
     /// Of the cluster.
     pub cluster_id: String,
-    /// Where the other members listen.
+    /// Where the controllers listen that the node was told of, itself among them if it is one.
     pub addresses: Vec<PeerAddress>,
     /// How they are reached.
     pub transport: NodeTransport,
-}
-
-impl Membership {
-    /// A connection of its own to a controller, where it is known where that listens.
-    pub fn connect(&self, to: NodeId) -> Option<NodeConnection> {
-        let address = self.addresses.iter().find(|address| address.id == to)?;
-        Some(self.transport.connect(address))
-    }
 }
 
 /// A handle to the quorum; cheap to clone.
@@ -186,9 +187,10 @@ pub struct QuorumHandle {
     state: watch::Receiver<QuorumState>,
     reader: LogReader,
     membership: Arc<Membership>,
+    addresses: Arc<AddressBook>,
     dir: Arc<PathBuf>,
     /// Kept for what is asked of the leader now and then.
-    to_leader: Arc<Mutex<Option<(NodeId, NodeConnection)>>>,
+    to_leader: Arc<Mutex<Option<(PeerAddress, NodeConnection)>>>,
 }
 
 impl QuorumHandle {
@@ -197,10 +199,11 @@ impl QuorumHandle {
         state: watch::Receiver<QuorumState>,
         reader: LogReader,
         membership: Membership,
+        addresses: Arc<AddressBook>,
         dir: PathBuf,
     ) -> QuorumHandle {
         let (membership, dir) = (Arc::new(membership), Arc::new(dir));
-        QuorumHandle { inputs, state, reader, membership, dir, to_leader: Arc::default() }
+        QuorumHandle { inputs, state, reader, membership, addresses, dir, to_leader: Arc::default() }
     }
 
     /// How it is now.
@@ -233,6 +236,16 @@ impl QuorumHandle {
         &self.membership
     }
 
+    /// Where the controllers are.
+    pub(crate) fn addresses(&self) -> &AddressBook {
+        &self.addresses
+    }
+
+    /// A connection of its own to a controller.
+    pub fn connect(&self, to: &PeerAddress) -> NodeConnection {
+        self.membership.transport.connect(to)
+    }
+
     /// Whether this node is the whole cluster: it was told of no controllers, and nobody of it.
     pub fn is_alone(&self) -> bool {
         self.membership.addresses.is_empty()
@@ -257,11 +270,12 @@ impl QuorumHandle {
     pub(crate) async fn ask_leader<R: WireRequest>(&self, request: &R, version: i16) -> Option<R::Response> {
         let config = &self.membership.config;
         let leader = self.state().leader.filter(|leader| *leader != config.me.id)?;
+        let address = self.addresses.of(leader)?;
         let connection = {
             let mut to_leader = self.to_leader.lock().unwrap_or_else(PoisonError::into_inner);
             match &*to_leader {
-                Some((known, connection)) if *known == leader => connection.clone(),
-                _ => to_leader.insert((leader, self.membership.connect(leader)?)).1.clone(),
+                Some((known, connection)) if *known == address => connection.clone(),
+                _ => to_leader.insert((address.clone(), self.connect(&address))).1.clone(),
             }
         };
         let within = config.request_timeout;
@@ -271,6 +285,23 @@ impl QuorumHandle {
     /// Records before the end of a snapshot are not needed any more.
     pub fn trim(&self, start: LogEnd) {
         let _ = self.inputs.send(Input::Trimmed { start });
+    }
+
+    /// Has other voters, if this node leads and may; done when it is committed.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeRefusal> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inputs.send(Input::ChangeVoters { change, reply });
+        answer.await.unwrap_or(Err(ChangeRefusal::NotLeader))
+    }
+
+    /// Who votes by the log below an offset that is committed; `None` where no log has it.
+    pub(crate) async fn voters_below(&self, end: Offset) -> Option<Voters> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inputs.send(Input::VotersBelow { end, reply });
+        answer.await.ok().flatten()
     }
 
     /// Who is how far; `None` when the quorum stops.

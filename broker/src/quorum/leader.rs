@@ -11,6 +11,9 @@ use super::types::{Answer, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Re
 use crate::ids::Offset;
 use crate::machine::Monotonic;
 
+/// How long after its last fetch a replica that does not vote is forgotten, as in Kafka.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+
 impl Quorum {
     /// Most voted for it.
     pub(super) fn lead(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
@@ -46,9 +49,20 @@ impl Quorum {
         let is_behind = log_end.offset < start.offset;
         let is_other = (own.epoch != log_end.epoch || own.offset < log_end.offset)
             && !(takes_any_history && log_end.offset <= self.log.end().offset);
-        let progress =
-            leading.progress.entry(replica).or_insert(Progress { end: Offset::ZERO, heard_at: now });
-        progress.heard_at = now;
+        // Replicas that are gone for good are forgotten.
+        let is_remembered = |known: &ReplicaKey, progress: &Progress| {
+            self.voters.contains(*known) || progress.heard_at + FORGOTTEN_AFTER > now
+        };
+        if !leading.progress.contains_key(&replica) {
+            leading.progress.retain(|known, progress| is_remembered(known, progress));
+        }
+        let progress = leading.progress.entry(replica).or_insert(Progress {
+            end: Offset::ZERO,
+            heard_at: now,
+            leader_end: Offset(i64::MAX),
+            caught_up_at: None,
+        });
+        let before = std::mem::replace(&mut progress.heard_at, now);
         if is_behind || (is_other && own.offset <= start.offset && start.offset > Offset::ZERO) {
             return Ok(Answer::Snapshot(start));
         }
@@ -56,6 +70,12 @@ impl Quorum {
             return Ok(Answer::Diverging(own));
         }
         progress.end = log_end.offset;
+        if progress.end >= self.log.end().offset {
+            progress.caught_up_at = Some(now);
+        } else if progress.end >= progress.leader_end {
+            progress.caught_up_at = progress.caught_up_at.max(Some(before));
+        }
+        progress.leader_end = self.log.end().offset;
         self.count_replicas(effects);
         Ok(Answer::Records { from: log_end.offset, high_watermark: self.high_watermark })
     }
@@ -72,6 +92,9 @@ impl Quorum {
                 false => leading.progress.get(&voter).map_or(Offset::ZERO, |progress| progress.end),
             })
             .collect();
+        if self.has(Bug::RemovedLeaderCounts) && !self.is_voter() {
+            ends.push(own);
+        }
         if !self.has(Bug::CountUnsorted) {
             ends.sort_by_key(|end| Reverse(*end));
         }

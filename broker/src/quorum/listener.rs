@@ -21,7 +21,7 @@ use ottla_protocol::messages::{
     BeginQuorumEpochResponse, BrokerHeartbeatRequest, BrokerRegistrationRequest, DescribeClusterRequest,
     DescribeQuorumRequest, EndQuorumEpochRequest, EndQuorumEpochResponse, EnvelopeRequest, EnvelopeResponse,
     FetchRequest, FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, SaslAuthenticateRequest,
-    SaslHandshakeRequest, VoteRequest, VoteResponse,
+    SaslHandshakeRequest, UpdateRaftVoterRequest, VoteRequest, VoteResponse,
 };
 use ottla_protocol::wire::{Reader, Request as WireRequest};
 use ottla_protocol::{ApiKey, ErrorCode};
@@ -34,6 +34,7 @@ use super::describe;
 use super::from_brokers;
 use super::handle::{Answered, QuorumHandle};
 use super::peers::PeerAddress;
+use super::raft_voters;
 use super::types::{Epoch, LogEnd, ReplicaKey, Request};
 use super::wire::{self, FetchTerms};
 use crate::controller::{ClusterImage, Controller, METADATA_TOPIC, SnapshotId};
@@ -55,7 +56,7 @@ const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is served, with first and last version; and what the controller decides ([`forwarding::decided_by_controller`]).
-const SERVED: [(ApiKey, i16, i16); 16] = [
+const SERVED: [(ApiKey, i16, i16); 17] = [
     (ApiKey::Fetch, 17, 18),
     (ApiKey::SaslHandshake, 1, 1),
     (ApiKey::ApiVersions, 0, 4),
@@ -73,6 +74,7 @@ const SERVED: [(ApiKey, i16, i16); 16] = [
     (ApiKey::Envelope, 0, 0),
     (ApiKey::AllocateProducerIds, 0, 0),
     (ApiKey::AssignReplicasToDirs, 0, 0),
+    (ApiKey::UpdateRaftVoter, 0, 0),
 ];
 
 fn served() -> impl Iterator<Item = (ApiKey, i16, i16)> {
@@ -271,6 +273,7 @@ async fn answer(
                 let answer = BeginQuorumEpochResponse { error_code, ..BeginQuorumEpochResponse::default() };
                 return call.reply::<BeginQuorumEpochRequest>(&answer);
             }
+            wire::begin_address(&request).into_iter().for_each(|leader| quorum.addresses().hear(leader));
             let Answered { response, .. } = ask(quorum, wire::read_begin(request).map_err(invalid)?).await?;
             call.reply::<BeginQuorumEpochRequest>(&wire::begin_response(&response))
         }
@@ -293,7 +296,9 @@ async fn answer(
             let (request, terms) = wire::read_fetch(request).map_err(invalid)?;
             let answered = quorum.ask(request, terms).await.ok_or_else(stopped)?;
             let log_start = quorum.log().log_start();
-            call.reply::<FetchRequest>(&wire::fetch_response(&answered.response, log_start, answered.records))
+            let leader = answered.response.leader.and_then(|leader| quorum.addresses().of(leader));
+            let (response, records) = (&answered.response, answered.records);
+            call.reply::<FetchRequest>(&wire::fetch_response(response, leader, log_start, records))
         }
         ApiKey::FetchSnapshot => {
             let request: FetchSnapshotRequest = call.read()?;
@@ -310,7 +315,11 @@ async fn answer(
         }
         ApiKey::DescribeCluster => {
             let request: DescribeClusterRequest = call.read()?;
-            call.reply::<DescribeClusterRequest>(&describe::controllers(quorum, &request))
+            call.reply::<DescribeClusterRequest>(&describe::controllers(quorum, &request).await)
+        }
+        ApiKey::UpdateRaftVoter => {
+            let request: UpdateRaftVoterRequest = call.read()?;
+            call.reply::<UpdateRaftVoterRequest>(&raft_voters::update(quorum, request).await)
         }
         ApiKey::BrokerRegistration => {
             let request: BrokerRegistrationRequest = call.read()?;

@@ -5,7 +5,11 @@ use std::time::Duration;
 use super::bugs::Bug;
 use super::epochs::EpochLog;
 use super::role::{Following, Role};
-use super::types::{Answer, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response, Voters};
+use super::types::{
+    Answer, ChangeRefusal, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response, VoterChange,
+    Voters,
+};
+use super::voter_history::VoterHistory;
 use crate::ids::{NodeId, Offset};
 use crate::machine::Monotonic;
 
@@ -30,6 +34,8 @@ pub struct Config {
     pub retry_backoff: Duration,
     /// Where the chance begins; differs between nodes.
     pub seed: u64,
+    /// Who else may know who leads, besides the voters: a new node knows of no voters.
+    pub bootstrap: Vec<NodeId>,
 }
 
 /// What happens to a member.
@@ -44,6 +50,13 @@ pub enum Event {
         /// What is asked.
         request: Request,
     },
+    /// An operator, or a voter itself, wants other voters; [`Effect::VotersChanged`] names the request again.
+    ChangeVoters {
+        /// To be given back.
+        id: RequestId,
+        /// What is wanted.
+        change: VoterChange,
+    },
     /// An answer came.
     Response {
         /// Who answers.
@@ -54,6 +67,8 @@ pub enum Event {
         response: Response,
         /// Of what came with [`Answer::Records`]: the runs of epochs with where each ends.
         records: Vec<(Epoch, Offset)>,
+        /// And the voters that are recorded in it, with where.
+        voters: Vec<(Offset, Voters)>,
     },
     /// No answer will come.
     Failed {
@@ -67,6 +82,13 @@ pub enum Event {
         /// Where it ends now.
         end: Offset,
     },
+    /// The record of [`Effect::AppendVoters`] came to the end of the log.
+    VotersAppended {
+        /// What it says.
+        voters: Voters,
+        /// Where it ends now; the record is the last.
+        end: Offset,
+    },
     /// The log is durable this far.
     Flushed {
         /// Where what is durable ends.
@@ -76,6 +98,8 @@ pub enum Event {
     SnapshotInstalled {
         /// Of the snapshot.
         end: LogEnd,
+        /// Who votes by it, if it says so.
+        voters: Option<Voters>,
     },
     /// Records before this are in a snapshot and gone from the log. Not past what may be applied.
     Trimmed {
@@ -110,6 +134,22 @@ pub enum Effect {
         /// Whose.
         epoch: Epoch,
     },
+    /// Append the record that says who votes, in this epoch, and tell of it by [`Event::VotersAppended`].
+    AppendVoters {
+        /// The leader's.
+        epoch: Epoch,
+        /// They.
+        voters: Voters,
+        /// Whether no log had voters so far, so that it is to be recorded too that there are such records from here on.
+        is_first: bool,
+    },
+    /// Answer an [`Event::ChangeVoters`].
+    VotersChanged {
+        /// Which.
+        id: RequestId,
+        /// It is committed, or not done.
+        outcome: Result<(), ChangeRefusal>,
+    },
     /// Append the records that came; tell when they are durable.
     Append,
     /// Cut the log, durably.
@@ -128,11 +168,31 @@ pub enum Effect {
     HighWatermark(Offset),
 }
 
+/// What came with an answer to a fetch.
+#[derive(Debug)]
+pub(super) struct Came {
+    pub records: Vec<(Epoch, Offset)>,
+    pub voters: Vec<(Offset, Voters)>,
+}
+
+/// A change of the voters that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingChange {
+    /// Whom to answer.
+    pub id: RequestId,
+    /// What has to be committed for it, once it is in the log.
+    pub end: Option<Offset>,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Quorum {
     pub(super) config: Config,
+    pub(super) history: VoterHistory,
+    /// Those in force.
     pub(super) voters: Voters,
+    /// The change of the voters that waits to be committed.
+    pub(super) change: Option<PendingChange>,
     pub(super) election: ElectionState,
     pub(super) role: Role,
     pub(super) log: EpochLog,
@@ -148,19 +208,22 @@ impl Quorum {
     /// A member as it starts, with what it finds on its disk, all of which is durable.
     pub fn new(
         config: Config,
-        voters: Voters,
+        history: VoterHistory,
         election: ElectionState,
         log: EpochLog,
         now: Monotonic,
     ) -> Quorum {
         let chance = config.seed ^ 0x9e37_79b9_7f4a_7c15;
         let flushed = log.end().offset;
+        let voters = history.in_force().clone();
         // Who votes alone has committed whatever is on its disk, and waits for nobody.
         let is_alone = voters.len() == 1 && voters.contains(config.me);
         let high_watermark = if is_alone { flushed } else { log.start().offset };
         let mut quorum = Quorum {
             config,
+            history,
             voters,
+            change: None,
             election,
             role: Role::Unattached { election_at: now },
             log,
@@ -197,6 +260,11 @@ impl Quorum {
         &self.voters
     }
 
+    /// Since when, and who voted before.
+    pub fn voter_history(&self) -> &VoterHistory {
+        &self.history
+    }
+
     /// The newest epoch it has heard of, the leader and its own vote.
     pub fn election(&self) -> ElectionState {
         self.election
@@ -223,30 +291,41 @@ impl Quorum {
         match event {
             Event::Tick => {}
             Event::Request { id, request } => self.on_request(now, id, &request, &mut effects),
-            Event::Response { from, request, response, records } => {
-                self.on_response(now, from, &request, &response, &records, &mut effects);
+            Event::ChangeVoters { id, change } => self.change_voters(now, id, &change, &mut effects),
+            Event::Response { from, request, response, records, voters } => {
+                let came = Came { records, voters };
+                self.on_response(now, from, &request, &response, came, &mut effects);
             }
             Event::Failed { to, request } => self.on_failed(now, to, &request),
             Event::Appended { end } => {
                 self.log.append(self.election.epoch, end);
+                self.record_voters(&mut effects);
             }
+            Event::VotersAppended { voters, end } => self.on_voters_appended(voters, end),
             Event::Flushed { end } => {
                 self.flushed = end.min(self.log.end().offset);
                 self.on_flushed(now, &mut effects);
             }
-            Event::SnapshotInstalled { end } => {
+            Event::SnapshotInstalled { end, voters } => {
                 match self.has(Bug::KeepTailBehindSnapshot) {
                     true => self.log.trim(end),
                     false => self.log = EpochLog::starting_at(end),
                 }
+                self.history.start_anew(voters);
+                self.use_voters();
                 self.flushed = end.offset;
                 self.raise_high_watermark(end.offset, &mut effects);
                 self.on_flushed(now, &mut effects);
             }
-            Event::Trimmed { start } => self.log.trim(start),
+            Event::Trimmed { start } => {
+                self.log.trim(start);
+                self.history.trim(start.offset);
+            }
             Event::Resign => self.resign(now),
         }
+        self.settle_change(now, &mut effects);
         self.on_time(now, &mut effects);
+        self.give_up_change(&mut effects);
         effects
     }
 
@@ -308,7 +387,7 @@ impl Quorum {
         from: NodeId,
         request: &Request,
         response: &Response,
-        records: &[(Epoch, Offset)],
+        came: Came,
         effects: &mut Vec<Effect>,
     ) {
         self.hear_of(now, response.epoch, response.leader, effects);
@@ -323,7 +402,7 @@ impl Quorum {
                 }
             }
             (Request::Fetch { epoch, log_end, .. }, Ok(answer)) => {
-                self.on_fetched(now, from, *epoch, *log_end, answer, records, effects);
+                self.on_fetched(now, from, (*epoch, *log_end), answer, came, effects);
             }
             (Request::Fetch { .. }, Err(_)) => self.on_failed(now, from, request),
             _ => {}
@@ -449,7 +528,8 @@ mod tests {
             let election = ElectionState { epoch: Epoch(3), leader, voted };
             let config = QuorumTimeouts::default().config(me, 1);
             let now = Monotonic::from_millis(10);
-            let mut quorum = Quorum::new(config, [me].into_iter().collect(), election, log, now);
+            let voters = VoterHistory::fixed([me].into_iter().collect());
+            let mut quorum = Quorum::new(config, voters, election, log, now);
             assert_eq!(quorum.high_watermark(), Offset(7));
             assert_eq!(quorum.next_deadline(), Some(now));
             let effects = quorum.step(now, Event::Tick);

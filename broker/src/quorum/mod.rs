@@ -8,6 +8,7 @@
 //! What the driver must keep to: the effects of a step are carried out in their order, and what an effect writes to the disk is
 //! durable before the next is carried out, [`Effect::Append`] excepted, whose durability is an [`Event::Flushed`].
 
+mod addresses;
 mod bugs;
 pub(crate) mod describe;
 mod election;
@@ -20,13 +21,17 @@ mod leader;
 mod listener;
 mod machine;
 mod peers;
+pub(crate) mod raft_voters;
 mod role;
 mod runtime;
 #[cfg(test)]
 mod simulation;
 mod state_file;
 mod types;
+mod voter_changes;
+mod voter_history;
 mod voters_file;
+mod voters_record;
 mod wire;
 
 pub use epochs::EpochLog;
@@ -43,4 +48,9 @@ pub use peers::{NodeTransport, PeerAddress};
 pub use role::{Election, Following, Leading, Progress, Role};
 pub(crate) use runtime::start;
 pub use state_file::{StateFileError, load as load_election_state};
-pub use types::{Answer, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response, Voters};
+pub use types::{
+    Answer, ChangeRefusal, ElectionState, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response, Voter,
+    VoterChange, VoterEndpoint, Voters,
+};
+pub use voter_history::VoterHistory;
+pub(crate) use voters_record::{version_value, voters_in, voters_value};

@@ -22,6 +22,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::addresses::AddressBook;
 use super::handle::{Input, Inputs};
 use super::types::{Epoch, LogEnd, ReplicaKey, Request, Response};
 use super::wire::{self, FetchTerms};
@@ -159,36 +160,35 @@ struct Outgoing {
     high_watermark: Offset,
 }
 
-/// The connections to all other members that have an address.
+/// The connections to all other members that something was to be sent to.
 pub(super) struct Peers {
     lanes: HashMap<NodeId, [mpsc::Sender<Outgoing>; 2]>,
-    addresses: HashMap<NodeId, PeerAddress>,
+    addresses: Arc<AddressBook>,
     terms: Terms,
+    inputs: Inputs,
 }
 
 impl Peers {
     /// Answers come as inputs.
-    pub fn start(addresses: &[PeerAddress], terms: Terms, inputs: &Inputs) -> Peers {
-        let others = addresses.iter().filter(|address| address.id != terms.me.id);
-        let lanes = others.clone().map(|address| {
-            let lane = || {
-                let (outgoing, inbox) = mpsc::channel(QUEUE_LEN);
-                let connection = PeerConnection::new(address.clone(), &terms.transport);
-                tokio::spawn(run(connection, terms.clone(), inbox, inputs.clone()));
-                outgoing
-            };
-            (address.id, [lane(), lane()])
-        });
-        Peers {
-            lanes: lanes.collect(),
-            addresses: others.clone().map(|address| (address.id, address.clone())).collect(),
-            terms,
-        }
+    pub fn new(addresses: Arc<AddressBook>, terms: Terms, inputs: &Inputs) -> Peers {
+        Peers { lanes: HashMap::new(), addresses, terms, inputs: inputs.clone() }
     }
 
-    /// Sends a request, unless too many wait; gives it back then.
-    pub fn send(&self, to: NodeId, request: Request, high_watermark: Offset) -> Result<(), Request> {
-        let Some([elections, fetches]) = self.lanes.get(&to) else { return Err(request) };
+    /// Sends a request, unless too many wait or nobody knows where to; gives it back then.
+    pub fn send(&mut self, to: NodeId, request: Request, high_watermark: Offset) -> Result<(), Request> {
+        if to == self.terms.me.id || (!self.lanes.contains_key(&to) && self.addresses.of(to).is_none()) {
+            return Err(request);
+        }
+        let [elections, fetches] = self.lanes.entry(to).or_insert_with(|| {
+            let lane = || {
+                let (outgoing, inbox) = mpsc::channel(QUEUE_LEN);
+                let (terms, inputs, addresses) =
+                    (self.terms.clone(), self.inputs.clone(), self.addresses.clone());
+                tokio::spawn(run(to, addresses, terms, inbox, inputs));
+                outgoing
+            };
+            [lane(), lane()]
+        });
         let lane = if matches!(request, Request::Fetch { .. }) { fetches } else { elections };
         lane.try_send(Outgoing { request, high_watermark }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(outgoing) | mpsc::error::TrySendError::Closed(outgoing) => {
@@ -199,7 +199,7 @@ impl Peers {
 
     /// Reads a leader's snapshot into a file; what becomes of it comes as an input.
     pub fn fetch_snapshot(&self, from: NodeId, epoch: Epoch, end: LogEnd, to: PathBuf, inputs: &Inputs) {
-        let Some(address) = self.addresses.get(&from).cloned() else { return };
+        let Some(address) = self.addresses.of(from) else { return };
         let (terms, inputs) = (self.terms.clone(), inputs.clone());
         tokio::spawn(async move {
             let connection = PeerConnection::new(address, &terms.transport);
@@ -214,16 +214,32 @@ impl Peers {
     }
 }
 
-async fn run(connection: PeerConnection, terms: Terms, mut inbox: mpsc::Receiver<Outgoing>, inputs: Inputs) {
+async fn run(
+    from: NodeId,
+    addresses: Arc<AddressBook>,
+    terms: Terms,
+    mut inbox: mpsc::Receiver<Outgoing>,
+    inputs: Inputs,
+) {
     let mut has_warned = false;
+    let mut known: Option<PeerConnection> = None;
     while let Some(Outgoing { request, high_watermark }) = inbox.recv().await {
-        let from = connection.address.id;
-        match ask(&connection, &terms, &request, high_watermark).await {
+        let Some(address) = addresses.of(from) else {
+            inputs.put(Input::Failed { to: from, request });
+            continue;
+        };
+        let connection = match known.take_if(|known| known.address == address) {
+            Some(connection) => connection,
+            None => PeerConnection::new(address, &terms.transport),
+        };
+        let connection = known.insert(connection);
+        match ask(connection, &addresses, &terms, &request, high_watermark).await {
             Ok((response, records)) => {
                 has_warned = false;
                 inputs.put(Input::Answered { from, request, response, records });
             }
             Err(error) => {
+                addresses.failed(&connection.address);
                 // What does not heal by itself is told once.
                 if matches!(
                     error,
@@ -244,6 +260,7 @@ async fn run(connection: PeerConnection, terms: Terms, mut inbox: mpsc::Receiver
 
 async fn ask(
     connection: &PeerConnection,
+    addresses: &AddressBook,
     terms: &Terms,
     request: &Request,
     high_watermark: Offset,
@@ -262,7 +279,7 @@ async fn ask(
             understood(wire::read_vote_response(answer, *is_pre_vote))
         }
         Request::BeginEpoch { epoch, leader, voter } => {
-            let request = wire::begin_request(cluster, *epoch, *leader, *voter);
+            let request = wire::begin_request(cluster, *epoch, *leader, *voter, addresses.of(terms.me.id));
             let version = <BeginQuorumEpochRequest as Message>::VERSIONS.1;
             let answer = connection.call(&request, version, within).await?;
             ErrorCode::check(answer.error_code)?;
@@ -282,6 +299,7 @@ async fn ask(
             let version = <FetchRequest as Message>::VERSIONS.1;
             let answer = connection.call(&request, version, within + FETCH_WAIT).await?;
             ErrorCode::check(answer.error_code)?;
+            wire::leader_address(&answer).into_iter().for_each(|leader| addresses.hear(leader));
             wire::read_fetch_response(answer, log_end.offset)
                 .map_err(|why| PeerError::NotUnderstood(why.to_owned()))
         }

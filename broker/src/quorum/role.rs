@@ -80,6 +80,10 @@ pub struct Progress {
     pub end: Offset,
     /// When it last asked.
     pub heard_at: Monotonic,
+    /// Where the leader's log ended then.
+    pub leader_end: Offset,
+    /// When it asked first for what came after something that it has all of now: it was caught up then.
+    pub caught_up_at: Option<Monotonic>,
 }
 
 /// A follower's view of its leader.

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use ottla_protocol::wire::{Message, Writer};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::addresses::AddressBook;
 use super::handle::{
     Answered, Description, Input, Inputs, Membership, ProposeError, QuorumHandle, QuorumState,
     ReplicaProgress,
@@ -28,7 +30,12 @@ use super::machine::{Effect, Event, Quorum, RequestId};
 use super::peers::{Peers, Terms};
 use super::role::Role;
 use super::state_file;
-use super::types::{Answer, ElectionState, Epoch, LogEnd, ReplicaKey, Request, Response};
+use super::types::{
+    Answer, ChangeRefusal, ElectionState, Epoch, LogEnd, ReplicaKey, Request, Response, Voters,
+};
+use super::voter_history::VoterHistory;
+use super::voters_file::{VotersFileError, voters_of_snapshot};
+use super::voters_record::{voters_batch, voters_in};
 use super::wire::FetchTerms;
 use crate::controller::SnapshotId;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
@@ -59,6 +66,7 @@ pub(crate) fn start(
         log.start_anew_at(newest.offset)?;
     }
     let epochs = log.epochs(&ends)?;
+    let history = voter_history(&log, &membership.formed, snapshots)?;
     let election = election.unwrap_or_default();
     // Every epoch of the log has had its leader.
     let election = match epochs.end().epoch > election.epoch {
@@ -66,8 +74,8 @@ pub(crate) fn start(
         false => election,
     };
     let started = Instant::now();
-    let Membership { config, voters, .. } = &membership;
-    let machine = Quorum::new(config.clone(), voters.clone(), election, epochs, Monotonic::default());
+    let Membership { config, .. } = &membership;
+    let machine = Quorum::new(config.clone(), history, election, epochs, Monotonic::default());
     let (inputs, inbox) = mpsc::unbounded_channel();
     let own_inputs = Inputs(inputs.downgrade());
     let terms = Terms {
@@ -76,7 +84,9 @@ pub(crate) fn start(
         request_timeout: config.request_timeout,
         transport: membership.transport.clone(),
     };
-    let peers = Peers::start(&membership.addresses, terms, &own_inputs);
+    let addresses = Arc::new(AddressBook::new(&membership.addresses));
+    addresses.record(machine.voters());
+    let peers = Peers::new(addresses.clone(), terms, &own_inputs);
     let (publish, state) = watch::channel(QuorumState::default());
     let (reader, dir) = (log.reader(), log.dir().to_owned());
     let owner = Owner {
@@ -87,6 +97,8 @@ pub(crate) fn start(
         peers,
         incoming: Vec::new(),
         asked: BTreeMap::new(),
+        changes: BTreeMap::new(),
+        addresses: addresses.clone(),
         next_request: 0,
         parked: VecDeque::new(),
         generation: 0,
@@ -94,7 +106,29 @@ pub(crate) fn start(
     };
     owner.publish();
     tokio::spawn(owner.run(inbox));
-    Ok(QuorumHandle::new(inputs, state, reader, membership, dir))
+    Ok(QuorumHandle::new(inputs, state, reader, membership, addresses, dir))
+}
+
+/// Who votes by what is on the disk: by the snapshot at the begin of the log, or as the quorum was formed, and by the log.
+fn voter_history(
+    log: &QuorumLog,
+    formed: &VoterHistory,
+    snapshots: &[SnapshotId],
+) -> Result<VoterHistory, LogError> {
+    let mut history = formed.clone();
+    if history.is_fixed() {
+        return Ok(history);
+    }
+    let begin = log.reader().log_start();
+    if let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.end == begin && begin > Offset::ZERO)
+        && let Some(voters) = voters_of_snapshot(&snapshot.file(log.dir()))?
+    {
+        history = VoterHistory::of_snapshot(voters);
+    }
+    for (at, voters) in log.voters()? {
+        history.append(at, voters);
+    }
+    Ok(history)
 }
 
 /// A request of another member that has no answer yet.
@@ -123,6 +157,9 @@ struct Owner {
     /// Of the answer that is being looked at.
     incoming: Vec<Batch>,
     asked: BTreeMap<RequestId, Asked>,
+    /// Who waits for other voters.
+    changes: BTreeMap<RequestId, oneshot::Sender<Result<(), ChangeRefusal>>>,
+    addresses: Arc<AddressBook>,
     next_request: u64,
     parked: VecDeque<Parked>,
     /// Counts the cuts of the log: what was flushed before one says nothing of what came after it.
@@ -179,8 +216,7 @@ impl Owner {
                 end.map(|end| Event::Appended { end })
             }
             Input::Asked { request, terms, reply } => {
-                let id = RequestId(self.next_request);
-                self.next_request += 1;
+                let id = self.next_id();
                 self.asked.insert(id, Asked { request: request.clone(), terms, reply });
                 Some(Event::Request { id, request })
             }
@@ -193,6 +229,16 @@ impl Owner {
             }
             Input::SnapshotFetched { end, file } => self.on_snapshot(end, file).await,
             Input::Trimmed { start } => self.on_trimmed(start),
+            Input::ChangeVoters { change, reply } => {
+                let id = self.next_id();
+                self.changes.insert(id, reply);
+                Some(Event::ChangeVoters { id, change })
+            }
+            Input::VotersBelow { end, reply } => {
+                let history = self.machine.voter_history();
+                let _ = reply.send(history.is_recorded().then(|| history.below(end).clone()));
+                None
+            }
             Input::Describe { reply } => {
                 let _ = reply.send(self.describe());
                 None
@@ -201,9 +247,15 @@ impl Owner {
         }
     }
 
+    fn next_id(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
     /// Looks at records before the machine hears of them: what it is told to have must be there.
     fn on_answered(&mut self, from: NodeId, request: Request, response: Response, records: Bytes) -> Event {
         let mut runs: Vec<(Epoch, Offset)> = Vec::new();
+        let mut voters = Vec::new();
         self.incoming.clear();
         if let Ok(Answer::Records { from: begin, .. }) = &response.outcome {
             let mut next = *begin;
@@ -225,6 +277,13 @@ impl Owner {
                     tracing::error!(leader = %from, offset = %next, "a leader of the quorum sends other records than it was asked for");
                     return Event::Failed { to: from, request };
                 }
+                match voters_in(batch) {
+                    Ok(found) => voters.extend(found),
+                    Err(error) => {
+                        tracing::error!(leader = %from, %error, "a leader of the quorum sends what this release does not understand");
+                        return Event::Failed { to: from, request };
+                    }
+                }
                 match runs.last_mut() {
                     Some((last, run_end)) if *last == epoch => *run_end = end,
                     _ => runs.push((epoch, end)),
@@ -233,11 +292,12 @@ impl Owner {
             }
             self.incoming = batches;
         }
-        Event::Response { from, request, response, records: runs }
+        Event::Response { from, request, response, records: runs, voters }
     }
 
     async fn step(&mut self, event: Event) {
         let before = self.machine.role().clone();
+        let voters = self.machine.voters().clone();
         let mut effects = VecDeque::from(self.machine.step(self.now(), event));
         while let Some(effect) = effects.pop_front() {
             // Nobody can tell a state that was written over at once from one that was never written.
@@ -249,6 +309,9 @@ impl Owner {
             }
         }
         self.tell_role(&before);
+        if *self.machine.voters() != voters {
+            self.tell_voters();
+        }
         self.publish();
     }
 
@@ -280,6 +343,24 @@ impl Owner {
                         Some(Event::Resign)
                     }
                 }
+            }
+            Effect::AppendVoters { epoch, voters, is_first } => {
+                match self.append_voters(epoch, &voters, is_first) {
+                    Ok(end) => {
+                        self.flush();
+                        Some(Event::VotersAppended { voters, end })
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "this node leads the quorum no more: the voters cannot be written into the metadata log");
+                        Some(Event::Resign)
+                    }
+                }
+            }
+            Effect::VotersChanged { id, outcome } => {
+                if let Some(reply) = self.changes.remove(&id) {
+                    let _ = reply.send(outcome);
+                }
+                None
             }
             Effect::Append => {
                 let batches = std::mem::take(&mut self.incoming);
@@ -332,11 +413,31 @@ impl Owner {
         self.log.flush(move |end| inputs.put(Input::Flushed { end, generation }));
     }
 
+    /// Gives where the log ends then.
+    fn append_voters(
+        &mut self,
+        epoch: Epoch,
+        voters: &Voters,
+        is_first: bool,
+    ) -> Result<Offset, VotersFileError> {
+        let batch = voters_batch(voters, is_first, now_ms())?;
+        Ok(self.log.append(&batch, LeaderEpoch(epoch.0))?)
+    }
+
+    /// Others vote than before.
+    fn tell_voters(&self) {
+        let voters = self.machine.voters();
+        self.addresses.record(voters);
+        let ids: Vec<String> = voters.iter().map(|voter| voter.id.to_string()).collect();
+        let has_vote = voters.contains(self.machine.config.me);
+        tracing::info!(voters = ids.join(","), has_vote, "the voters of the metadata quorum have changed");
+    }
+
     /// The record that says who leads from here on, and who voted for it.
     fn leader_change(&self) -> Bytes {
         let voter = |key: ReplicaKey| Voter { voter_id: key.id.0, voter_directory_id: key.directory };
         // Kafka reads directories only where it has read which voters have which (`voters_file.rs`).
-        let version = if self.machine.voters().len() > 1 { 1 } else { 0 };
+        let version = if self.machine.voter_history().is_fixed() { 0 } else { 1 };
         let mut message = LeaderChangeMessage {
             version,
             leader_id: self.membership_id().0,
@@ -415,26 +516,27 @@ impl Owner {
         let is_late = self.machine.is_leader() || self.machine.high_watermark() > end.offset;
         let checked = SnapshotId::of(end);
         let dir = self.log.dir().to_owned();
-        let installed = off_the_runtime(|| match is_late {
-            true => {
-                let _ = std::fs::remove_file(&file);
-                Ok(false)
-            }
-            false => checked.install(&dir, &file).map(|()| true),
+        if is_late {
+            off_the_runtime(|| drop(std::fs::remove_file(&file)));
+            return None;
+        }
+        let installed = off_the_runtime(|| {
+            // Looked at before it has its name: what has it is whole.
+            let voters = voters_of_snapshot(&file)?;
+            checked.install(&dir, &file).map(|()| voters)
         });
-        match installed {
-            Ok(true) => {}
-            Ok(false) => return None,
+        let voters = match installed {
+            Ok(voters) => voters,
             Err(error) => {
                 tracing::error!(%error, "a leader's snapshot cannot be used");
                 return None;
             }
-        }
+        };
         self.generation += 1;
         let begun = off_the_runtime(|| self.log.start_anew_at(end.offset));
         self.demand(begun.map(|()| true), "the metadata log could not be begun anew behind a snapshot");
         tracing::info!(end = %end.offset, epoch = %end.epoch, "took a snapshot of the metadata from the leader");
-        Some(Event::SnapshotInstalled { end })
+        Some(Event::SnapshotInstalled { end, voters })
     }
 
     fn on_trimmed(&mut self, start: LogEnd) -> Option<Event> {
@@ -452,12 +554,17 @@ impl Owner {
 
     fn describe(&self) -> Description {
         let (now, me) = (self.now(), self.machine.config.me);
-        let own = ReplicaProgress { log_end: self.machine.log().end().offset, heard_ago: Duration::ZERO };
+        let own = ReplicaProgress {
+            log_end: self.machine.log().end().offset,
+            heard_ago: Duration::ZERO,
+            caught_up_ago: Some(Duration::ZERO),
+        };
         let mut replicas = BTreeMap::from([(me, own)]);
         if let Role::Leader(leading) = self.machine.role() {
             replicas.extend(leading.progress.iter().map(|(replica, progress)| {
-                let heard_ago = now.0.saturating_sub(progress.heard_at.0);
-                (*replica, ReplicaProgress { log_end: progress.end, heard_ago })
+                let ago = |at: Monotonic| now.0.saturating_sub(at.0);
+                let (heard_ago, caught_up_ago) = (ago(progress.heard_at), progress.caught_up_at.map(ago));
+                (*replica, ReplicaProgress { log_end: progress.end, heard_ago, caught_up_ago })
             }));
         }
         let state = *self.state.borrow();

@@ -40,19 +40,63 @@ impl fmt::Display for ReplicaKey {
     }
 }
 
+/// Where a voter listens for the other controllers, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VoterEndpoint {
+    /// Of the listener.
+    pub listener: String,
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A voter, and where the others find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voter {
+    /// Who.
+    pub key: ReplicaKey,
+    /// Where; the first is the one that is used. None where that is told otherwise.
+    pub endpoints: Vec<VoterEndpoint>,
+}
+
 /// Who votes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Voters(BTreeMap<NodeId, Uuid>);
+pub struct Voters(BTreeMap<NodeId, Voter>);
 
 impl Voters {
     /// Whether the replica, with the directory that it has, is a voter.
     pub fn contains(&self, replica: ReplicaKey) -> bool {
-        self.0.get(&replica.id) == Some(&replica.directory)
+        self.0.get(&replica.id).is_some_and(|voter| voter.key == replica)
+    }
+
+    /// What is recorded of the voter with this id, whatever its directory.
+    pub fn get(&self, id: NodeId) -> Option<&Voter> {
+        self.0.get(&id)
     }
 
     /// All of them, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = ReplicaKey> + '_ {
-        self.0.iter().map(|(id, directory)| ReplicaKey { id: *id, directory: *directory })
+        self.0.values().map(|voter| voter.key)
+    }
+
+    /// All of them with their endpoints, in the order of their ids.
+    pub fn recorded(&self) -> impl Iterator<Item = &Voter> {
+        self.0.values()
+    }
+
+    /// With this one too, or with what is known of it now.
+    pub fn with(&self, voter: Voter) -> Voters {
+        let mut voters = self.clone();
+        voters.0.insert(voter.key.id, voter);
+        voters
+    }
+
+    /// Without this one.
+    pub fn without(&self, replica: ReplicaKey) -> Voters {
+        let mut voters = self.clone();
+        voters.0.retain(|_, voter| voter.key != replica);
+        voters
     }
 
     /// How many.
@@ -76,10 +120,27 @@ impl Voters {
     }
 }
 
+impl FromIterator<Voter> for Voters {
+    fn from_iter<I: IntoIterator<Item = Voter>>(voters: I) -> Voters {
+        Voters(voters.into_iter().map(|voter| (voter.key.id, voter)).collect())
+    }
+}
+
 impl FromIterator<ReplicaKey> for Voters {
     fn from_iter<I: IntoIterator<Item = ReplicaKey>>(replicas: I) -> Voters {
-        Voters(replicas.into_iter().map(|replica| (replica.id, replica.directory)).collect())
+        replicas.into_iter().map(|key| Voter { key, endpoints: Vec::new() }).collect()
     }
+}
+
+/// A change of who votes (KIP-853).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VoterChange {
+    /// A replica that follows the log gets a vote.
+    Add(Voter),
+    /// A voter's vote is taken.
+    Remove(ReplicaKey),
+    /// A voter listens elsewhere.
+    Update(Voter),
 }
 
 /// Where a log ends, or ends in an epoch: the offset of the record to come, and the epoch of the one before it.
@@ -117,6 +178,53 @@ pub enum Refusal {
     InvalidVoterKey,
     /// The leader named is another than the one known: INVALID_REQUEST.
     OtherLeader,
+}
+
+/// Why who votes is not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeRefusal {
+    /// Another leads, or nobody; or this node leads no more, and what becomes of the change it cannot say.
+    NotLeader,
+    /// They cannot be changed here.
+    Fixed,
+    /// Another change, or the begin of the leader's epoch, is not committed yet.
+    UnderWay,
+    /// The replica to be added does not fetch, or is behind.
+    NotCaughtUp,
+    /// Of the voters that there would be, too few are heard of to commit anything.
+    NoMajority,
+    /// A voter has that id.
+    Duplicate,
+    /// There is no such voter, with that directory.
+    NotFound,
+    /// Nobody would be left to vote.
+    LastVoter,
+}
+
+impl ChangeRefusal {
+    /// What whoever asked is told.
+    pub fn message(self) -> &'static str {
+        match self {
+            ChangeRefusal::NotLeader => "this node does not lead the metadata quorum, or leads it no more",
+            ChangeRefusal::Fixed => {
+                "this node was started without --controllers, so the quorum is itself alone; start it with --controllers that names \
+                 itself"
+            }
+            ChangeRefusal::UnderWay => {
+                "an earlier change of the voters, or the begin of the leader's epoch, is not committed yet; try again"
+            }
+            ChangeRefusal::NotCaughtUp => {
+                "the node does not follow the metadata log with this directory, or has not caught up; start it with --controllers and \
+                 the role controller, and try again"
+            }
+            ChangeRefusal::NoMajority => {
+                "of the voters that there would be, too few are heard of to commit anything"
+            }
+            ChangeRefusal::Duplicate => "a voter has this id; remove it first, if its directory is lost",
+            ChangeRefusal::NotFound => "there is no voter with this id and directory",
+            ChangeRefusal::LastVoter => "the only voter cannot be removed",
+        }
+    }
 }
 
 /// What one member asks of another.

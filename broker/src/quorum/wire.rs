@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
-    EpochEndOffset, FetchPartition, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch,
+    EpochEndOffset, FetchPartition, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
     PartitionData as FetchedPartition, ReplicaState, SnapshotId,
 };
 use ottla_protocol::messages::{
@@ -15,12 +15,15 @@ use ottla_protocol::messages::{
 use ottla_protocol::wire::{Records, Str};
 use uuid::Uuid;
 
+use super::peers::PeerAddress;
 use super::types::{Answer, Epoch, LogEnd, Refusal, ReplicaKey, Request, Response};
 use crate::controller::METADATA_TOPIC;
 use crate::ids::{NodeId, Offset};
 
 /// The id of the topic that the metadata log is.
 const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
+/// The name that controllers' listeners are told under.
+pub(super) const CONTROLLER_LISTENER: &str = "CONTROLLER";
 /// No leader is known.
 const NO_LEADER: i32 = -1;
 
@@ -148,7 +151,13 @@ pub(super) fn begin_request(
     epoch: Epoch,
     leader: NodeId,
     voter: ReplicaKey,
+    address: Option<PeerAddress>,
 ) -> BeginQuorumEpochRequest {
+    let endpoint = address.map(|address| k53_begin_quorum_epoch::LeaderEndpoint {
+        name: CONTROLLER_LISTENER.into(),
+        host: address.host.into(),
+        port: address.port,
+    });
     let partition = k53_begin_quorum_epoch::PartitionData {
         partition_index: 0,
         voter_directory_id: voter.directory,
@@ -161,7 +170,7 @@ pub(super) fn begin_request(
         cluster_id: Some(cluster_id.into()),
         voter_id: voter.id.0,
         topics: vec![topic],
-        ..BeginQuorumEpochRequest::default()
+        leader_endpoints: endpoint.into_iter().collect(),
     }
 }
 
@@ -174,6 +183,13 @@ pub(super) fn read_begin(request: BeginQuorumEpochRequest) -> Result<Request, No
         leader: NodeId(partition.leader_id),
         voter: ReplicaKey { id: voter_id, directory: partition.voter_directory_id },
     })
+}
+
+/// Where the leader says that it is.
+pub(super) fn begin_address(request: &BeginQuorumEpochRequest) -> Option<PeerAddress> {
+    let leader = request.topics.first()?.partitions.first()?.leader_id;
+    let endpoint = request.leader_endpoints.first()?;
+    Some(PeerAddress { id: known(leader)?, host: endpoint.host.to_string(), port: endpoint.port })
 }
 
 /// The answer to a BeginQuorumEpoch.
@@ -302,7 +318,12 @@ pub(super) fn read_fetch(request: FetchRequest) -> Result<(Request, FetchTerms),
 }
 
 /// The answer to a Fetch, with the records of [`Answer::Records`].
-pub(super) fn fetch_response(response: &Response, log_start: Offset, records: Bytes) -> FetchResponse {
+pub(super) fn fetch_response(
+    response: &Response,
+    leader: Option<PeerAddress>,
+    log_start: Offset,
+    records: Bytes,
+) -> FetchResponse {
     let (error_code, leader_id, leader_epoch) = parts(response);
     let mut partition = FetchedPartition {
         partition_index: 0,
@@ -332,8 +353,22 @@ pub(super) fn fetch_response(response: &Response, log_start: Offset, records: By
             partitions: vec![partition],
             ..FetchableTopicResponse::default()
         }],
+        node_endpoints: leader.map(endpoint_of).into_iter().collect(),
         ..FetchResponse::default()
     }
+}
+
+fn endpoint_of(leader: PeerAddress) -> NodeEndpoint {
+    let PeerAddress { id, host, port } = leader;
+    NodeEndpoint { node_id: id.0, host: host.into(), port: port.into(), rack: None }
+}
+
+/// Where the leader is that an answer to a Fetch names.
+pub(super) fn leader_address(answer: &FetchResponse) -> Option<PeerAddress> {
+    let leader = answer.responses.first()?.partitions.first()?.current_leader.leader_id;
+    let endpoint = answer.node_endpoints.iter().find(|endpoint| endpoint.node_id == leader)?;
+    let port = u16::try_from(endpoint.port).ok()?;
+    Some(PeerAddress { id: known(leader)?, host: endpoint.host.to_string(), port })
 }
 
 /// Reads it; `from` is what was asked for.
@@ -409,7 +444,10 @@ mod tests {
             let expected = Request::Vote { epoch, candidate: one, voter: other, log_end, is_pre_vote };
             prop_assert_eq!(read_vote(vote), Ok(expected));
             let expected = Request::BeginEpoch { epoch, leader: one.id, voter: other };
-            prop_assert_eq!(read_begin(begin_request(cluster, epoch, one.id, other)), Ok(expected));
+            let leader = PeerAddress { id: one.id, host: "a".to_owned(), port: 7 };
+            let begin = begin_request(cluster, epoch, one.id, other, Some(leader.clone()));
+            prop_assert_eq!(begin_address(&begin), Some(leader));
+            prop_assert_eq!(read_begin(begin), Ok(expected));
             let end = end_request(cluster, epoch, one.id, &successors);
             prop_assert_eq!(read_end(end), Ok(Request::EndEpoch { epoch, leader: one.id, successors }));
             let terms = FetchTerms { wait_ms_max, high_watermark: log_end.offset };
@@ -435,7 +473,9 @@ mod tests {
                 Ok(Answer::Records { .. }) => Bytes::from_static(b"some records"),
                 _ => Bytes::new(),
             };
-            let sent = fetch_response(&response, Offset(3), bytes.clone());
+            let leader = response.leader.map(|id| PeerAddress { id, host: "b".to_owned(), port: 65535 });
+            let sent = fetch_response(&response, leader.clone(), Offset(3), bytes.clone());
+            prop_assert_eq!(leader_address(&sent), leader);
             prop_assert_eq!(read_fetch_response(sent, Offset(7)), Ok((response, bytes)));
         }
     }

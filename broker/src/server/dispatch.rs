@@ -94,6 +94,8 @@ pub const SERVED: &[Served] = &[
     serve(ApiKey::PushTelemetry, 0, 0),
     serve(ApiKey::ListConfigResources, 0, 1),
     serve(ApiKey::DescribeTopicPartitions, 0, 0),
+    serve(ApiKey::AddRaftVoter, 0, 0),
+    serve(ApiKey::RemoveRaftVoter, 0, 0),
 ];
 
 /// Why a connection must end: its next bytes cannot be trusted to be a request.
@@ -298,6 +300,14 @@ pub(super) fn start_here(
             Alter,
             handlers::k64_unregister_broker::handle,
             handlers::k64_unregister_broker::refused,
+        ),
+        ApiKey::AddRaftVoter => {
+            start.guarded(Alter, handlers::k80_add_raft_voter::handle, handlers::k80_add_raft_voter::refused)
+        }
+        ApiKey::RemoveRaftVoter => start.guarded(
+            Alter,
+            handlers::k81_remove_raft_voter::handle,
+            handlers::k81_remove_raft_voter::refused,
         ),
         ApiKey::DescribeTransactions => start.with(handlers::k65_describe_transactions::handle),
         ApiKey::ListTransactions => start.with(handlers::k66_list_transactions::handle),

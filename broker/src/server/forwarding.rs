@@ -24,7 +24,7 @@ use crate::security::Principal;
 
 /// What the active controller decides or knows best. The answer to each begins, in every version that is served, with how long the
 /// client has to wait.
-const DECIDED_BY_CONTROLLER: [ApiKey; 13] = [
+const DECIDED_BY_CONTROLLER: [ApiKey; 15] = [
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::CreateAcls,
@@ -38,6 +38,8 @@ const DECIDED_BY_CONTROLLER: [ApiKey; 13] = [
     ApiKey::AlterUserScramCredentials,
     ApiKey::UpdateFeatures,
     ApiKey::UnregisterBroker,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
 ];
 
 /// What is decided by the controller, with the versions that are served.

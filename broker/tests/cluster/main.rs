@@ -16,3 +16,4 @@ mod replicas;
 mod replicates;
 mod secured;
 mod transactions;
+mod voters;

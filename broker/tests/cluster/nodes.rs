@@ -23,7 +23,7 @@ use crate::wire::requests::create;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A port that nothing uses, below those that the system gives to whoever asks for any.
-fn port() -> u16 {
+pub fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = 10_000 + (std::process::id() % 1_000) as u16 * 20;
     loop {
@@ -157,6 +157,7 @@ impl Cluster {
         self.dirs[id as usize - 1].path().join("data")
     }
 
+    /// As it was started with `--controllers`.
     pub fn config(&self, id: i32) -> BrokerConfig {
         let mut config = BrokerConfig::new(self.dir(id));
         config.node_id = NodeId(id);
@@ -177,6 +178,19 @@ impl Cluster {
 
     pub async fn start(&self, id: i32) -> Node {
         Node::start(&self.config(id)).await.unwrap_or_else(|error| panic!("node {id}: {error}"))
+    }
+
+    /// One more data directory, for a controller that is to join; its id.
+    pub fn grow(&mut self) -> i32 {
+        let id = self.dirs.len() as i32 + 1;
+        self.dirs.push(tempfile::tempdir().unwrap());
+        self.controllers.push(PeerAddress { id: NodeId(id), host: "127.0.0.1".to_owned(), port: port() });
+        id
+    }
+
+    /// Replaces a node's disk by a new one.
+    pub fn replace_disk(&self, id: i32) {
+        std::fs::remove_dir_all(self.dir(id)).unwrap();
     }
 
     pub async fn start_all(&self) -> Vec<Node> {

@@ -1,13 +1,11 @@
 //! Those who do not belong.
 
-use std::fs;
-
 use ottla_broker::BrokerConfig;
 use ottla_broker::ids::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::nodes::{Cluster, Node, leader_of, make};
+use crate::nodes::{Cluster, Node, leader_of, make, port};
 
 async fn refusal(config: &BrokerConfig) -> String {
     match Node::start(config).await {
@@ -17,21 +15,14 @@ async fn refusal(config: &BrokerConfig) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replaced_disk_and_another_clusters_disk_are_refused() {
+async fn another_clusters_disk_and_one_that_was_alone_are_refused() {
     let cluster = Cluster::of(3);
     let mut nodes = cluster.start_all().await;
     leader_of(&nodes).await;
     nodes.remove(1).kill();
 
     let mut config = cluster.config(2);
-    let kept = config.log_dirs.log_dirs[0].with_file_name("kept");
-    fs::rename(cluster.dir(2), &kept).unwrap();
-    let replaced = refusal(&config).await;
-    assert!(
-        replaced.contains("node 2 of cluster") && replaced.contains("the disk was replaced"),
-        "{replaced}"
-    );
-
+    let kept = config.log_dirs.log_dirs[0].clone();
     let alone = tempfile::tempdir().unwrap();
     let mut single = BrokerConfig::new(alone.path());
     single.node_id = NodeId(2);
@@ -54,6 +45,23 @@ async fn a_replaced_disk_and_another_clusters_disk_are_refused() {
     config.controllers.clear();
     let deserted = refusal(&config).await;
     assert!(deserted.contains("are 1,2,3, and --controllers names none"), "{deserted}");
+    make(&nodes, "undisturbed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_id_another_has_is_refused_while_that_is_at_work() {
+    let cluster = Cluster::of(3);
+    let nodes = cluster.start_all().await;
+    let leader = leader_of(&nodes).await;
+    // Started elsewhere: a controller that follows, and then the one that leads.
+    for taken in [(leader + 1) % 3, leader] {
+        let mut config = cluster.config(nodes[taken].id.0);
+        let elsewhere = tempfile::tempdir().unwrap();
+        config.log_dirs.log_dirs[0] = elsewhere.path().join("data");
+        config.controllers[taken].port = port();
+        let taken = refusal(&config).await;
+        assert!(taken.contains("is there already") && taken.contains("the id is taken"), "{taken}");
+    }
     make(&nodes, "undisturbed").await;
 }
 

@@ -71,6 +71,9 @@ pub mod k72_push_telemetry;
 pub mod k73_assign_replicas_to_dirs;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
+pub mod k80_add_raft_voter;
+pub mod k81_remove_raft_voter;
+pub mod k82_update_raft_voter;
 pub mod metadata_records;
 pub mod principal;
 pub mod quorum_records;
@@ -163,6 +166,9 @@ pub use k72_push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
 pub use k73_assign_replicas_to_dirs::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse};
 pub use k74_list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 pub use k75_describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+pub use k80_add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
+pub use k81_remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
+pub use k82_update_raft_voter::{UpdateRaftVoterRequest, UpdateRaftVoterResponse};
 pub use metadata_records::{
     AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, ConfigRecord,
     FeatureLevelRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord,
@@ -244,6 +250,9 @@ pub const APIS: &[ApiVersions] = &[
     ApiVersions { key: ApiKey::AssignReplicasToDirs, first: 0, last: 0, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::ListConfigResources, first: 0, last: 1, flexible_from: Some(0) },
     ApiVersions { key: ApiKey::DescribeTopicPartitions, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::AddRaftVoter, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::RemoveRaftVoter, first: 0, last: 0, flexible_from: Some(0) },
+    ApiVersions { key: ApiKey::UpdateRaftVoter, first: 0, last: 0, flexible_from: Some(0) },
 ];
 
 /// Calls `$callback! { Name Request Response; … }` with every API: what must be said of each is said once.
@@ -318,6 +327,9 @@ $callback! {
             AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse;
             ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse;
             DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+            AddRaftVoter AddRaftVoterRequest AddRaftVoterResponse;
+            RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse;
+            UpdateRaftVoter UpdateRaftVoterRequest UpdateRaftVoterResponse;
         }
 };
 }

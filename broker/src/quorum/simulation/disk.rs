@@ -1,9 +1,11 @@
 //! The disk of one simulated node: what is written and what of it is durable.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use crate::ids::Offset;
-use crate::quorum::{ElectionState, Epoch, EpochLog, LogEnd};
+use crate::quorum::{ElectionState, Epoch, EpochLog, LogEnd, VoterHistory, Voters};
 
 /// A record: who wrote it in which epoch tells it apart from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,10 +27,12 @@ pub(super) struct Disk {
     pub start: LogEnd,
     /// How many of the entries are durable.
     pub durable: usize,
+    /// Who votes as the quorum was formed; nobody where the node has joined it, or its disk was replaced, since.
+    pub formed: Voters,
 }
 
 impl Disk {
-    pub fn new(directory: Uuid) -> Disk {
+    pub fn new(directory: Uuid, formed: Voters) -> Disk {
         let election = ElectionState::default();
         Disk {
             directory,
@@ -37,6 +41,7 @@ impl Disk {
             entries: Vec::new(),
             start: LogEnd::default(),
             durable: 0,
+            formed,
         }
     }
 
@@ -51,6 +56,21 @@ impl Disk {
             log.append(entry.epoch, Offset(at as i64 + 1));
         }
         log
+    }
+
+    /// Who votes, where `sets` has what records of voters say.
+    pub fn voters(&self, sets: &BTreeMap<u64, Voters>) -> VoterHistory {
+        let recorded = |entries: &[Entry], at: usize| sets.get(&entries[at].value).cloned();
+        let start = self.start.offset.0 as usize;
+        let base = (0..start).rev().find_map(|at| recorded(&self.entries, at));
+        let mut history =
+            base.map_or_else(|| VoterHistory::formed(self.formed.clone()), VoterHistory::of_snapshot);
+        for at in start..self.entries.len() {
+            if let Some(voters) = recorded(&self.entries, at) {
+                history.append(Offset(at as i64), voters);
+            }
+        }
+        history
     }
 
     /// Where the log ends if it ends at `offset`.

@@ -1,5 +1,6 @@
-//! Seeded simulations of a quorum: three or five voters and an observer, a network that loses, delays, doubles and cuts, disks
-//! that lose what was not synced, processes that crash, stop for a while and lose their disks. After every step the invariants
+//! Seeded simulations of a quorum: three or five voters and two observers, a network that loses, delays, doubles and cuts, disks
+//! that lose what was not synced, processes that crash, stop for a while and lose their disks, operators that give votes to and
+//! take them from whichever node (KIP-853), one that has lost its disk too. After every step the invariants
 //! hold (`checker.rs`); left in peace, the quorum has a leader again and everybody the same log.
 //!
 //! A failing seed is printed; `OTTLA_SEED=<seed> cargo test -p ottla-broker quorum` runs it alone, and `OTTLA_SEEDS=<count>`
@@ -26,6 +27,7 @@ fn run(seed: u64, bug: Option<Bug>) -> u64 {
     }
     // Safety is checked by now; what is left is that it gets to work once it is left in peace.
     world.heal();
+    world.isolate_one();
     world.trace()
 }
 

@@ -17,6 +17,10 @@ use crate::random::Random;
 /// How long after the chaos the quorum has to get to work again.
 const HEAL_MS: u64 = 120_000;
 const FETCH_TIMEOUT_MS: u64 = 2_000;
+/// How long one hears nothing, after everybody has come to rest.
+const ISOLATED_MS: u64 = 20_000;
+/// Who follows without a vote, until it gets one.
+const OBSERVERS: [i32; 2] = [100, 101];
 /// A leader that nobody has fetched from for so long has had every chance to notice.
 const ALONE_MS: u64 = 3 * FETCH_TIMEOUT_MS;
 
@@ -55,6 +59,8 @@ struct Node {
     paused_until: u64,
     /// Who waits for an answer.
     asked: BTreeMap<RequestId, (usize, u64, Request)>,
+    /// What it has said to be committed in this run, with when.
+    high_watermarks: Vec<(u64, Offset)>,
 }
 
 impl Node {
@@ -82,10 +88,10 @@ pub(super) struct World {
     /// From whom nothing reaches whom.
     cuts: BTreeSet<(usize, usize)>,
     nodes: Vec<Node>,
-    voters: Voters,
+    /// What records of voters say, by their values.
+    sets: BTreeMap<u64, Voters>,
     client_at: u64,
     values: u64,
-    wiped: usize,
     /// Who crashes when.
     dies_at: Vec<(u64, usize)>,
     /// When a leader last had a fetch of a voter.
@@ -99,11 +105,18 @@ impl World {
     pub fn new(seed: u64, bug: Option<Bug>) -> World {
         let mut random = Random::new(seed);
         let voter_count = if random.chance(60) { 3 } else { 5 };
-        let ids = (1..=voter_count).chain([100]);
+        let directory = |id: i32| Uuid::from_u128(id as u128);
+        let formed: Voters =
+            (1..=voter_count).map(|id| ReplicaKey { id: NodeId(id), directory: directory(id) }).collect();
+        let ids = (1..=voter_count).chain(OBSERVERS);
         let nodes: Vec<Node> = ids
             .map(|id| Node {
                 id: NodeId(id),
-                disk: Disk::new(Uuid::from_u128(id as u128)),
+                disk: Disk::new(
+                    directory(id),
+                    if id <= voter_count { formed.clone() } else { Voters::default() },
+                ),
+                high_watermarks: Vec::new(),
                 quorum: None,
                 incarnation: 0,
                 flush_at: u64::MAX,
@@ -111,7 +124,6 @@ impl World {
                 asked: BTreeMap::new(),
             })
             .collect();
-        let voters = nodes.iter().filter(|node| node.id.0 < 100).map(Node::key).collect();
         let mut world = World {
             random,
             bug,
@@ -121,10 +133,9 @@ impl World {
             messages: 0,
             cuts: BTreeSet::new(),
             nodes,
-            voters,
+            sets: BTreeMap::new(),
             client_at: 1_000,
             values: 0,
-            wiped: 0,
             dies_at: Vec::new(),
             heard: BTreeMap::new(),
             checker: Checker::default(),
@@ -202,6 +213,48 @@ impl World {
         }
     }
 
+    /// Whether one that hears nothing any more, and that the others can do without, lets them be.
+    pub fn isolate_one(&mut self) {
+        let index = self.random.below(self.nodes.len() as u64) as usize;
+        let leads = |node: &&Node| node.quorum.as_ref().is_some_and(Quorum::is_leader);
+        let leader = self.nodes.iter().find(leads).expect("there is one");
+        let (leader, epoch, voters) =
+            (leader.id, leader.disk.election.epoch, leader.quorum.as_ref().map(Quorum::voters));
+        let (voters, isolated) = (voters.cloned().unwrap_or_default(), self.nodes[index].key());
+        if isolated.id == leader || self.live(&voters.without(isolated)) < voters.majority() {
+            return;
+        }
+        self.cuts.extend((0..self.nodes.len()).map(|other| (other, index)));
+        let end = self.now_ms + ISOLATED_MS;
+        while self.now_ms < end {
+            self.step();
+        }
+        for node in self.nodes.iter().filter(|node| node.id != isolated.id) {
+            let now = node.quorum.as_ref().map(Quorum::election).expect("it runs");
+            assert_eq!(
+                (now.epoch, now.leader),
+                (epoch, Some(leader)),
+                "{isolated}, which hears nothing, disturbs {}",
+                node.id
+            );
+        }
+    }
+
+    /// Who gets a vote had everything that its leader knew to be committed while the leader last took it for alive.
+    fn check_voters(&self, index: usize, voters: &Voters) {
+        let leader = &self.nodes[index];
+        let before = leader.quorum.as_ref().map(Quorum::voters).expect("it leads");
+        let since = self.now_ms.saturating_sub(FETCH_TIMEOUT_MS);
+        let known = leader.high_watermarks.iter().rev().find(|(at, _)| *at < since);
+        let known = known.map_or(Offset::ZERO, |(_, high_watermark)| *high_watermark);
+        for new in voters.iter().filter(|voter| !before.contains(*voter)) {
+            if let Some(node) = self.nodes.iter().find(|node| node.key() == new && new != leader.key()) {
+                let has = Offset(node.disk.durable as i64);
+                assert!(has >= known, "{new} gets a vote with {has} of what was committed up to {known}");
+            }
+        }
+    }
+
     fn check_at_work(&self) -> Result<(), String> {
         let leaders: Vec<&Node> =
             self.nodes.iter().filter(|node| node.quorum.as_ref().is_some_and(Quorum::is_leader)).collect();
@@ -216,6 +269,9 @@ impl World {
             {
                 return Err(format!("{} has {}: {quorum:?}", node.id, node.disk.end()));
             }
+        }
+        if !leader.quorum.as_ref().is_some_and(|quorum| quorum.voters().contains(leader.key())) {
+            return Err(format!("{} leads without a vote", leader.id));
         }
         match self.checker.committed.len() == leader.disk.entries.len() {
             true => Ok(()),
@@ -234,9 +290,11 @@ impl World {
             request_timeout: Duration::from_millis(1_000),
             retry_backoff: Duration::from_millis(50),
             seed,
+            bootstrap: vec![NodeId(1), NodeId(2), NodeId(3)],
         };
         let now = Monotonic::from_millis(self.now_ms);
-        let mut quorum = Quorum::new(config, self.voters.clone(), node.disk.election, node.disk.log(), now);
+        let mut quorum =
+            Quorum::new(config, node.disk.voters(&self.sets), node.disk.election, node.disk.log(), now);
         quorum.bug = self.bug;
         node.incarnation += 1;
         let mut effects = Vec::new();
@@ -260,6 +318,7 @@ impl World {
         node.flush_at = u64::MAX;
         node.paused_until = 0;
         node.asked.clear();
+        node.high_watermarks.clear();
     }
 
     fn bounce(&mut self, index: usize) {
@@ -287,6 +346,7 @@ impl World {
                 self.cuts.insert((index, other));
             }
             250..275 => self.cuts.clear(),
+            275..290 => self.change_voters(index, other),
             290..292 => self.wipe(index),
             300..430 => self.snapshot(index),
             430..435 => self.tell(index, Event::Resign, &[]),
@@ -294,16 +354,57 @@ impl World {
         }
     }
 
-    /// A node gets a new disk. Of the voters a minority, for good: the quorum cannot know that they come back.
+    /// A node gets a new disk, for good, as long as most of every set of voters that may be in force are left: the quorum cannot
+    /// know that the others come back.
     fn wipe(&mut self, index: usize) {
-        let is_voter = self.voters.contains(self.nodes[index].key());
-        if !is_voter || self.wiped >= self.voters.len() - self.voters.majority() {
+        let lost = self.nodes[index].key();
+        let sets: Vec<Voters> = self.nodes.iter().flat_map(|node| self.sets_of(node)).collect();
+        if sets.iter().any(|voters| voters.contains(lost) && self.live(voters) <= voters.majority()) {
             return;
         }
-        self.wiped += 1;
         self.crash(index);
         let directory = Uuid::from_u128(1_000 + u128::from(self.random.next()));
-        self.nodes[index].disk = Disk::new(directory);
+        self.nodes[index].disk = Disk::new(directory, Voters::default());
+    }
+
+    /// How many of the voters are there with their disks.
+    fn live(&self, voters: &Voters) -> usize {
+        self.nodes.iter().filter(|node| voters.contains(node.key())).count()
+    }
+
+    /// The sets of voters that a node may go by: the one that was in force where it knows the log to be committed, and later ones.
+    fn sets_of(&self, node: &Node) -> Vec<Voters> {
+        let committed = node.high_watermarks.last().map_or(node.disk.start.offset, |(_, at)| *at);
+        let history = node.disk.voters(&self.sets);
+        let ends = committed.0..=node.disk.end().0;
+        ends.map(|end| history.below(Offset(end)).clone()).collect()
+    }
+
+    /// An operator has a leader, or what takes itself for one, change who votes: gives a vote to who has none, takes one, or
+    /// replaces a voter whose disk is lost. Nobody sane leaves too few.
+    fn change_voters(&mut self, index: usize, other: usize) {
+        let node = &self.nodes[index];
+        let Some(quorum) = node.quorum.as_ref().filter(|quorum| quorum.is_leader()) else { return };
+        if node.paused_until > self.now_ms {
+            return;
+        }
+        let (voters, key) = (quorum.voters().clone(), self.nodes[other].key());
+        let (change, then) = match voters.get(key.id) {
+            Some(known) if known.key != key || voters.len() > 3 || self.random.chance(30) => {
+                (VoterChange::Remove(known.key), voters.without(known.key))
+            }
+            Some(_) => return,
+            None => {
+                let voter = Voter { key, endpoints: Vec::new() };
+                (VoterChange::Add(voter.clone()), voters.with(voter))
+            }
+        };
+        if self.live(&then) < then.majority() || then.is_empty() {
+            return;
+        }
+        self.messages += 1;
+        let id = RequestId(self.messages);
+        self.tell(index, Event::ChangeVoters { id, change }, &[]);
     }
 
     fn snapshot(&mut self, index: usize) {
@@ -381,8 +482,17 @@ impl World {
                         }
                     }
                 }
+                let voters = match &response.outcome {
+                    Ok(Answer::Records { from, .. }) => {
+                        let recorded = (0..).zip(&records).filter_map(|(at, entry)| {
+                            self.sets.get(&entry.value).map(|voters| (from.plus(at), voters.clone()))
+                        });
+                        recorded.collect()
+                    }
+                    _ => Vec::new(),
+                };
                 let from = self.nodes[from].id;
-                self.tell(to, Event::Response { from, request, response, records: runs }, &records);
+                self.tell(to, Event::Response { from, request, response, records: runs, voters }, &records);
             }
             Message::Snapshot { to, incarnation, end, entries } => {
                 let node = &mut self.nodes[to];
@@ -395,7 +505,9 @@ impl World {
                 node.disk.durable = node.disk.entries.len();
                 node.disk.start = end;
                 node.flush_at = u64::MAX;
-                self.tell(to, Event::SnapshotInstalled { end }, &[]);
+                let history = self.nodes[to].disk.voters(&self.sets);
+                let voters = history.is_recorded().then(|| history.in_force().clone());
+                self.tell(to, Event::SnapshotInstalled { end, voters }, &[]);
             }
         }
     }
@@ -473,6 +585,20 @@ impl World {
                         effects.extend(quorum.step(now, Event::Appended { end }));
                     }
                 }
+                Effect::AppendVoters { epoch, voters, .. } => {
+                    self.check_voters(index, &voters);
+                    self.values += 1;
+                    self.sets.insert(self.values, voters.clone());
+                    self.nodes[index].disk.entries.push(Entry { epoch, value: self.values });
+                    let end = self.nodes[index].disk.end();
+                    self.flush_soon(index);
+                    let now = Monotonic::from_millis(self.now_ms);
+                    if let Some(quorum) = &mut self.nodes[index].quorum {
+                        effects.extend(quorum.step(now, Event::VotersAppended { voters, end }));
+                    }
+                }
+                // Operators look again.
+                Effect::VotersChanged { .. } => {}
                 Effect::Append => {
                     self.nodes[index].disk.entries.extend_from_slice(records);
                     self.flush_soon(index);
@@ -499,6 +625,7 @@ impl World {
                 }
                 Effect::HighWatermark(at) => {
                     let epoch = self.nodes[index].disk.election.epoch;
+                    self.nodes[index].high_watermarks.push((self.now_ms, at));
                     self.checker.on_high_watermark(key.id, epoch, &self.nodes[index].disk, at);
                 }
             }
@@ -514,8 +641,9 @@ impl World {
             let at = self.heard.get(&(index, *voter)).copied().unwrap_or(0).max(since);
             *voter == node.key() || at + ALONE_MS >= self.now_ms
         };
-        let heard = self.voters.iter().filter(hears).count();
-        assert!(heard >= self.voters.majority(), "{} leads and hears of {heard} voters only", node.id);
+        let voters = node.quorum.as_ref().map(Quorum::voters).expect("it leads");
+        let heard = voters.iter().filter(hears).count();
+        assert!(heard >= voters.majority(), "{} leads and hears of {heard} voters only", node.id);
     }
 
     /// Loses some messages, doubles some, delays most a little and a few by seconds, so that later ones overtake them.

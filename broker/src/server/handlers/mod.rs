@@ -42,6 +42,8 @@ pub(super) mod k71_get_telemetry_subscriptions;
 pub(super) mod k72_push_telemetry;
 pub(super) mod k74_list_config_resources;
 pub(super) mod k75_describe_topic_partitions;
+pub(super) mod k80_add_raft_voter;
+pub(super) mod k81_remove_raft_voter;
 pub(super) mod sasl;
 pub(super) mod scram_credentials;
 pub(super) mod transactions;
