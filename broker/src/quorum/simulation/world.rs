@@ -240,10 +240,27 @@ impl World {
         }
     }
 
-    /// Who gets a vote had everything that its leader knew to be committed while the leader last took it for alive.
+    /// One voter is changed at a time, when the change before and something of the leader's epoch are committed; and who gets a vote had
+    /// everything that its leader knew to be committed while the leader last took it for alive.
     fn check_voters(&self, index: usize, voters: &Voters) {
         let leader = &self.nodes[index];
-        let before = leader.quorum.as_ref().map(Quorum::voters).expect("it leads");
+        let quorum = leader.quorum.as_ref().expect("it leads");
+        let (before, history) = (quorum.voters(), quorum.voter_history());
+        let changed = voters.iter().filter(|voter| !before.contains(*voter)).count()
+            + before.iter().filter(|voter| !voters.contains(*voter)).count();
+        if changed > 0 {
+            let committed = quorum.high_watermark();
+            assert_eq!(changed, 1, "several voters are changed at once");
+            assert!(
+                history.newest() < Some(committed),
+                "a change is begun before the one before it is committed"
+            );
+            let starts_at = match quorum.role() {
+                Role::Leader(leading) => leading.epoch_start,
+                role => panic!("{role:?} changes the voters"),
+            };
+            assert!(committed > starts_at, "a change is begun before anything of the epoch is committed");
+        }
         let since = self.now_ms.saturating_sub(FETCH_TIMEOUT_MS);
         let known = leader.high_watermarks.iter().rev().find(|(at, _)| *at < since);
         let known = known.map_or(Offset::ZERO, |(_, high_watermark)| *high_watermark);
