@@ -62,7 +62,9 @@ impl Quorum {
             leader_end: Offset(i64::MAX),
             caught_up_at: None,
         });
+        // Whatever it is answered: when it asked last, and where this log ended then.
         let before = std::mem::replace(&mut progress.heard_at, now);
+        let end_before = std::mem::replace(&mut progress.leader_end, self.log.end().offset);
         if is_behind || (is_other && own.offset <= start.offset && start.offset > Offset::ZERO) {
             return Ok(Answer::Snapshot(start));
         }
@@ -72,10 +74,9 @@ impl Quorum {
         progress.end = log_end.offset;
         if progress.end >= self.log.end().offset {
             progress.caught_up_at = Some(now);
-        } else if progress.end >= progress.leader_end {
+        } else if progress.end >= end_before {
             progress.caught_up_at = progress.caught_up_at.max(Some(before));
         }
-        progress.leader_end = self.log.end().offset;
         self.count_replicas(effects);
         Ok(Answer::Records { from: log_end.offset, high_watermark: self.high_watermark })
     }
