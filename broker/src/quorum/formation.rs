@@ -36,9 +36,11 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// After so long a silence, by its leader's clock, a voter counts as gone. One that is there asks every half second.
-const SILENCE_MS: i64 = 3_000;
-/// A leader that cannot be reached under this node's id for so long is another node that is there.
-const LEADS_UNSEEN: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(4);
+/// One that was never silent for that long in this time is there.
+const HEARD_FOR: Duration = Duration::from_secs(6);
+/// A leader under this node's id for so long is another node that is there: one that has died is missed sooner.
+const LEADS_FOR: Duration = Duration::from_secs(8);
 
 /// Why a node is no part of the cluster that it was told of.
 #[derive(Debug, Error)]
@@ -243,27 +245,29 @@ async fn form(
                 // One that has just joined itself knows nothing yet.
                 Ok(Seen::Member(member)) if member.voters.is_empty() => {}
                 Ok(Seen::Member(member)) => match member.voters.get(me.id) {
-                    Some(known) if known.key != me => match namesake.look(me.id, &member, connection.id()) {
-                        None => {}
-                        Some(true) => {
-                            return Err(FormationError::NodeIdTaken {
-                                id: me.id,
-                                cluster_id: member.cluster_id,
-                                dir: dir.to_owned(),
-                                known: kafka_uuid(known.key.directory),
-                            });
+                    Some(known) if known.key != me => {
+                        match namesake.look(me.id, &member, connection.id(), Instant::now()) {
+                            None => {}
+                            Some(true) => {
+                                return Err(FormationError::NodeIdTaken {
+                                    id: me.id,
+                                    cluster_id: member.cluster_id,
+                                    dir: dir.to_owned(),
+                                    known: kafka_uuid(known.key.directory),
+                                });
+                            }
+                            Some(false) => {
+                                let (lost, own) = (kafka_uuid(known.key.directory), kafka_uuid(me.directory));
+                                tracing::warn!(
+                                    node_id = %me.id, lost, own,
+                                    "this node votes in the quorum with a directory that it has not any more; it follows without a vote \
+                                     until the lost directory is removed from the voters and its own is added (kafka-metadata-quorum \
+                                     remove-controller, add-controller)"
+                                );
+                                return Ok((member.cluster_id, member.voters));
+                            }
                         }
-                        Some(false) => {
-                            let (lost, own) = (kafka_uuid(known.key.directory), kafka_uuid(me.directory));
-                            tracing::warn!(
-                                node_id = %me.id, lost, own,
-                                "this node votes in the quorum with a directory that it has not any more; it follows without a vote \
-                                 until the lost directory is removed from the voters and its own is added (kafka-metadata-quorum \
-                                 remove-controller, add-controller)"
-                            );
-                            return Ok((member.cluster_id, member.voters));
-                        }
-                    },
+                    }
                     _ => return Ok((member.cluster_id, member.voters)),
                 },
                 Ok(Seen::New(other)) => {
@@ -288,32 +292,29 @@ async fn form(
 /// Finds out whether the voter that has a node's id with another directory is at work, or its directory is lost.
 #[derive(Default)]
 struct Namesake {
-    first_heard_at_ms: Option<i64>,
+    /// Since when a leader knows of it, and how old its knowledge was then where it had none.
+    known: Option<(Instant, i64)>,
     leads_since: Option<Instant>,
 }
 
 impl Namesake {
-    /// Whether it is at work, once that is known, by what a member says.
-    fn look(&mut self, id: NodeId, member: &Member, from: NodeId) -> Option<bool> {
+    /// Whether it is at work, once that is known, by what a member says at a time.
+    fn look(&mut self, id: NodeId, member: &Member, from: NodeId, now: Instant) -> Option<bool> {
         if member.leader == Some(id) {
-            // A leader that has died is missed soon.
-            let since = *self.leads_since.get_or_insert_with(Instant::now);
-            return (since.elapsed() >= LEADS_UNSEEN).then_some(true);
+            let since = *self.leads_since.get_or_insert(now);
+            return (now - since >= LEADS_FOR).then_some(true);
         }
         self.leads_since = None;
         // Only the leader knows of whom it has heard.
         member.leader.filter(|leader| *leader == from)?;
-        let (now_ms, heard_at_ms) = (*member.heard_at_ms.get(&from)?, member.heard_at_ms.get(&id).copied());
-        let Some(heard_at_ms) = heard_at_ms.filter(|at| *at >= 0) else {
-            // This leader never has, so it is the leader's term that is as long as the silence.
-            let since = *self.first_heard_at_ms.get_or_insert(now_ms);
-            return (now_ms - since >= SILENCE_MS).then_some(false);
-        };
-        let first = *self.first_heard_at_ms.get_or_insert(heard_at_ms);
-        if heard_at_ms > first {
-            return Some(true);
+        let leaders_now_ms = *member.heard_at_ms.get(&from)?;
+        let (since, first_ms) = *self.known.get_or_insert((now, leaders_now_ms));
+        // Of whom it has not heard at all, it knows since it was first asked that it has not.
+        let heard_at_ms = member.heard_at_ms.get(&id).copied().filter(|at| *at >= 0).unwrap_or(first_ms);
+        if leaders_now_ms - heard_at_ms >= SILENCE.as_millis() as i64 {
+            return Some(false);
         }
-        (now_ms - heard_at_ms >= SILENCE_MS).then_some(false)
+        (now - since >= HEARD_FOR).then_some(true)
     }
 }
 
@@ -393,21 +394,24 @@ mod tests {
 
     #[test]
     fn a_namesake_that_is_heard_of_is_at_work_and_one_that_is_silent_is_not() {
-        let (me, leader) = (NodeId(2), NodeId(1));
+        let (me, leader, begin) = (NodeId(2), NodeId(1), Instant::now());
+        let silence_ms = SILENCE.as_millis() as i64;
         let mut at_work = Namesake::default();
-        assert_eq!(at_work.look(me, &member(1, &[(1, 100), (2, 90)]), leader), None);
+        assert_eq!(at_work.look(me, &member(1, &[(1, 100), (2, 90)]), leader, begin), None);
+        let later = member(1, &[(1, 100 + 2 * silence_ms), (2, 90 + 2 * silence_ms)]);
+        assert_eq!(at_work.look(me, &later, NodeId(3), begin + HEARD_FOR), None, "not the leader's word");
+        assert_eq!(at_work.look(me, &later, leader, begin + HEARD_FOR), Some(true));
+        let mut leads = Namesake::default();
         assert_eq!(
-            at_work.look(me, &member(1, &[(1, 900), (2, 90)]), NodeId(3)),
+            leads.look(me, &member(2, &[]), NodeId(3), begin),
             None,
-            "not the leader's word"
+            "the dead leader is not missed yet"
         );
-        assert_eq!(at_work.look(me, &member(1, &[(1, 700), (2, 600)]), leader), Some(true));
+        assert_eq!(leads.look(me, &member(2, &[]), NodeId(3), begin + LEADS_FOR), Some(true));
         let mut gone = Namesake::default();
-        assert_eq!(gone.look(me, &member(2, &[]), NodeId(3)), None, "the dead leader is not missed yet");
-        assert_eq!(gone.look(me, &member(1, &[(1, 100), (2, -1)]), leader), None, "a new leader");
-        assert_eq!(gone.look(me, &member(1, &[(1, 100 + SILENCE_MS), (2, -1)]), leader), Some(false));
+        assert_eq!(gone.look(me, &member(1, &[(1, 100), (2, -1)]), leader, begin), None, "a new leader");
+        assert_eq!(gone.look(me, &member(1, &[(1, 100 + silence_ms), (2, -1)]), leader, begin), Some(false));
         let mut silent = Namesake::default();
-        assert_eq!(silent.look(me, &member(1, &[(1, 200), (2, 90)]), leader), None);
-        assert_eq!(silent.look(me, &member(1, &[(1, 90 + SILENCE_MS), (2, 90)]), leader), Some(false));
+        assert_eq!(silent.look(me, &member(1, &[(1, 90 + silence_ms), (2, 90)]), leader, begin), Some(false));
     }
 }

@@ -54,14 +54,15 @@ async fn a_node_whose_id_another_has_is_refused_while_that_is_at_work() {
     let nodes = cluster.start_all().await;
     let leader = leader_of(&nodes).await;
     // Started elsewhere: a controller that follows, and then the one that leads.
-    for taken in [(leader + 1) % 3, leader] {
+    let taken = [(leader + 1) % 3, leader].map(async |taken: usize| {
         let mut config = cluster.config(nodes[taken].id.0);
         let elsewhere = tempfile::tempdir().unwrap();
         config.log_dirs.log_dirs[0] = elsewhere.path().join("data");
         config.controllers[taken].port = port();
         let taken = refusal(&config).await;
         assert!(taken.contains("is there already") && taken.contains("the id is taken"), "{taken}");
-    }
+    });
+    futures::future::join_all(taken).await;
     make(&nodes, "undisturbed").await;
 }
 
