@@ -326,11 +326,7 @@ async fn producers_leaders_reassignments_quorum_and_features_are_told() {
     // Who is alone has nobody to vote with.
     let other = AddRaftVoterRequest {
         voter_id: 2,
-        listeners: vec![k80_add_raft_voter::VoterListener {
-            host: "h".into(),
-            port: 1,
-            ..Default::default()
-        }],
+        listeners: vec![k80_add_raft_voter::Listener { host: "h".into(), port: 1, ..Default::default() }],
         ..AddRaftVoterRequest::default()
     };
     assert_eq!(wire.call(0, &other).await.error_code, ErrorCode::RequestTimedOut.code(), "nobody is there");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ottla_protocol::ErrorCode;
-use ottla_protocol::messages::k82_update_raft_voter::{CurrentLeader, KRaftVersionFeature, VoterListener};
+use ottla_protocol::messages::k82_update_raft_voter::{CurrentLeader, KRaftVersionFeature, Listener};
 use ottla_protocol::messages::{
     AddRaftVoterRequest, ApiVersionsRequest, RemoveRaftVoterRequest, UpdateRaftVoterRequest,
     UpdateRaftVoterResponse,
@@ -159,7 +159,7 @@ pub(crate) async fn keep_recorded(quorum: QuorumHandle, own: PeerAddress) {
                 current_leader_epoch: state.epoch.0,
                 voter_id: me.id.0,
                 voter_directory_id: me.directory,
-                listeners: vec![VoterListener {
+                listeners: vec![Listener {
                     name: listener.into(),
                     host: own.host.as_str().into(),
                     port: own.port,

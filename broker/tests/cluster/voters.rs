@@ -3,7 +3,7 @@
 use ottla_broker::quorum::{ReplicaKey, Voter, VoterChange, VoterEndpoint};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k55_describe_quorum::{DescribedQuorum, PartitionData, TopicData};
-use ottla_protocol::messages::k80_add_raft_voter::VoterListener;
+use ottla_protocol::messages::k80_add_raft_voter::Listener;
 use ottla_protocol::messages::{AddRaftVoterRequest, DescribeQuorumRequest, RemoveRaftVoterRequest};
 
 use crate::nodes::{Cluster, Node, all_know, leader_of, make, until};
@@ -28,7 +28,7 @@ fn voters(described: &DescribedQuorum) -> Vec<i32> {
 /// Asks any node for a vote for another, until it is given: it may not have caught up yet.
 async fn add(cluster: &Cluster, asked: &Node, new: &Node) {
     let (at, key) = (&cluster.controllers[new.id.0 as usize - 1], key(new));
-    let listener = VoterListener { name: "CONTROLLER".into(), host: at.host.as_str().into(), port: at.port };
+    let listener = Listener { name: "CONTROLLER".into(), host: at.host.as_str().into(), port: at.port };
     let request = AddRaftVoterRequest {
         timeout_ms: 5_000,
         voter_id: key.id.0,

@@ -14,7 +14,7 @@ pub struct AddRaftVoterRequest {
     pub voter_id: i32,
     pub voter_directory_id: Uuid,
     /// Where it is reached, of all its controller listeners.
-    pub listeners: Vec<VoterListener>,
+    pub listeners: Vec<Listener>,
 }
 
 impl Message for AddRaftVoterRequest {
@@ -32,7 +32,7 @@ impl Message for AddRaftVoterRequest {
             timeout_ms: r.i32()?,
             voter_id: r.i32()?,
             voter_directory_id: r.uuid()?,
-            listeners: r.array(true, VoterListener::BYTES_MIN, |r| VoterListener::decode(r, version))?,
+            listeners: r.array(true, Listener::BYTES_MIN, |r| Listener::decode(r, version))?,
         };
         r.skip_tagged_fields()?;
         Ok(this)
@@ -60,13 +60,13 @@ impl Request for AddRaftVoterRequest {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VoterListener {
+pub struct Listener {
     pub name: Str,
     pub host: Str,
     pub port: u16,
 }
 
-impl VoterListener {
+impl Listener {
     /// The fewest bytes it takes on the wire in any version.
     const BYTES_MIN: usize = 5;
 
