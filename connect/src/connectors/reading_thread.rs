@@ -2,6 +2,7 @@
 //! nothing of what is read.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -10,6 +11,9 @@ use crate::error::ConnectorError;
 
 /// Batches that the thread is ahead.
 const BATCHES_AHEAD: usize = 2;
+
+/// How soon a thread that waits for rows notices that nobody wants them any more.
+const ATTENTION: Duration = Duration::from_millis(50);
 
 /// Where the thread sends what it reads; closed when nobody wants it any more.
 pub(super) type Batches = mpsc::Sender<Result<SourceBatch, ConnectorError>>;
@@ -39,4 +43,17 @@ impl ReadingThread {
         self.progress.total = self.progress.total.max(batch.resume.position);
         Ok(Some(batch))
     }
+}
+
+/// Waits for rows to come; false when nobody wants them any more.
+pub(super) fn wait(interval: Duration, sender: &Batches) -> bool {
+    let until = Instant::now() + interval;
+    while !sender.is_closed() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(ATTENTION));
+    }
+    false
 }

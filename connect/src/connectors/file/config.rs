@@ -25,7 +25,7 @@ pub(crate) enum FileFormat {
     Json,
 }
 
-/// Reads a file to its end.
+/// Reads a file to its end, and on as it grows if it is told to.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileSourceConfig {
@@ -42,6 +42,9 @@ pub(crate) struct FileSourceConfig {
     /// CSV: the texts that mean null, where they stand without quotes.
     #[serde(default = "default_null_values")]
     pub(crate) null_values: Vec<String>,
+    /// How often to look for new lines, in milliseconds; without it the source ends at the end of the file.
+    #[serde(default)]
+    pub(crate) poll_interval_ms: Option<u32>,
     /// Rows in one batch.
     #[serde(default = "default_batch_size")]
     pub(crate) batch_size: usize,
@@ -81,6 +84,9 @@ impl CheckConfig for FileSourceConfig {
             let message =
                 "must be one ASCII character that is neither a quote nor a line end, e.g. \",\" or \"\\t\"";
             errors.push(FieldError::new("delimiter", message));
+        }
+        if self.poll_interval_ms == Some(0) {
+            errors.push(FieldError::new("poll_interval_ms", "must be at least 1"));
         }
         if self.batch_size == 0 || self.batch_size > BATCH_SIZE_MAX {
             errors

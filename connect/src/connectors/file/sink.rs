@@ -79,6 +79,11 @@ impl FileSink {
     }
 }
 
+fn push_line(lines: &mut Vec<u8>, line: &[u8]) {
+    lines.extend_from_slice(line);
+    lines.push(b'\n');
+}
+
 #[async_trait]
 impl Sink for FileSink {
     async fn committed(&mut self) -> Result<Vec<ConsumedOffset>, ConnectorError> {
@@ -89,22 +94,29 @@ impl Sink for FileSink {
         if batch.operation == Operation::Delete {
             return Err(ConnectorError::fatal("writing lines", "a line cannot be deleted"));
         }
-        let lines = match batch.rows {
-            Rows::Arrow(batch) => JsonFormat.encode(&batch).map_err(|error| {
-                ConnectorError::fatal(format!("writing {}", self.files.path.display()), error)
-            })?,
+        let values = match batch.rows {
+            Rows::Arrow(batch) => {
+                let lines = JsonFormat.encode(&batch).map_err(|error| {
+                    ConnectorError::fatal(format!("writing {}", self.files.path.display()), error)
+                })?;
+                // What we write ourselves is JSON on one line.
+                lines.iter().for_each(|line| push_line(&mut self.pending, line));
+                return Ok(Vec::new());
+            }
             Rows::Raw(values) => values,
         };
         let mut rejected = Vec::new();
-        for (row, line) in lines.iter().enumerate() {
-            if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(line) {
-                rejected.push(Rejected { row, reason: format!("not JSON: {error}") });
-                continue;
+        for (row, value) in values.iter().enumerate() {
+            match serde_json::from_slice::<serde::de::IgnoredAny>(value) {
+                Err(error) => rejected.push(Rejected { row, reason: format!("not JSON: {error}") }),
+                Ok(_) if value.contains(&b'\n') || value.contains(&b'\r') => {
+                    // In valid JSON a line end is only ever space between tokens.
+                    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+                    let line = value.iter().map(|byte| if is_end(byte) { b' ' } else { *byte });
+                    push_line(&mut self.pending, &line.collect::<Vec<u8>>());
+                }
+                Ok(_) => push_line(&mut self.pending, value),
             }
-            // In valid JSON a line end is only ever space between tokens.
-            self.pending
-                .extend(line.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-            self.pending.push(b'\n');
         }
         Ok(rejected)
     }

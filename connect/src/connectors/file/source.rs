@@ -1,12 +1,15 @@
-//! The file source: a CSV file or a file of JSON lines, from where it stopped to its end.
+//! The file source: a CSV file or a file of JSON lines, from where it stopped to its end, or on as it grows.
 //!
 //! A thread of its own reads and parses, at most two batches ahead. The offset holds, besides the byte position and line,
 //! a fingerprint of the file's first bytes: an appended file is read on, a replaced or shortened one is an error, since
-//! reading on in the middle of other data would be silently wrong.
+//! reading on in the middle of other data would be silently wrong. One that follows the file looks for that each time it
+//! is at the end.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ottla_formats::{CsvReader, FormatError, JsonLinesReader, Position, RowBatch};
@@ -14,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::config::{FileFormat, FileSourceConfig};
 use crate::connector::{BadInput, Rows, Source, SourceBatch, SourceContext, SourceOffset, SourceProgress};
-use crate::connectors::reading_thread::{Batches, ReadingThread};
+use crate::connectors::reading_thread::{Batches, ReadingThread, wait};
 use crate::error::ConnectorError;
 use crate::fingerprint::fingerprint;
 
@@ -26,6 +29,7 @@ const FINGERPRINT_BYTES_MAX: u64 = 4096;
 /// A file being read.
 pub(crate) struct FileSource {
     thread: ReadingThread,
+    is_bounded: bool,
 }
 
 /// Either reader of `ottla-formats`.
@@ -41,6 +45,8 @@ struct Reading {
     reader: Reader,
     start: StartOfFile,
     batch_size: usize,
+    /// How often to look for more; without it the end of the file is the end.
+    poll_interval: Option<Duration>,
 }
 
 /// The first bytes of the file, to know it again.
@@ -66,7 +72,7 @@ impl FileSource {
         let mut reader = match config.format {
             FileFormat::Csv => {
                 let mut reader = CsvReader::new(config.csv_options(), context.schema).map_err(unusable)?;
-                read_header(&mut reader, &mut file, &path, unusable)?;
+                read_header(&mut reader, &mut file, &path, config.poll_interval_ms.is_some(), unusable)?;
                 Reader::Csv(reader)
             }
             FileFormat::Json => {
@@ -86,12 +92,20 @@ impl FileSource {
         file.seek(SeekFrom::Start(from.byte)).map_err(|error| read_error(&path, &error))?;
 
         let progress = SourceProgress { position: from.byte, total: size.max(from.byte) };
-        let reading = Reading { path: path.clone(), file, reader, start, batch_size: config.batch_size };
+        let reading = Reading {
+            path: path.clone(),
+            file,
+            reader,
+            start,
+            batch_size: config.batch_size,
+            poll_interval: config.poll_interval_ms.map(|ms| Duration::from_millis(ms.into())),
+        };
+        let is_bounded = reading.poll_interval.is_none();
         let thread =
             ReadingThread::start(format!("file-{}", context.name), progress, |batches| reading.run(batches));
         let thread = thread
             .map_err(|error| ConnectorError::retriable(format!("reading {}", path.display()), error))?;
-        Ok(Self { thread })
+        Ok(Self { thread, is_bounded })
     }
 }
 
@@ -102,21 +116,34 @@ impl Source for FileSource {
     }
 
     fn progress(&self) -> Option<SourceProgress> {
-        Some(self.thread.progress)
+        self.is_bounded.then_some(self.thread.progress)
     }
 }
 
 impl Reading {
-    /// Reads to the end of the file, to an error, or until nobody wants the batches any more.
+    /// Reads to the end of the file (one that follows waits for more), to an error, or until nobody wants the batches any
+    /// more.
     fn run(mut self, sender: &Batches) {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at_end = false;
         while !at_end {
             match self.file.read(&mut chunk) {
-                Ok(0) => {
-                    at_end = true;
-                    self.reader.end();
-                }
+                Ok(0) => match self.poll_interval {
+                    Some(interval) => {
+                        if let Err(error) = self.check_followed() {
+                            let _ = sender.blocking_send(Err(error));
+                            return;
+                        }
+                        if !wait(interval, sender) {
+                            return;
+                        }
+                        continue;
+                    }
+                    None => {
+                        at_end = true;
+                        self.reader.end();
+                    }
+                },
                 Ok(count) => self.reader.feed(chunk.get(..count).unwrap_or(&chunk)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -139,6 +166,33 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// Whether what will be read is what follows on what has been read: the path still names this file, which has not
+    /// become shorter nor got another beginning.
+    fn check_followed(&mut self) -> Result<(), ConnectorError> {
+        let failed = |error: std::io::Error| read_error(&self.path, &error);
+        let mut named = match File::open(&self.path) {
+            Ok(named) => named,
+            // Who gives a file another name makes the next one a little later.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        let (named_as, read_as) = (named.metadata().map_err(failed)?, self.file.metadata().map_err(failed)?);
+        let read = self.file.stream_position().map_err(failed)?;
+        let start = StartOfFile::read(&mut named).map_err(failed)?;
+        let reason = if (named_as.dev(), named_as.ino()) != (read_as.dev(), read_as.ino()) {
+            "another file has its name now"
+        } else if read_as.len() < read {
+            "it was shortened since it was read"
+        } else if !start.bytes.starts_with(&self.start.bytes) {
+            "it begins with other bytes than when it was read"
+        } else {
+            return Ok(());
+        };
+        let what = format!("following {} at byte {read}", self.path.display());
+        Err(ConnectorError::fatal(what, reason)
+            .remedy("give each file a source of its own; what was read of this one is in the topic"))
     }
 
     fn source_batch(&self, rows: RowBatch) -> SourceBatch {
@@ -271,12 +325,19 @@ fn read_header(
     reader: &mut CsvReader,
     file: &mut File,
     path: &Path,
+    is_followed: bool,
     unusable: impl Fn(FormatError) -> ConnectorError,
 ) -> Result<(), ConnectorError> {
     file.seek(SeekFrom::Start(0)).map_err(|error| read_error(path, &error))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     while !reader.read_header().map_err(&unusable)? {
         match file.read(&mut chunk).map_err(|error| read_error(path, &error))? {
+            0 if is_followed => {
+                return Err(ConnectorError::retriable(
+                    format!("reading {}", path.display()),
+                    "its first line, which names the columns, is not there yet",
+                ));
+            }
             0 => reader.end(),
             count => reader.feed(chunk.get(..count).unwrap_or(&chunk)),
         }

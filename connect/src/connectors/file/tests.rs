@@ -101,6 +101,53 @@ fn a_file_that_cannot_be_read_names_its_place_and_the_remedy() {
     assert!(!error.retriable);
 }
 
+async fn next(source: &mut Box<dyn Source>) -> Result<Option<SourceBatch>, ConnectorError> {
+    tokio::time::timeout(std::time::Duration::from_secs(60), source.poll()).await.expect("it goes on")
+}
+
+fn append(path: &Path, text: &str) {
+    use std::io::Write as _;
+    fs::OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+#[tokio::test]
+async fn follows_a_file_line_by_whole_line_until_it_is_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in.csv");
+    fs::write(&path, "a").unwrap();
+    let config = json!({"path": path, "format": "csv", "poll_interval_ms": 1});
+    let open = |offset| {
+        let config: FileSourceConfig = serde_json::from_value(config.clone()).unwrap();
+        let schema = Some(schema_of([("a", "int")]).unwrap());
+        config.open(SourceContext { name: "in".to_owned(), schema, offset })
+    };
+    let unfinished = open(None).err().unwrap();
+    assert!(unfinished.retriable && unfinished.to_string().contains("not there yet"), "{unfinished}");
+
+    append(&path, "\n1\n2");
+    let mut source = open(None).unwrap();
+    assert!(source.progress().is_none());
+    assert_eq!(ints(&next(&mut source).await.unwrap().unwrap()), [Some(1)]);
+    append(&path, "2\n3\n");
+    let batch = next(&mut source).await.unwrap().unwrap();
+    assert_eq!(ints(&batch), [Some(22), Some(3)]);
+
+    let mut again = open(Some(batch.resume)).unwrap();
+    append(&path, "4\n");
+    for source in [&mut source, &mut again] {
+        assert_eq!(ints(&next(source).await.unwrap().unwrap()), [Some(4)]);
+    }
+    fs::rename(&path, folder.path().join("in.csv.1")).unwrap();
+    fs::write(&path, "a\n1\n22\n3\n4\n5\n").unwrap();
+    let error = next(&mut source).await.unwrap_err();
+    assert!(error.to_string().contains("another file has its name now"), "{error}");
+    let mut rest = open(None).unwrap();
+    next(&mut rest).await.unwrap();
+    fs::write(&path, "a\n").unwrap();
+    let error = next(&mut rest).await.unwrap_err();
+    assert!(error.to_string().contains("shortened"), "{error}");
+}
+
 fn open_sink(path: &Path) -> Result<Box<dyn Sink>, ConnectorError> {
     let config: FileSinkConfig = serde_json::from_value(json!({"path": path})).unwrap();
     config.open(SinkContext { name: "out".to_owned(), schema: None })
@@ -135,11 +182,11 @@ async fn appends_lines_and_forgets_what_was_not_committed() {
 
     let mut sink = open_sink(&path).unwrap();
     assert_eq!(sink.committed().await.unwrap(), [offset("x", 1)]);
-    let schema = schema_of([("b", "int")]).unwrap();
-    let rows = Rows::Arrow(JsonFormat.decode(&[b"{\"b\":2}"], &schema).unwrap().batch);
+    let schema = schema_of([("b", "string")]).unwrap();
+    let rows = Rows::Arrow(JsonFormat.decode(&[br#"{"b":"2\n"}"#], &schema).unwrap().batch);
     sink.write(SinkBatch { operation: Operation::Write, rows }).await.unwrap();
     sink.commit(&[offset("x", 2), offset("y", 5)]).await.unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"old\":1}\n{\"a\": 1}\n{\"b\":2}\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"old\":1}\n{\"a\": 1}\n{\"b\":\"2\\n\"}\n");
     assert_eq!(open_sink(&path).unwrap().committed().await.unwrap(), [offset("x", 2), offset("y", 5)]);
 }
 

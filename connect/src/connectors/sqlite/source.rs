@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -23,11 +23,8 @@ use serde_json::{Map, Number, Value};
 use super::config::SqliteSourceConfig;
 use super::statements::quoted;
 use crate::connector::{BadInput, Rows, Source, SourceBatch, SourceContext, SourceOffset, SourceProgress};
-use crate::connectors::reading_thread::{Batches, ReadingThread};
+use crate::connectors::reading_thread::{Batches, ReadingThread, wait};
 use crate::error::ConnectorError;
-
-/// How soon a thread that waits for rows notices that nobody wants them any more.
-const ATTENTION: Duration = Duration::from_millis(50);
 
 /// A table being read.
 pub(crate) struct SqliteSource {
@@ -193,19 +190,6 @@ impl Reading {
             resume: SourceOffset { position: self.position, state: Map::new() },
         }))
     }
-}
-
-/// False when nobody wants rows any more.
-fn wait(interval: Duration, sender: &Batches) -> bool {
-    let until = Instant::now() + interval;
-    while !sender.is_closed() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        std::thread::sleep(left.min(ATTENTION));
-    }
-    false
 }
 
 /// A value as the JSON that a column of this type is read from.
