@@ -32,6 +32,7 @@ conformance: release setup
 kafka-tools: release
     tests/conformance/kafka_tools_check.sh
     tests/conformance/kafka_adopt.sh
+    tests/conformance/kafka_quorum.sh
 
 # The example pipelines, the whole year and kills at random moments, with the release binary
 pipelines: release
