@@ -120,13 +120,15 @@ class Nemeses:
     def error(self):
         node = self.chance.choice(NODES)
         call, when = self.chance.choice([("fdatasync", 1), ("fdatasync", 20), ("fsync", 1), ("pwritev", 1), ("pwritev", 10), ("pwrite64", 3)])
-        how_often = self.chance.choice(["", "+7", "+"])
+        how_often, often = self.chance.choice([("", ""), ("+7", ", then each seventh"), ("+", " and all later")])
         injection = self.inject(node, call, f"error=EIO:when={when}{how_often}")
         text = self.last(2, 8)
         injection.stop()
+        # One that ends takes a moment.
+        self.last(2, 2)
         has_ended = self.cluster.has_ended(node)
         self.mend(may_have_ended=True)
-        return f"disk error: {call} fails on node {node} (from the {when}th on{how_often and ', ' + how_often}) {text}" + (
+        return f"disk error: {call} fails on node {node} (call {when}{often}) {text}" + (
             ", which it has ended for" if has_ended else "")
 
     def full(self):
@@ -137,6 +139,7 @@ class Nemeses:
         text = self.last(3, 12)
         for node in nodes:
             self.disks[node].empty()
+        self.last(2, 2)
         has_ended = [node for node in NODES if self.cluster.has_ended(node)]
         self.mend(may_have_ended=True)
         return f"full disk on {told(nodes)} {text}" + (f", {told(has_ended)} had ended" if has_ended else "")
