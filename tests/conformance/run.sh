@@ -73,6 +73,7 @@ check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
 check kafka-log-dirs "$here/kafka_log_dirs.sh" "$ottla"
 check security "$here/security.sh" "$ottla"
 check kafka-adopt "$here/kafka_adopt.sh" "$ottla"
+check kafka-quorum "$here/kafka_quorum.sh" "$ottla"
 if grep -E ' (ERROR|panicked)' "$work/log"; then
     echo "FAILED  the server logged an error"
     failed=$((failed + 1))
