@@ -95,9 +95,13 @@ impl MarkerWriter {
                 tracing::warn!(partition = %to, %error, "a marker was not written");
                 Err(Unmarked::NotNow(ErrorCode::KafkaStorageError))
             }
-            Ok(Err(AppendError::Transaction(_) | AppendError::NotLeader | AppendError::Closed)) | Err(_) => {
-                Err(unserved)
-            }
+            Ok(Err(
+                AppendError::Transaction(_)
+                | AppendError::NotLeader
+                | AppendError::NotEnoughReplicas
+                | AppendError::Closed,
+            ))
+            | Err(_) => Err(unserved),
         }
     }
 

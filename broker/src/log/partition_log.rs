@@ -206,6 +206,12 @@ impl PartitionLog {
         self.producers.has_open_transaction(producer.id, producer.epoch)
     }
 
+    /// Whether a batch is a producer's second try of what is in the log.
+    pub fn has(&self, batch: &Checked) -> bool {
+        let checked = self.producers.check(&batch.batch().header, batch.end_of_transaction());
+        matches!(checked, Ok(SequenceCheck::Duplicate { .. }))
+    }
+
     /// Forgets idempotent producers that wrote nothing since a time, milliseconds since the epoch.
     pub fn forget_producers_before(&mut self, time_ms: i64) {
         self.producers.forget_before(time_ms);

@@ -65,6 +65,9 @@ pub enum AppendError {
     /// Another node leads the partition, or nobody. Whether the batch was appended is unknown.
     #[error("this node does not lead the partition")]
     NotLeader,
+    /// It was to wait for all replicas in sync, and those are fewer than `min.insync.replicas`. It was not appended.
+    #[error("fewer replicas are in sync than min.insync.replicas")]
+    NotEnoughReplicas,
     /// The partition was deleted or the broker stops.
     #[error("the partition is closed")]
     Closed,
@@ -99,9 +102,15 @@ impl Append {
         Producer { id: header.producer_id, epoch: header.producer_epoch }
     }
 
-    pub fn refuse(self, error: TransactionError) {
+    /// Whether a client has sent it and waits for all replicas in sync.
+    pub fn is_of_client_for_all(&self) -> bool {
+        let is_of_coordinator = self.leader_epoch.is_some() || self.batch.end_of_transaction().is_some();
+        matches!(self.acks, Acks::All { .. }) && !is_of_coordinator
+    }
+
+    pub fn refuse(self, error: AppendError) {
         // Whoever asked may have gone.
-        let _ = self.reply.send(Err(AppendError::Transaction(error)));
+        let _ = self.reply.send(Err(error));
     }
 }
 

@@ -175,8 +175,11 @@ impl Owner {
         }
         if append.batch.end_of_transaction().is_some() {
             for late in self.unverified.overtaken(producer) {
-                late.refuse(TransactionError::InvalidTxnState);
+                late.refuse(AppendError::Transaction(TransactionError::InvalidTxnState));
             }
+        }
+        if self.has_too_few_in_sync(&append) {
+            return append.refuse(AppendError::NotEnoughReplicas);
         }
         let Append { batch, acks, reply, leader_epoch, .. } = append;
         if leader_epoch.is_some_and(|epoch| epoch != self.replica.leader_and_isr().leader_epoch) {
@@ -185,6 +188,14 @@ impl Owner {
         }
         batches.push(batch);
         waiting.push(Waiting { acks, reply });
+    }
+
+    /// Whether fewer replicas are in sync than a producer that waits for all of them counts on. What is in the log already is not refused:
+    /// if its producer sent what came behind it first, under another epoch, it would be there twice.
+    fn has_too_few_in_sync(&self, append: &Append) -> bool {
+        let (Replica::Leads(leader), Some(log)) = (&self.replica, &self.log) else { return false };
+        let is_few = leader.leader_and_isr().isr.len() < log.config().min_insync_replicas;
+        is_few && append.is_of_client_for_all() && !log.has(&append.batch)
     }
 
     fn hold(&mut self, producer: Producer, mut append: Append) {
@@ -203,11 +214,12 @@ impl Owner {
         let (mut batches, mut waiting) = (Vec::new(), Vec::new());
         for held in self.unverified.answered(producer, ticket) {
             match result {
+                Ok(()) if self.has_too_few_in_sync(&held) => held.refuse(AppendError::NotEnoughReplicas),
                 Ok(()) => {
                     batches.push(held.batch);
                     waiting.push(Waiting { acks: held.acks, reply: held.reply });
                 }
-                Err(error) => held.refuse(error),
+                Err(error) => held.refuse(AppendError::Transaction(error)),
             }
         }
         self.append(&mut batches, &mut waiting);

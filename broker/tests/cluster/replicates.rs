@@ -1,5 +1,6 @@
 //! Records are on several nodes, and outlive each of them.
 
+use bytes::Bytes;
 use ottla_broker::ids::Offset;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k19_create_topics::{CreatableTopic, CreatableTopicConfig};
@@ -71,9 +72,14 @@ async fn settled(nodes: &[Node], topic: &str, in_sync: usize) -> usize {
 }
 
 async fn produced(node: &Node, topic: &str, value: &str) -> ErrorCode {
-    let answer =
-        Wire::connect(node.address()).await.call(9, &produce(topic, batch(&[value], None), -1)).await;
-    ErrorCode::from_code(answer.responses[0].partition_responses[0].error_code)
+    sent(node, topic, batch(&[value], None)).await.0
+}
+
+/// The answer to a batch, and its offset.
+async fn sent(node: &Node, topic: &str, records: Bytes) -> (ErrorCode, i64) {
+    let answer = Wire::connect(node.address()).await.call(9, &produce(topic, records, -1)).await;
+    let answer = &answer.responses[0].partition_responses[0];
+    (ErrorCode::from_code(answer.error_code), answer.base_offset)
 }
 
 async fn read(node: &Node, topic: &str) -> Vec<String> {
@@ -147,6 +153,25 @@ async fn with_too_few_in_sync_acks_all_is_refused_and_what_is_there_can_be_read(
     let leader = settled(&nodes, "scarce", 2).await;
     assert_eq!(produced(&nodes[leader], "scarce", "second").await, ErrorCode::None);
     assert_eq!(read(&nodes[leader], "scarce").await, ["first", "second"]);
+}
+
+/// A producer that is refused what is in the log already may send it again under another epoch, as librdkafka does, and it is there twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_too_few_in_sync_a_second_try_of_what_is_there_is_granted() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("twice", 2, "2")).await;
+    let leader = settled(&nodes, "twice", 2).await;
+    let [first, second] = [0, 1].map(|sequence| batch(&["v"], Some((7, sequence))));
+    assert_eq!(sent(&nodes[leader], "twice", first.clone()).await, (ErrorCode::None, 0));
+    let (leads, isr) = leader_and_isr(&nodes[0], "twice").await.unwrap();
+    let follower = *isr.iter().find(|id| **id != leads).unwrap();
+    let place = nodes.iter().position(|node| node.id.0 == follower).unwrap();
+    nodes.remove(place).kill();
+    let leader = settled(&nodes, "twice", 1).await;
+    assert_eq!(sent(&nodes[leader], "twice", first).await, (ErrorCode::None, 0));
+    assert_eq!(sent(&nodes[leader], "twice", second).await, (ErrorCode::NotEnoughReplicas, -1));
+    assert_eq!(read(&nodes[leader], "twice").await, ["v"]);
 }
 
 /// A leader may know less to be committed than its readers have been given by the one before, but has all of it.

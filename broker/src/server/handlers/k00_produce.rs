@@ -118,9 +118,6 @@ fn start(
     let records = data.records.unwrap_or_default();
     check_codec(&records, version).map_err(|code| (code, None))?;
     let open = open_partition(context, topic, data.index).map_err(|code| (code, None))?;
-    if acks == -1 && open.leader_and_isr.isr.len() < open.partition.config().min_insync_replicas {
-        return Err((ErrorCode::NotEnoughReplicas, None));
-    }
     let may_time_out = acks == -1 && !open.leader_and_isr.is_alone();
     let acks = match acks {
         -1 => Acks::All { durable: open.acks_all_is_durable },
