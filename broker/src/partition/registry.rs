@@ -235,15 +235,38 @@ impl Partitions {
     /// Opens everything that the image names; blocking. A partition whose files are beyond recovery stays offline
     /// and is named in the log: the rest of the node serves.
     pub fn open_all(&self, image: &ClusterImage) -> Result<(), LogError> {
+        if !self.is_all_in(image) {
+            self.follow(&ClusterImage::default(), image);
+            return Ok(());
+        }
+        self.remove_leftovers(image)?;
+        self.follow(&ClusterImage::default(), image);
+        self.forget_unknown(image)
+    }
+
+    /// Whether an image names every partition that this node keeps. When a node of a cluster starts it has not heard yet what was
+    /// decided, or what of it has come to be.
+    pub fn is_all_in(&self, image: &ClusterImage) -> bool {
+        self.node.may_lead(image)
+    }
+
+    /// Removes, and forgets, what belongs to no partition of an image that names them all. Blocking.
+    pub fn tidy(&self, image: &ClusterImage) -> Result<(), LogError> {
+        self.remove_leftovers(image)?;
+        self.forget_unknown(image)
+    }
+
+    /// Removes what was on its way out at the last stop, but for what is all that is left of a partition.
+    fn remove_leftovers(&self, image: &ClusterImage) -> Result<(), LogError> {
         let is_lost = |name: &TopicPartition| {
             let number = usize::try_from(name.partition).unwrap_or(usize::MAX);
             let partition = image.topic(&name.topic).and_then(|topic| topic.partitions.get(number));
             partition.is_some_and(|partition| partition.directory_of(self.node.id) == Some(LOST))
         };
-        for dir in self.log_dirs.online() {
-            dir.remove_leftovers(is_lost)?;
-        }
-        self.follow(&ClusterImage::default(), image);
+        self.log_dirs.online().iter().try_for_each(|dir| dir.remove_leftovers(is_lost))
+    }
+
+    fn forget_unknown(&self, image: &ClusterImage) -> Result<(), LogError> {
         let is_known = |name: &TopicPartition| {
             let count = image.topic(&name.topic).map_or(0, |topic| topic.partitions.len());
             name.topic == METADATA_TOPIC || usize::try_from(name.partition).is_ok_and(|number| number < count)

@@ -155,6 +155,8 @@ impl Slot {
         let stored_id = stored_topic_id(&file);
         if stored_id.as_ref().is_some_and(|stored| is_of_another(stored, &id)) {
             set_aside(&dir)?;
+            // What is remembered is of the other one too.
+            log_dir.keep_checkpoints(|known| *known != name)?;
         }
         let opening = Opening { topic_id: self.topic_id, assignment, proposals: self.proposals.clone() };
         let partition = log_dir.open_partition(name, config.clone(), opening)?;

@@ -5,7 +5,9 @@ use ottla_broker::ids::Offset;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k19_create_topics::{CreatableTopic, CreatableTopicConfig};
 use ottla_protocol::messages::k23_offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use ottla_protocol::messages::{CreateTopicsRequest, MetadataRequest, OffsetForLeaderEpochRequest};
+use ottla_protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+};
 
 use crate::nodes::{Cluster, Node, until};
 use crate::wire::Wire;
@@ -153,6 +155,64 @@ async fn with_too_few_in_sync_acks_all_is_refused_and_what_is_there_can_be_read(
     let leader = settled(&nodes, "scarce", 2).await;
     assert_eq!(produced(&nodes[leader], "scarce", "second").await, ErrorCode::None);
     assert_eq!(read(&nodes[leader], "scarce").await, ["first", "second"]);
+}
+
+/// A node that starts knows nothing of its cluster's topics at first, but what it has noted of its partitions is theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_records_stay_deleted_when_all_nodes_start_again() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("short", 3, "2")).await;
+    let leader = settled(&nodes, "short", 3).await;
+    for value in ["gone", "gone too", "kept"] {
+        assert_eq!(produced(&nodes[leader], "short", value).await, ErrorCode::None);
+    }
+    let log_start =
+        |node: &Node| node.partitions().get("short", 0).map(|open| open.partition.log().log_start());
+    let partition = nodes[leader].partitions().get("short", 0).unwrap().partition;
+    assert_eq!(partition.delete_records(Offset(2)).await, Ok(Offset(2)));
+    drop(partition);
+    until("all nodes have deleted", async || nodes.iter().all(|node| log_start(node) == Some(Offset(2))))
+        .await;
+    futures::future::join_all(nodes.drain(..).map(Node::stop)).await;
+    let nodes = cluster.start_all().await;
+    let leader = settled(&nodes, "short", 3).await;
+    let mut wire = Wire::connect(nodes[leader].address()).await;
+    assert_eq!(values(&wire.call(10, &fetch("short", 2, 100)).await), ["kept"]);
+    for node in &nodes {
+        assert_eq!(log_start(node), Some(Offset(2)), "node {}", node.id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_while_a_topic_was_made_again_follows_the_new_one() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("again", 3, "2")).await;
+    let leader = settled(&nodes, "again", 3).await;
+    for value in ["old", "older", "oldest"] {
+        assert_eq!(produced(&nodes[leader], "again", value).await, ErrorCode::None);
+    }
+    let away = nodes.remove((leader + 1) % 3);
+    let id = away.id.0;
+    away.stop().await;
+    let delete = DeleteTopicsRequest {
+        topic_names: vec!["again".into()],
+        timeout_ms: 5000,
+        ..DeleteTopicsRequest::default()
+    };
+    let deleted = Wire::connect(nodes[0].address()).await.call(4, &delete).await;
+    assert_eq!(ErrorCode::from_code(deleted.responses[0].error_code), ErrorCode::None);
+    make(&nodes, &topic("again", 3, "2")).await;
+    nodes.push(cluster.start(id).await);
+    let leader = settled(&nodes, "again", 3).await;
+    assert_eq!(produced(&nodes[leader], "again", "new").await, ErrorCode::None);
+    until("all copies are the same", async || {
+        let copies: Vec<Vec<u8>> = nodes.iter().map(|node| copy(node, "again")).collect();
+        !copies[0].is_empty() && copies.windows(2).all(|pair| pair[0] == pair[1])
+    })
+    .await;
+    assert_eq!(read(&nodes[leader], "again").await, ["new"]);
 }
 
 /// A producer that is refused what is in the log already may send it again under another epoch, as librdkafka does, and it is there twice.

@@ -21,6 +21,8 @@ pub(super) struct Publisher {
     image: Arc<ArcSwap<ClusterImage>>,
     applied: watch::Sender<Offset>,
     settled: watch::Sender<Offset>,
+    /// What belongs to no partition is not removed yet.
+    is_untidy: bool,
 }
 
 /// What is published.
@@ -40,13 +42,14 @@ impl Publisher {
         mut decided: watch::Receiver<Decided>,
     ) -> Result<(Publisher, Published), ControllerError> {
         let Decided { image, next } = decided.borrow_and_update().clone();
+        let is_untidy = !partitions.is_all_in(&image);
         let (opening, opened) = (partitions.clone(), image.clone());
         blocking(move || opening.open_all(&opened)).await?;
         let image = Arc::new(ArcSwap::new(image));
         let (applied, settled) = (watch::Sender::new(next), watch::Sender::new(next));
         let published =
             Published { image: image.clone(), applied: applied.subscribe(), settled: settled.subscribe() };
-        Ok((Publisher { partitions, decided, image, applied, settled }, published))
+        Ok((Publisher { partitions, decided, image, applied, settled, is_untidy }, published))
     }
 
     /// Publishes for as long as there is somebody who decides.
@@ -57,7 +60,7 @@ impl Publisher {
         }
     }
 
-    async fn publish(&self, image: Arc<ClusterImage>, next: Offset) {
+    async fn publish(&mut self, image: Arc<ClusterImage>, next: Offset) {
         let before = self.image.load_full();
         if !Arc::ptr_eq(&before, &image) {
             let gone = self.partitions.take_gone(&before, &image).into_iter();
@@ -71,12 +74,24 @@ impl Publisher {
                 tracing::error!(%error, "this node's partitions are not in line with what is decided");
                 Vec::new()
             });
-            self.image.store(image);
+            self.image.store(image.clone());
             self.applied.send_replace(next);
             self.partitions.delete(gone.into_iter().chain(left).collect()).await;
+            if self.is_untidy && self.partitions.is_all_in(&image) {
+                self.tidy(image).await;
+            }
         }
         self.applied.send_replace(next);
         self.settled.send_replace(next);
+    }
+
+    /// Once, when all that was decided before this node registered is known.
+    async fn tidy(&mut self, image: Arc<ClusterImage>) {
+        self.is_untidy = false;
+        let partitions = self.partitions.clone();
+        if let Err(error) = blocking(move || partitions.tidy(&image)).await {
+            tracing::warn!(%error, "what belongs to no partition is left where it is");
+        }
     }
 }
 
