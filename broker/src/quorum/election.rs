@@ -103,13 +103,22 @@ impl Quorum {
     pub(super) fn on_election_time(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
         match &mut self.role {
             Role::Unattached { election_at } if *election_at <= now => {
-                match self.voters.contains(self.config.me) {
+                let stands = self.is_voter()
+                    || (self.is_voter_until_committed()
+                        && self.random_below(Duration::from_micros(2)).is_zero());
+                match stands {
                     true => self.sound_out(now, effects),
                     false => self.look_for_leader(now, effects),
                 }
             }
-            Role::Prospective(election) if election.ends_at <= now => self.sound_out(now, effects),
-            Role::Candidate(election) if election.ends_at <= now => self.sound_out(now, effects),
+            Role::Prospective(Election { ends_at, .. }) | Role::Candidate(Election { ends_at, .. })
+                if *ends_at <= now =>
+            {
+                match self.is_voter() {
+                    true => self.sound_out(now, effects),
+                    false => self.look_for_leader(now, effects),
+                }
+            }
             Role::Prospective(election) | Role::Candidate(election) if election.ask_at <= now => {
                 election.ask_at = now + self.config.request_timeout;
                 self.ask_voters(effects);
@@ -135,6 +144,13 @@ impl Quorum {
             }
             _ => {}
         }
+    }
+
+    /// Whether its vote was taken by a record that is not known to be committed. Maybe only its log has that record, so that nobody else
+    /// who goes by it can be elected, and it must stand once more to have it committed. It counts as nobody's vote.
+    fn is_voter_until_committed(&self) -> bool {
+        let is_open = self.history.newest().is_some_and(|at| at >= self.high_watermark);
+        is_open && self.history.below(self.high_watermark).contains(self.config.me)
     }
 
     /// Who has no vote asks one voter, or whom else it was told of, after the other by chance who leads.

@@ -64,7 +64,7 @@ impl VoterHistory {
 
     /// A record of voters is in the log.
     pub fn append(&mut self, at: Offset, voters: Voters) {
-        debug_assert!(self.newest().is_none_or(|newest| newest < at), "{self:?} then {at}");
+        assert!(self.newest().is_none_or(|newest| newest < at), "{self:?} then {at}");
         self.changes.push((at, voters));
     }
 
