@@ -325,7 +325,8 @@ impl Partitions {
         left
     }
 
-    /// Removes the files of partitions that were taken away, and what recovery would remember of them. No topic of the same name may be made before this returns.
+    /// Removes the files of partitions that were taken away, and what recovery would remember of them. No topic of the same
+    /// name may be made before this returns.
     pub async fn delete(&self, removed: Vec<RemovedPartition>) {
         for RemovedPartition { name, slot } in &removed {
             self.moves.cancel(name).await;

@@ -103,6 +103,7 @@ impl Quorum {
     pub(super) fn on_election_time(&mut self, now: Monotonic, effects: &mut Vec<Effect>) {
         match &mut self.role {
             Role::Unattached { election_at } if *election_at <= now => {
+                // By turns: a leader that only others know of may be there as well.
                 let stands = self.is_voter()
                     || (self.is_voter_until_committed()
                         && self.random_below(Duration::from_micros(2)).is_zero());

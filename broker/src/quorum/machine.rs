@@ -541,4 +541,52 @@ mod tests {
             assert_eq!(effects, [Effect::HighWatermark(Offset(8))]);
         }
     }
+
+    /// The first that one which was taken its vote asks another, within so many of its deadlines.
+    fn asks_for_votes(history: VoterHistory) -> Option<(Quorum, Monotonic, Request)> {
+        let me = ReplicaKey { id: NodeId(2), directory: Uuid::from_u128(6) };
+        let mut log = EpochLog::default();
+        log.append(Epoch(3), Offset(10));
+        let election = ElectionState { epoch: Epoch(4), leader: None, voted: None };
+        let mut now = Monotonic::from_millis(10);
+        let mut quorum = Quorum::new(QuorumTimeouts::default().config(me, 1), history, election, log, now);
+        for _ in 0..100 {
+            now = quorum.next_deadline()?.max(now);
+            let asked = quorum.step(now, Event::Tick).into_iter().find_map(|effect| match effect {
+                Effect::Send { request: request @ Request::Vote { .. }, .. } => Some(request),
+                _ => None,
+            });
+            if let Some(request) = asked {
+                return Some((quorum, now, request));
+            }
+        }
+        None
+    }
+
+    /// Found by the simulation: the other has a shorter log and a quorum of two, so it cannot be elected, and would wait for ever.
+    #[test]
+    fn who_alone_has_the_record_that_takes_its_vote_stands_and_has_it_committed() {
+        let other = ReplicaKey { id: NodeId(1), directory: Uuid::from_u128(5) };
+        let me = ReplicaKey { id: NodeId(2), directory: Uuid::from_u128(6) };
+        let mut history = VoterHistory::formed([other, me].into_iter().collect());
+        history.append(Offset(9), [other].into_iter().collect());
+        let (mut quorum, now, mut request) = asks_for_votes(history).expect("it stands");
+        for is_pre_vote in [true, false] {
+            assert!(!quorum.is_leader(), "its own vote does not count");
+            let Request::Vote { epoch, .. } = &request else { panic!("{request:?}") };
+            let outcome = Ok(Answer::Vote { is_granted: true, is_pre_vote });
+            let response = Response { epoch: *epoch, leader: None, outcome };
+            let (from, records, voters) = (other.id, Vec::new(), Vec::new());
+            let effects = quorum
+                .step(now, Event::Response { from, request: request.clone(), response, records, voters });
+            for effect in effects {
+                if let Effect::Send { request: next @ Request::Vote { .. }, .. } = effect {
+                    request = next;
+                }
+            }
+        }
+        assert!(quorum.is_leader());
+        let gone = VoterHistory::of_snapshot([other].into_iter().collect());
+        assert!(asks_for_votes(gone).is_none(), "once that is settled it does not stand");
+    }
 }

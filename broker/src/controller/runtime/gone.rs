@@ -55,7 +55,7 @@ async fn has_ended(host: &str, port: u16) -> bool {
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => refused += 1,
             // Closed at once, or some other way to fail: it is tried again.
             Ok(_) => refused = 0,
-            Err(_) => stands += 1,
+            Err(_) => (refused, stands) = (0, stands + 1),
         }
         if refused == 2 || stands == STANDS {
             return refused == 2;
@@ -76,7 +76,7 @@ pub(crate) async fn look_for_the_gone(controller: Controller) {
         };
         if leads && looked_in != Some(epoch) {
             looked_in = Some(epoch);
-            let image = controller.image();
+            let image = controller.decided();
             join_all(image.brokers().iter().map(|(id, broker)| controller.look_for(*id, broker.epoch))).await;
         }
         if state.changed().await.is_err() {
@@ -98,5 +98,26 @@ impl Owner {
         if let Err(error) = self.commit(epoch, &records).await {
             tracing::warn!(%error, "a broker was not fenced");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_ends_slowly_has_ended_and_one_that_is_slow_has_not() {
+        let ending = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = ending.local_addr().unwrap().port();
+        // Nobody accepts there any more, but it still listens when it is first looked.
+        let (looked, ()) = tokio::join!(has_ended("127.0.0.1", port), async {
+            sleep(Duration::from_millis(300)).await;
+            drop(ending);
+        });
+        assert!(looked);
+        let slow = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert!(!has_ended("127.0.0.1", slow.local_addr().unwrap().port()).await);
     }
 }

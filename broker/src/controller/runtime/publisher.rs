@@ -62,7 +62,10 @@ impl Publisher {
 
     async fn publish(&mut self, image: Arc<ClusterImage>, next: Offset) {
         let before = self.image.load_full();
-        if !Arc::ptr_eq(&before, &image) {
+        if Arc::ptr_eq(&before, &image) {
+            // Nothing but markers of the log has come.
+            self.applied.send_replace(next);
+        } else {
             let gone = self.partitions.take_gone(&before, &image).into_iter();
             let (replaced, gone): (Vec<_>, Vec<_>) =
                 gone.partition(|gone| image.topic(gone.topic()).is_some());
@@ -81,7 +84,6 @@ impl Publisher {
                 self.tidy(image).await;
             }
         }
-        self.applied.send_replace(next);
         self.settled.send_replace(next);
     }
 
