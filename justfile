@@ -62,6 +62,10 @@ failover: release setup
 many-partitions: release setup
     tests/cluster/many.sh
 
+# Kafka's kafka-reassign-partitions with a throttle on three servers, timed
+throttled-reassignment: release setup
+    tests/cluster/reassign.sh
+
 # Three servers under every nemesis for half an hour, and the history of their clients against Kafka's promises (root)
 checked: release setup
     tests/cluster/check.sh --seconds 1800

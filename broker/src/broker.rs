@@ -36,7 +36,7 @@ use crate::quorum::{
     QuorumHandle, QuorumListener, ReplicaKey, StateFileError, VoterHistory, join_cluster,
     load_election_state, voters_alone,
 };
-use crate::quotas::Quotas;
+use crate::quotas::{Quotas, ReplicationThrottles};
 use crate::replica::NodeRun;
 use crate::replication::{Surroundings, follow_leaders, keep_isr};
 use crate::security::tls::TlsError;
@@ -256,6 +256,7 @@ impl Broker {
             transactions_log,
             markers,
             quotas: Quotas::new(config.quota_windows),
+            throttles: Arc::new(ReplicationThrottles::unlimited()),
             request_memory: RequestMemory::new(config.queued_request_bytes_max),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions_max)),
             producer_ids,
@@ -290,6 +291,7 @@ impl Broker {
             partitions: context.partitions.clone(),
             listener,
             config: Arc::new(context.config.replication.clone()),
+            throttles: context.throttles.clone(),
             transport: to_brokers,
         };
         let (groups, transactions) = (context.groups.clone(), context.transactions.clone());

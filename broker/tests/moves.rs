@@ -211,6 +211,46 @@ async fn a_move_is_cancelled_by_naming_the_dir_where_the_partition_is() {
     broker.shutdown().await.unwrap();
 }
 
+async fn set_rate(broker: &Broker, wire: &mut Wire, value: Option<&str>) {
+    let config = k44_incremental_alter_configs::AlterableConfig {
+        name: "replica.alter.log.dirs.io.max.bytes.per.second".into(),
+        config_operation: if value.is_some() { 0 } else { 1 },
+        value: value.map(|value| value.to_owned().into()),
+    };
+    let resource = k44_incremental_alter_configs::AlterConfigsResource {
+        resource_type: 4,
+        resource_name: "1".into(),
+        configs: vec![config],
+    };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(wire.call(1, &request).await.responses[0].error_code, 0);
+    let throttle = broker.context().partitions.move_throttle();
+    until("the rate counts", async || throttle.is_limited() == value.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_goes_on_at_the_rate_that_is_set_and_ends_when_it_is_cancelled() {
+    let (dirs, broker, mut wire) = Dirs::new(1 << 20).await;
+    for _ in 0..8 {
+        produced(&mut wire, &"x".repeat(500_000)).await;
+    }
+    set_rate(&broker, &mut wire, Some("1000")).await;
+    dirs.move_to(&mut wire, "b").await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let on_its_way = (vec!["a".to_owned()], vec!["b".to_owned()]);
+    assert_eq!(where_it_is(&mut wire).await, on_its_way);
+    // Cancelled while it waits.
+    dirs.move_to(&mut wire, "a").await;
+    until_it_is_in(&mut wire, "a").await;
+    dirs.move_to(&mut wire, "b").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(where_it_is(&mut wire).await, on_its_way);
+    set_rate(&broker, &mut wire, None).await;
+    until_it_is_in(&mut wire, "b").await;
+    assert_eq!(produced(&mut wire, "more").await, (ErrorCode::None, 8));
+    broker.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_records_stay_deleted_and_compacted_gaps_are_no_loss_where_a_log_has_moved() {
     let (dirs, broker, mut wire) = Dirs::new(20_000).await;

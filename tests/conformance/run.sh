@@ -71,6 +71,7 @@ own_tests ottla-streams answers -- any_cluster
 check group-churn "$cache/py/bin/python" "$here/group_churn.py" "$ottla" "$("$here/../../scripts/kafka.sh")"
 check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
 check kafka-log-dirs "$here/kafka_log_dirs.sh" "$ottla"
+check kafka-reassign "$here/../cluster/reassign.sh" "$ottla" 150 20
 check security "$here/security.sh" "$ottla"
 check kafka-adopt "$here/kafka_adopt.sh" "$ottla"
 check kafka-quorum "$here/kafka_quorum.sh" "$ottla"

@@ -7,7 +7,7 @@ use super::configs::{ConfigType, Configs, Definition, list};
 use super::image::{ClusterImage, ResourceType};
 use super::records::MetadataRecord;
 use super::topics::{Refusal, TopicRules, refuse};
-use super::{client_metrics, group_configs, topic_configs};
+use super::{client_metrics, group_configs, throttle_configs, topic_configs};
 use crate::ids::NodeId;
 
 /// What to do with one config.
@@ -79,7 +79,7 @@ fn definition_for(resource_type: ResourceType, name: &str) -> Result<&'static De
             (topic_configs::definition(name), format!("Unknown topic config name: {name}"))
         }
         ResourceType::Broker => (
-            topic_configs::definition_of_broker(name),
+            topic_configs::definition_of_broker(name).or_else(|| throttle_configs::rate_definition(name)),
             format!("Cannot update these configs dynamically: Set({name})"),
         ),
         ResourceType::ClientMetrics => {
@@ -189,7 +189,8 @@ fn edited(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::{CreateTopic, GroupLimits, SnapshotRules};
+    use crate::controller::{CreateTopic, GroupLimits, SnapshotRules, ThrottleRates};
+    use crate::quotas::UNLIMITED;
     use uuid::Uuid;
 
     fn rules() -> TopicRules {
@@ -275,6 +276,31 @@ mod tests {
     }
 
     #[test]
+    fn a_brokers_throttle_is_its_own_else_that_of_all_brokers() {
+        let mut image = image();
+        let rates = |image: &ClusterImage, id| {
+            let rates = ThrottleRates::of(image, NodeId(id));
+            (rates.leader, rates.follower, rates.log_dirs)
+        };
+        assert_eq!(rates(&image, 1), (UNLIMITED, UNLIMITED, UNLIMITED));
+        let (leader, follower) = ("leader.replication.throttled.rate", "follower.replication.throttled.rate");
+        let log_dirs = "replica.alter.log.dirs.io.max.bytes.per.second";
+        let all = [(leader, set("70")), (follower, set("7")), (log_dirs, set("8"))];
+        assert_eq!(change(&mut image, &alter(4, "", &all, false)), Ok(3));
+        assert_eq!(change(&mut image, &alter(4, "1", &[(leader, set("9"))], false)), Ok(1));
+        assert_eq!((rates(&image, 1), rates(&image, 2)), ((9, 7, 8), (70, 7, 8)));
+        let told: Vec<_> = topic_configs::dynamic_broker_configs(&image, Some(NodeId(1)))
+            .into_iter()
+            .filter(|config| config.name == leader)
+            .map(|config| (config.value().map(str::to_owned), config.layers.len()))
+            .collect();
+        assert_eq!(told, [(Some("9".to_owned()), 2)]);
+        let gone = [(leader, ConfigEdit::Delete), (follower, ConfigEdit::Delete)];
+        assert_eq!(change(&mut image, &alter(4, "", &gone, false)), Ok(2));
+        assert_eq!(rates(&image, 2), (UNLIMITED, UNLIMITED, 8));
+    }
+
+    #[test]
     fn refuses_as_kafka_does() {
         let mut image = image();
         let code = |image: &mut ClusterImage, wanted| change(image, &wanted).unwrap_err();
@@ -292,6 +318,10 @@ mod tests {
         assert_eq!(code(&mut image, one(99, "t", "x", set("1"))), ErrorCode::InvalidRequest);
         let both = [("min.compaction.lag.ms", set("9")), ("max.compaction.lag.ms", set("8"))];
         assert_eq!(code(&mut image, alter(2, "t", &both, false)), ErrorCode::InvalidConfig);
+        let wrong_list = one(2, "t", "leader.replication.throttled.replicas", set("0-1"));
+        assert_eq!(code(&mut image, wrong_list), ErrorCode::InvalidConfig);
+        let wrong_rate = one(4, "1", "leader.replication.throttled.rate", set("-1"));
+        assert_eq!(code(&mut image, wrong_rate), ErrorCode::InvalidRequest);
         let twice = [("retention.ms", set("9")), ("retention.ms", set("8"))];
         assert_eq!(code(&mut image, alter(2, "t", &twice, false)), ErrorCode::InvalidRequest);
         assert_eq!(change(&mut image, &one(2, "t", "long.gone", ConfigEdit::Delete)), Ok(0));

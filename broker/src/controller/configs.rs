@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::image::{ClusterImage, ResourceType};
+use super::throttle_configs::check_replicas;
+use crate::ids::NodeId;
+
 /// What was set on one resource, by name.
 pub type Configs = BTreeMap<String, String>;
 
@@ -133,6 +137,23 @@ impl ConfigValue {
     }
 }
 
+/// Where a config of brokers is set while they run: on one of them, and on all.
+pub(super) fn set_on_brokers(
+    image: &ClusterImage,
+    node_id: Option<NodeId>,
+    name: &'static str,
+) -> Vec<ConfigLayer> {
+    let layer = |configs: &Configs, source| {
+        let value = configs.get(name)?.clone();
+        Some(ConfigLayer { name: Some(name), value, source })
+    };
+    let own = node_id.and_then(|node_id| {
+        layer(image.configs(ResourceType::Broker, &node_id.to_string()), ConfigSource::DynamicBroker)
+    });
+    let all = layer(image.configs(ResourceType::Broker, ""), ConfigSource::DynamicDefaultBroker);
+    own.into_iter().chain(all).collect()
+}
+
 /// What values a config takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rule {
@@ -142,6 +163,7 @@ pub(crate) enum Rule {
     Ratio,
     OneOf(&'static [&'static str]),
     ListOf(&'static [&'static str]),
+    ThrottledReplicas,
 }
 
 /// A config that exists.
@@ -189,6 +211,7 @@ impl Definition {
                 None => Ok(()),
                 Some(word) => invalid(format!("{word:?} must be one of: {}", words.join(", "))),
             },
+            Rule::ThrottledReplicas => check_replicas(value).or_else(|why| invalid(why.to_owned())),
         }
     }
 }

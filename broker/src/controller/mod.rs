@@ -42,6 +42,7 @@ mod sessions;
 mod snapshot;
 mod snapshots;
 mod takeover;
+mod throttle_configs;
 mod topic_configs;
 mod topics;
 
@@ -68,6 +69,8 @@ pub use scram_credentials::{AlterScram, ScramCredentials, ScramEdit};
 pub(crate) use snapshot::{SnapshotId, remove_fetched, snapshots_in};
 pub use snapshots::SnapshotRules;
 pub use takeover::OtherNodes;
+pub(crate) use throttle_configs::rate_definition;
+pub use throttle_configs::{ThrottleRates, ThrottledReplicas, ThrottledRole};
 pub(crate) use topic_configs::{
     COARSER, broker_names_of_topic_configs, definition_of_broker, topic_defaults,
 };

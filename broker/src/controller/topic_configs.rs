@@ -4,8 +4,10 @@ use ottla_protocol::records::Compression;
 
 use super::configs::{
     ConfigLayer, ConfigSource, ConfigType, ConfigValue, Configs, Definition, Rule, define, list,
+    set_on_brokers,
 };
-use super::image::{ClusterImage, ResourceType};
+use super::image::ClusterImage;
+use super::throttle_configs::{FOLLOWER_REPLICAS, LEADER_REPLICAS, rates_that_are_set};
 use crate::ids::NodeId;
 use crate::log::LogConfig;
 
@@ -66,9 +68,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         Some("log.flush.interval.messages"),
     ),
     define("flush.ms", ConfigType::Long, LONG_MAX, LONG, Some("log.flush.interval.ms")),
-    define("follower.replication.throttled.replicas", ConfigType::List, "", Rule::Any, None),
+    define(FOLLOWER_REPLICAS, ConfigType::List, "", Rule::ThrottledReplicas, None),
     define("index.interval.bytes", ConfigType::Int, "4096", INT, Some("log.index.interval.bytes")),
-    define("leader.replication.throttled.replicas", ConfigType::List, "", Rule::Any, None),
+    define(LEADER_REPLICAS, ConfigType::List, "", Rule::ThrottledReplicas, None),
     define(SMALL_SEGMENTS, ConfigType::Int, "0", INT, None),
     define("local.retention.bytes", ConfigType::Long, "-2", FROM_MINUS_2, Some("log.local.retention.bytes")),
     define("local.retention.ms", ConfigType::Long, "-2", FROM_MINUS_2, Some("log.local.retention.ms")),
@@ -295,33 +297,25 @@ impl TopicConfigs<'_> {
     }
 }
 
-/// The configs of a broker that can be set while it runs: they are the defaults of its topics. Without a number, those
-/// that were set on all brokers.
+/// The configs of a broker that can be set while it runs: the defaults of its topics, and what holds its replication back where that is
+/// set. Without a number, those that were set on all brokers.
 pub fn dynamic_broker_configs(image: &ClusterImage, node_id: Option<NodeId>) -> Vec<ConfigValue> {
-    let all_brokers = image.configs(ResourceType::Broker, "");
-    let broker = node_id.map(|node_id| image.configs(ResourceType::Broker, &node_id.to_string()));
     let value = |definition: &'static Definition| {
         let name = definition.broker_name?;
-        let layer = |configs: &Configs, source| {
-            let value = configs.get(name)?.clone();
-            Some(ConfigLayer { name: Some(name), value, source })
-        };
-        let mut layers: Vec<ConfigLayer> = broker
-            .and_then(|configs| layer(configs, ConfigSource::DynamicBroker))
-            .into_iter()
-            .chain(layer(all_brokers, ConfigSource::DynamicDefaultBroker))
-            .collect();
-        if broker.is_some() {
-            layers.extend(layer(image.started_with(), ConfigSource::StaticBroker));
-            let (value, source) = (definition.default.to_owned(), ConfigSource::Default);
-            let default = ConfigLayer { name: Some(name), value, source };
-            layers.extend((!WITHOUT_DEFAULT.contains(&name)).then_some(default));
+        let mut layers = set_on_brokers(image, node_id, name);
+        if node_id.is_some() {
+            let started = image.started_with().get(name).cloned();
+            let started = started.map(|value| (value, ConfigSource::StaticBroker));
+            let default = (definition.default.to_owned(), ConfigSource::Default);
+            let default = (!WITHOUT_DEFAULT.contains(&name)).then_some(default);
+            let layer = |(value, source)| ConfigLayer { name: Some(name), value, source };
+            layers.extend(started.into_iter().chain(default).map(layer));
         } else if layers.is_empty() {
             return None;
         }
         Some(ConfigValue { name, config_type: definition.config_type, read_only: false, layers })
     };
-    DEFINITIONS.iter().filter_map(value).collect()
+    DEFINITIONS.iter().filter_map(value).chain(rates_that_are_set(image, node_id)).collect()
 }
 
 /// Broker configs that have no default, because others say the same in a coarser unit and have one.

@@ -51,6 +51,25 @@ pub enum FetchAnswer {
     },
 }
 
+impl FetchAnswer {
+    /// Before anything is asked: only from where to fetch is wanted.
+    pub fn nothing() -> FetchAnswer {
+        FetchAnswer::Records { batches: Vec::new(), high_watermark: Offset::ZERO, log_start: Offset::ZERO }
+    }
+
+    /// What the leader knows to be committed, where it has said.
+    pub fn high_watermark(&self) -> Option<Offset> {
+        match self {
+            FetchAnswer::Records { high_watermark, .. } if *high_watermark > Offset::ZERO => {
+                Some(*high_watermark)
+            }
+            FetchAnswer::Records { .. } | FetchAnswer::Diverges { .. } | FetchAnswer::StartsAnew { .. } => {
+                None
+            }
+        }
+    }
+}
+
 /// An answer, and who waits to fetch on.
 pub(super) struct Replicate {
     pub leader_epoch: LeaderEpoch,

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -20,9 +21,13 @@ use super::registry::{Partitions, off_the_runtime};
 use super::slot::Slot;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{CopyProgress, LogError, MovedName, Relocation};
+use crate::quotas::Throttle;
 
 /// When a pass found no more than this missing, the owner can copy the rest in a moment.
 const LITTLE_BYTES: u64 = 1 << 20;
+
+/// How long a move that is held back may take to notice that it is to end, or that the rate has changed.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 const GOES_ON: u8 = 0;
 /// The copy stays, so that the next start knows of the move.
@@ -56,6 +61,7 @@ pub struct MovingReplica {
 struct Move {
     to: Arc<LogDir>,
     partition: Partition,
+    throttle: Arc<Throttle>,
     state: AtomicU8,
     progress: OnceLock<Arc<CopyProgress>>,
     ended: watch::Sender<bool>,
@@ -64,6 +70,21 @@ struct Move {
 impl Move {
     fn state(&self) -> u8 {
         self.state.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes were copied: waits as long as the throttle says. Blocking; false where it is to end.
+    fn keeps_pace(&self, bytes: usize) -> bool {
+        self.throttle.spend(bytes, Instant::now());
+        loop {
+            let wait = self.throttle.wait(0, Instant::now());
+            if self.state() != GOES_ON {
+                return false;
+            }
+            if wait.is_zero() {
+                return true;
+            }
+            std::thread::sleep(wait.min(PAUSE_MAX));
+        }
     }
 
     /// Has it end, and waits until it has.
@@ -75,10 +96,21 @@ impl Move {
 }
 
 /// The moves under way.
-#[derive(Default)]
 pub(super) struct Moves {
     by_name: Mutex<BTreeMap<TopicPartition, Arc<Move>>>,
     reports: OnceLock<mpsc::UnboundedSender<Assignment>>,
+    /// Of all of them together.
+    throttle: Arc<Throttle>,
+}
+
+impl Default for Moves {
+    fn default() -> Moves {
+        Moves {
+            by_name: Mutex::default(),
+            reports: OnceLock::new(),
+            throttle: Arc::new(Throttle::unlimited()),
+        }
+    }
 }
 
 impl Moves {
@@ -104,6 +136,11 @@ impl Moves {
 }
 
 impl Partitions {
+    /// How fast partitions are copied from one log dir to another, all of them together.
+    pub fn move_throttle(&self) -> &Throttle {
+        &self.moves.throttle
+    }
+
     /// Where to tell that a partition has come into another log dir.
     pub fn report_moves(&self) -> mpsc::UnboundedReceiver<Assignment> {
         let (reports, moved) = mpsc::unbounded_channel();
@@ -138,6 +175,7 @@ impl Partitions {
                         let begun = Arc::new(Move {
                             to,
                             partition,
+                            throttle: self.moves.throttle.clone(),
                             state: AtomicU8::new(GOES_ON),
                             progress: OnceLock::new(),
                             ended: watch::Sender::new(false),
@@ -239,7 +277,7 @@ async fn copy(this: &Arc<Move>, name: &TopicPartition) -> Result<PathBuf, LogErr
 /// Passes until one finds little missing.
 fn catch_up(mut copy: Relocation, this: &Move) -> (Relocation, Result<(), LogError>) {
     loop {
-        let missing = copy.catch_up(&mut |_| this.state() == GOES_ON);
+        let missing = copy.catch_up(&mut |bytes| this.keeps_pace(bytes));
         let outcome = match missing {
             _ if this.state() != GOES_ON => Err(LogError::Abandoned),
             Ok(missing) if missing > LITTLE_BYTES => continue,

@@ -6,6 +6,7 @@
 
 mod entity;
 mod rate;
+mod throttle;
 mod token_bucket;
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use entity::{Counted, limit_of};
 pub use rate::{Rate, Windows};
+pub use throttle::{ReplicationThrottles, Throttle, UNLIMITED};
 pub use token_bucket::TokenBucket;
 
 use crate::controller::ClientQuotas;

@@ -1,6 +1,7 @@
 //! The task that fetches from one other broker all that it leads and this node follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -11,8 +12,10 @@ use ottla_protocol::{ErrorCode, Message};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::held::{Held, throttled};
 use super::session::{Key, Session};
 use super::{Change, Followed, Surroundings};
+use crate::controller::ClusterImage;
 use crate::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::log::{Checked, LogError};
 use crate::partition::{FetchAnswer, NotFollowing, whole_batches};
@@ -21,6 +24,10 @@ use crate::replica::FetchPosition;
 
 /// How long an answer may take beyond what the leader waits for news.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long what is held back is left alone at least, and at most before it is looked at the rate again.
+const HELD_MIN: Duration = Duration::from_millis(5);
+const HELD_MAX: Duration = Duration::from_secs(1);
 
 /// A partition that is fetched, or will be.
 struct Following {
@@ -44,6 +51,9 @@ pub(super) struct Fetcher {
     to_ask: BTreeMap<TopicPartition, Instant>,
     connection: Option<PeerConnection>,
     session: Session,
+    held: Held,
+    /// By which image, and since which change, it is known what is throttled.
+    throttled_by: Option<Arc<ClusterImage>>,
 }
 
 /// What came first.
@@ -62,6 +72,8 @@ impl Fetcher {
             to_ask: BTreeMap::new(),
             connection: None,
             session: Session::default(),
+            held: Held::default(),
+            throttled_by: None,
         }
     }
 
@@ -72,8 +84,10 @@ impl Fetcher {
                 self.take(change);
             }
             self.find_positions().await;
+            let held_for = self.hold();
             if self.session.is_empty() {
                 let rest = self.to_ask.values().min().copied();
+                let rest = rest.into_iter().chain(held_for.map(|held_for| Instant::now() + held_for)).min();
                 tokio::select! {
                     change = inbox.recv() => match change {
                         Some(change) => self.take(change),
@@ -87,7 +101,7 @@ impl Fetcher {
                 tokio::time::sleep(self.around.config.fetch_backoff).await;
                 continue;
             };
-            let first = self.ask(&connection, &mut inbox).await;
+            let first = self.ask(&connection, &mut inbox, held_for).await;
             match first {
                 First::Answer(Ok(answer)) => {
                     self.connection = Some(connection);
@@ -110,6 +124,7 @@ impl Fetcher {
     }
 
     fn take(&mut self, change: Change) {
+        self.throttled_by = None;
         match change {
             Change::Follow(name, followed) => {
                 let following = Following { followed, has_warned: false };
@@ -134,11 +149,7 @@ impl Fetcher {
             return;
         }
         let now = Instant::now();
-        let nothing = || FetchAnswer::Records {
-            batches: Vec::new(),
-            high_watermark: Offset::ZERO,
-            log_start: Offset::ZERO,
-        };
+        let nothing = FetchAnswer::nothing;
         let due = self.to_ask.iter().filter(|(_, when)| **when <= now).map(|(name, _)| name);
         let asked =
             due.filter_map(|name| Some((name.clone(), self.partitions.get(name)?.followed, nothing())));
@@ -151,20 +162,25 @@ impl Fetcher {
         let partitions = &self.around.partitions;
         let handed = answers.into_iter().map(|(name, followed, answer)| {
             let open = partitions.get(&name.topic, name.partition);
+            let committed = answer.high_watermark();
             async move {
                 let position = match open {
                     Some(open) => open.partition.replicate(followed.leader_epoch, answer).await,
                     None => Err(NotFollowing::Log(LogError::Abandoned)),
                 };
-                (name, position)
+                (name, position, committed)
             }
         });
-        for (name, position) in join_all(handed).await {
+        for (name, position, committed) in join_all(handed).await {
             match position {
                 Ok(position) => {
                     if let Some(following) = self.partitions.get_mut(&name) {
                         following.has_warned = false;
-                        self.session.want(following.key(&name), position);
+                        let key = following.key(&name);
+                        if let Some(committed) = committed {
+                            self.held.fetched(key, position.offset < committed);
+                        }
+                        self.session.want(key, position);
                         self.to_ask.remove(&name);
                     }
                 }
@@ -187,6 +203,29 @@ impl Fetcher {
         }
     }
 
+    /// Sees to what is not fetched because of the broker's rate; gives for how long, where there is such.
+    fn hold(&mut self) -> Option<Duration> {
+        let around = self.around.clone();
+        let throttle = &around.throttles.follower;
+        if !throttle.is_limited() {
+            if self.throttled_by.take().is_some() {
+                self.held = Held::default();
+                self.session.hold(BTreeSet::new());
+            }
+            return None;
+        }
+        let image = around.controller.image();
+        if self.throttled_by.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &image)) {
+            self.held.throttle(throttled(&image, around.node_id, self.partitions.keys()));
+            self.throttled_by = Some(image);
+        }
+        let held_for = throttle.wait(0, std::time::Instant::now());
+        let held = if held_for.is_zero() { BTreeSet::new() } else { self.held.while_over() };
+        let held_for = (!held.is_empty()).then_some(held_for.clamp(HELD_MIN, HELD_MAX));
+        self.session.hold(held);
+        held_for
+    }
+
     fn connect(&self) -> Option<PeerConnection> {
         let image = self.around.controller.image();
         let endpoint = image.brokers().get(&self.leader)?.endpoint(&self.around.listener)?;
@@ -198,8 +237,10 @@ impl Fetcher {
         &mut self,
         connection: &PeerConnection,
         inbox: &mut mpsc::UnboundedReceiver<Change>,
+        held_for: Option<Duration>,
     ) -> First {
         let config = self.around.config.clone();
+        let wait = held_for.map_or(config.fetch_wait_max, |held_for| held_for.min(config.fetch_wait_max));
         let image = self.around.controller.image();
         let own = image.brokers().get(&self.around.node_id);
         let mut request = FetchRequest {
@@ -207,7 +248,7 @@ impl Fetcher {
                 replica_id: self.around.node_id.0,
                 replica_epoch: own.map_or(-1, |own| own.epoch.0),
             },
-            max_wait_ms: i32::try_from(config.fetch_wait_max.as_millis()).unwrap_or(i32::MAX),
+            max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: 1,
             max_bytes: config.fetch_bytes_max,
             ..FetchRequest::default()
@@ -232,19 +273,23 @@ impl Fetcher {
             return;
         }
         self.session.answered(answer.session_id);
-        let mut taken = Vec::new();
+        let (mut taken, mut counted_bytes) = (Vec::new(), 0);
         for topic in answer.responses {
             for data in topic.partitions {
                 let key = (topic.topic_id, data.partition_index);
                 let Some(name) = self.names.get(&key).cloned() else { continue };
                 let Some(following) = self.partitions.get(&name) else { continue };
                 let Some(position) = self.session.position(key) else { continue };
+                if self.held.counts(key) {
+                    counted_bytes += data.records.as_ref().map_or(0, Records::len);
+                }
                 match read(data, position) {
                     Ok(answer) => taken.push((name, following.followed, answer)),
                     Err(why) => self.rest(&name, why),
                 }
             }
         }
+        self.around.throttles.follower.spend(counted_bytes, std::time::Instant::now());
         self.replicate(taken).await;
     }
 }

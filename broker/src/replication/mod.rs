@@ -1,11 +1,13 @@
 //! How this node's followers come to have what their leaders have. `fetcher.rs` is the task that fetches from one other broker all
-//! that it leads and this node follows; `session.rs` (pure) is what of it travels; `isr.rs` tells the controller who is in sync.
+//! that it leads and this node follows; `session.rs` (pure) is what of it travels; `held.rs` (pure) what is not asked for while more was
+//! fetched of throttled replicas than the broker's rate allows (KIP-73); `isr.rs` tells the controller who is in sync.
 //! What becomes of the answers is each partition's owner's (`partition/following.rs`), and what it means is decided in `replica/`.
 //!
 //! A round is: ask from where every follower is, have all owners append, wait until their disks have it, ask again. So where a
 //! follower fetches always says what it will not lose.
 
 mod fetcher;
+mod held;
 mod isr;
 mod session;
 
@@ -17,11 +19,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::controller::{Controller, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicImage};
+use crate::controller::{
+    ClusterImage, Controller, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, ThrottleRates, TopicImage,
+};
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::partition::{IsrWanted, Partitions};
 use crate::quorum::NodeTransport;
+use crate::quotas::ReplicationThrottles;
 use fetcher::Fetcher;
 
 /// How followers fetch, and when they count as too slow.
@@ -63,6 +68,8 @@ pub(crate) struct Surroundings {
     /// By which brokers reach each other.
     pub listener: Arc<str>,
     pub config: Arc<ReplicationConfig>,
+    /// How much is replicated.
+    pub throttles: Arc<ReplicationThrottles>,
     /// How they are reached there.
     pub transport: NodeTransport,
 }
@@ -94,6 +101,7 @@ pub(crate) async fn follow_leaders(
     let (mut fetchers, mut tasks) = (BTreeMap::new(), JoinSet::new());
     loop {
         let image = around.controller.image();
+        set_rates(&around, &image);
         let changed: Vec<Arc<TopicImage>> =
             leaders.changed(image.topics(), |name| image.topic(name).is_some());
         for topic in &changed {
@@ -120,6 +128,14 @@ pub(crate) async fn follow_leaders(
             return;
         }
     }
+}
+
+/// Goes by the rates that are set for this broker.
+fn set_rates(around: &Surroundings, image: &ClusterImage) {
+    let rates = ThrottleRates::of(image, around.node_id);
+    around.throttles.leader.set_rate(rates.leader);
+    around.throttles.follower.set_rate(rates.follower);
+    around.partitions.move_throttle().set_rate(rates.log_dirs);
 }
 
 /// Tells the controller who is in sync, and looks who is not any more, for as long as it is polled.

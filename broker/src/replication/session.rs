@@ -23,15 +23,38 @@ pub(super) struct Session {
     news: BTreeSet<Key>,
     /// What the broker was told and is not to be fetched any more.
     forgotten: BTreeSet<Key>,
+    /// What is wanted and not to be fetched now.
+    held: BTreeSet<Key>,
 }
 
 impl Session {
     /// Fetches a partition from there on.
     pub fn want(&mut self, key: Key, position: FetchPosition) {
-        if self.wanted.insert(key, position) != Some(position) {
+        let is_new = self.wanted.insert(key, position) != Some(position);
+        if self.held.contains(&key) {
+            return;
+        }
+        if is_new {
             self.news.insert(key);
         }
         self.forgotten.remove(&key);
+    }
+
+    /// Has what is wanted of these not be fetched until they are held no more, and fetches what was held before and is not among them.
+    pub fn hold(&mut self, held: BTreeSet<Key>) {
+        for key in held.difference(&self.held) {
+            if self.wanted.contains_key(key) && self.epoch != 0 {
+                self.forgotten.insert(*key);
+            }
+            self.news.remove(key);
+        }
+        for key in self.held.difference(&held) {
+            if self.wanted.contains_key(key) {
+                self.news.insert(*key);
+                self.forgotten.remove(key);
+            }
+        }
+        self.held = held;
     }
 
     /// Fetches it no more.
@@ -48,9 +71,9 @@ impl Session {
         self.wanted.get(&key).copied()
     }
 
-    /// Whether nothing is to be fetched.
+    /// Whether nothing is to be fetched now.
     pub fn is_empty(&self) -> bool {
-        self.wanted.is_empty()
+        self.wanted.keys().all(|key| self.held.contains(key))
     }
 
     /// Puts into a request what the broker must be told so that it answers about what is wanted and about nothing else.
@@ -91,7 +114,7 @@ impl Session {
     /// The connection or the session is lost: everything is told again.
     pub fn begin_anew(&mut self) {
         (self.id, self.epoch) = (0, 0);
-        self.news = self.wanted.keys().copied().collect();
+        self.news = self.wanted.keys().filter(|key| !self.held.contains(key)).copied().collect();
         self.forgotten.clear();
     }
 }
@@ -149,6 +172,25 @@ mod tests {
         assert_eq!(asked(&mut session), (0, 0, vec![(1, 8), (2, 0)], vec![]), "no session was made");
     }
 
+    #[test]
+    fn what_is_held_does_not_travel_and_is_told_again_from_where_it_is_then() {
+        let mut session = Session::default();
+        want(&mut session, 0, 5);
+        want(&mut session, 1, 7);
+        asked(&mut session);
+        session.answered(44);
+        session.hold([(TOPIC, 1), (TOPIC, 3)].into());
+        want(&mut session, 1, 8);
+        want(&mut session, 3, 1);
+        assert_eq!(asked(&mut session), (44, 1, vec![], vec![1]));
+        session.answered(44);
+        assert!(!session.is_empty());
+        session.hold([(TOPIC, 0), (TOPIC, 1), (TOPIC, 3)].into());
+        assert!(session.is_empty(), "all of it is held");
+        session.hold([].into());
+        assert_eq!(asked(&mut session), (44, 2, vec![(0, 5), (1, 8), (3, 1)], vec![]));
+    }
+
     /// Whatever happens, the broker knows what is wanted once it has answered.
     #[test]
     fn a_broker_knows_what_is_wanted() {
@@ -156,10 +198,15 @@ mod tests {
             let mut random = Random::new(seed);
             let mut session = Session::default();
             let mut broker: BTreeMap<i32, i64> = BTreeMap::new();
+            let mut held: BTreeSet<i32> = BTreeSet::new();
             for _ in 0..200 {
                 let partition = random.below(6) as i32;
-                match random.below(5) {
+                match random.below(6) {
                     0 | 1 => want(&mut session, partition, random.below(4) as i64),
+                    5 => {
+                        held = (0..6).filter(|_| random.chance(30)).collect();
+                        session.hold(held.iter().map(|partition| (TOPIC, *partition)).collect());
+                    }
                     2 => session.leave((TOPIC, partition)),
                     3 if random.chance(20) => session.begin_anew(),
                     _ => {
@@ -170,6 +217,7 @@ mod tests {
                         broker.retain(|partition, _| !forgotten.contains(partition));
                         broker.extend(partitions);
                         let wanted: BTreeMap<i32, i64> = (0..6)
+                            .filter(|partition| !held.contains(partition))
                             .filter_map(|partition| {
                                 Some((partition, session.position((TOPIC, partition))?.offset.0))
                             })

@@ -18,7 +18,7 @@ use crate::markers::MarkerWriter;
 use crate::metrics::Metrics;
 use crate::partition::Partitions;
 use crate::producer_id_source::ProducerIdSource;
-use crate::quotas::Quotas;
+use crate::quotas::{Quotas, ReplicationThrottles};
 use crate::replica::NodeRun;
 use crate::security::Authorizer;
 
@@ -54,6 +54,8 @@ pub struct Context {
     pub authorizer: Option<Authorizer>,
     /// What clients have taken.
     pub quotas: Quotas,
+    /// How much this broker replicates.
+    pub throttles: Arc<ReplicationThrottles>,
     /// What is counted.
     pub metrics: Metrics,
     pub(crate) request_memory: RequestMemory,

@@ -22,6 +22,7 @@ mod frames;
 mod handlers;
 mod in_process;
 mod lane;
+mod leader_throttle;
 mod limits;
 mod listener;
 mod meter;

@@ -14,7 +14,7 @@ use super::security_settings::{SECURITY, security_setting};
 use crate::controller::ConfigType::{Boolean, Int, List, String as Text};
 use crate::controller::{
     COARSER, ClusterImage, ConfigLayer, ConfigSource, ConfigType, ConfigValue, Rule, WITHOUT_MEANING, define,
-    definition_of_broker, dynamic_broker_configs, why_without_meaning,
+    definition_of_broker, dynamic_broker_configs, rate_definition, why_without_meaning,
 };
 use crate::quorum::PeerAddress;
 
@@ -127,6 +127,8 @@ impl BrokerConfig {
         } else if COARSER.iter().any(|(coarser, ..)| *coarser == name) {
             let rule = Rule::Integer { min: -1, max: i64::from(i32::MAX) };
             define("", Int, "", rule, None).check(name, value).map_err(SettingError::Invalid)?;
+        } else if rate_definition(name).is_some() {
+            return Err(SettingError::GivenBy("AlterConfigs (kafka-configs --alter), while the broker runs"));
         } else if let Some(given) = GIVEN.iter().find(|given| given.name == name) {
             return Err(SettingError::GivenBy(given.by));
         } else if WITHOUT_MEANING.iter().any(|(known, ..)| *known == name) {
@@ -298,6 +300,7 @@ mod tests {
             ("num.io.threads", "8", "no meaning here: nothing here works by it; leave it out"),
             ("ssl.keystore.password", "x", "no meaning here: keys and certificates are PEM text"),
             ("node.id", "4", "is given by --node-id"),
+            ("leader.replication.throttled.rate", "4", "is given by AlterConfigs"),
             ("advertised.listeners", "PLAINTEXT://a:1,://b:2", "should be listeners"),
             ("ssl.keystore.type", "JKS", "must be one of: PEM"),
             ("listener.name.a.sasl.enabled.mechanisms", "GSSAPI", "must be one of: PLAIN"),

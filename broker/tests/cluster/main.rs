@@ -15,5 +15,6 @@ mod registers;
 mod replicas;
 mod replicates;
 mod secured;
+mod throttles;
 mod transactions;
 mod voters;

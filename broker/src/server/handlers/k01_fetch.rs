@@ -4,7 +4,7 @@
 //! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. With read_committed (KIP-98)
 //! records end at the last stable offset, and the reader is told which transactions among them were aborted. A follower reads
 //! to the end of the log, and by where it reads tells the leader what it has; from version 11 on consumers may read at followers
-//! (KIP-392).
+//! (KIP-392). Throttled replicas that are not in sync get what the broker's rate leaves (KIP-73).
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -24,12 +24,13 @@ use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted, named};
+use super::super::leader_throttle::LeaderThrottle;
 use super::{check_epoch, leader_epoch, open_partition, open_replica, topic_name};
 use crate::controller::ClusterImage;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::log::{DiskWait, FileRange, LogError, ReadError};
 use crate::metrics::Waits;
-use crate::partition::{Partition, now_ms};
+use crate::partition::{OpenPartition, Partition, now_ms};
 use crate::security::Operation;
 
 const TOPIC_ID_VERSION_MIN: i16 = 13;
@@ -87,6 +88,10 @@ struct Pass {
     failed: bool,
     /// Some records are not in the page cache.
     would_wait: bool,
+    /// Bytes of throttled replicas.
+    throttled_bytes: usize,
+    /// When more of throttled replicas may be given, where some of it was held back.
+    held_for: Option<Duration>,
 }
 
 pub(in super::super) async fn handle(
@@ -154,6 +159,7 @@ async fn gather(
             pass = tokio::task::spawn_blocking(reading).await.unwrap_or_default();
         }
         if pass.bytes >= limits.bytes_min || pass.failed || pass.answers.is_empty() || last_try {
+            context.throttles.leader.spend(pass.throttled_bytes, std::time::Instant::now());
             return pass;
         }
         if commits.is_empty() {
@@ -164,7 +170,10 @@ async fn gather(
         }
         let any_commit = select_all(commits.iter_mut().map(|commits| Box::pin(commits.changed())));
         let waits_since = Instant::now();
-        last_try = tokio::time::timeout_at(deadline, any_commit).await.is_err();
+        let held_until = pass.held_for.map(|held_for| waits_since + held_for);
+        let until = held_until.map_or(deadline, |held_until| held_until.min(deadline));
+        let is_over = tokio::time::timeout_at(until, any_commit).await.is_err();
+        last_try = is_over && until == deadline;
         waits.add_wait(waits_since.elapsed());
     }
 }
@@ -174,9 +183,10 @@ fn note_follower(context: &Context, access: &Access, wanted: &Wanted, limits: Li
     let Some(FollowerRun { id, broker_epoch }) = limits.follower else { return };
     let image = context.image();
     for (key, asked) in wanted {
-        let Ok(partition) = find(context, access, &image, key, asked.current_leader_epoch, limits) else {
+        let Ok(open) = find(context, access, &image, key, asked.current_leader_epoch, limits) else {
             continue;
         };
+        let partition = open.partition;
         let from = Offset(asked.fetch_offset);
         let is_within = (partition.log().log_start()..=partition.log().log_end()).contains(&from);
         if is_within && diverging(&partition, asked.last_fetched_epoch, from).is_none() {
@@ -210,7 +220,10 @@ fn watch_news(context: &Context, wanted: &Wanted, limits: Limits) -> Vec<watch::
 fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wait: DiskWait) -> Pass {
     let image = context.image();
     let mut pass = Pass { answers: Vec::with_capacity(wanted.len()), ..Pass::default() };
+    let follower = limits.follower.map(|follower| follower.id);
+    let mut throttle = LeaderThrottle::of(&context.throttles.leader, &image, context.node_id(), follower);
     for (key, asked) in wanted {
+        let mut is_throttled = false;
         let mut data = PartitionData {
             partition_index: key.partition,
             high_watermark: -1,
@@ -219,34 +232,40 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
         };
         let left = limits.bytes_max.saturating_sub(pass.bytes);
         let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
-        let found =
-            find(context, access, &image, key, asked.current_leader_epoch, limits).and_then(|partition| {
-                // In this order, as the one never passes the other.
-                let last_stable = partition.last_stable();
-                let high_watermark = partition.high_watermark();
-                data.high_watermark = high_watermark.0;
-                data.last_stable_offset = last_stable.0;
-                data.log_start_offset = partition.log().log_start().0;
-                let from = Offset(asked.fetch_offset);
-                if limits.version >= DIVERGING_EPOCH_VERSION_MIN
-                    && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
-                {
-                    data.diverging_epoch = diverging;
+        let found = find(context, access, &image, key, asked.current_leader_epoch, limits).and_then(|open| {
+            let partition = open.partition;
+            // In this order, as the one never passes the other.
+            let last_stable = partition.last_stable();
+            let high_watermark = partition.high_watermark();
+            data.high_watermark = high_watermark.0;
+            data.last_stable_offset = last_stable.0;
+            data.log_start_offset = partition.log().log_start().0;
+            let from = Offset(asked.fetch_offset);
+            if limits.version >= DIVERGING_EPOCH_VERSION_MIN
+                && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
+            {
+                data.diverging_epoch = diverging;
+                return Ok(Found::None);
+            }
+            if let Some(throttle) = &mut throttle {
+                is_throttled = throttle.counts(partition.name(), &open.leader_and_isr.isr);
+                if is_throttled && throttle.holds(std::time::Instant::now()) {
                     return Ok(Found::None);
                 }
-                // The very first batch is given even when it is larger than all bounds: a consumer could never get
-                // past it otherwise (KIP-74).
-                let up_to = match limits {
-                    Limits { follower: Some(_), .. } => partition.log().log_end(),
-                    Limits { read_committed: true, .. } => last_stable,
-                    _ => high_watermark,
-                };
-                let found = locate(&partition, from, up_to, bytes_max, pass.bytes == 0, wait)?;
-                if let Some(aborted) = &mut data.aborted_transactions {
-                    *aborted = aborted_among(&partition, from, up_to);
-                }
-                Ok(found)
-            });
+            }
+            // The very first batch is given even when it is larger than all bounds: a consumer could never get
+            // past it otherwise (KIP-74).
+            let up_to = match limits {
+                Limits { follower: Some(_), .. } => partition.log().log_end(),
+                Limits { read_committed: true, .. } => last_stable,
+                _ => high_watermark,
+            };
+            let found = locate(&partition, from, up_to, bytes_max, pass.bytes == 0, wait)?;
+            if let Some(aborted) = &mut data.aborted_transactions {
+                *aborted = aborted_among(&partition, from, up_to);
+            }
+            Ok(found)
+        });
         let found = found.unwrap_or_else(|problem| {
             match problem {
                 Problem::WouldWait => pass.would_wait = true,
@@ -266,10 +285,16 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
             Found::InFile(range) => (Records::Elsewhere { length: range.len() }, Some(range)),
         };
         pass.bytes += records.len();
+        if let Some(throttle) = throttle.as_mut().filter(|_| is_throttled) {
+            throttle.gives(records.len());
+        }
         data.records = Some(records);
         // News that must not wait for records.
         pass.failed |= data.diverging_epoch.epoch >= 0;
         pass.answers.push((key.clone(), data, range));
+    }
+    if let Some(throttle) = throttle {
+        (pass.throttled_bytes, pass.held_for) = throttle.done();
     }
     pass
 }
@@ -297,7 +322,7 @@ fn find(
     key: &FetchKey,
     claimed_epoch: i32,
     limits: Limits,
-) -> Result<Partition, Problem> {
+) -> Result<OpenPartition, Problem> {
     let version = limits.version;
     let topic = topic_name(image, version >= TOPIC_ID_VERSION_MIN, &key.topic, key.topic_id);
     let found = topic.and_then(|topic| {
@@ -317,7 +342,7 @@ fn find(
         if version < ZSTD_VERSION_MIN && open.partition.config().compression == Some(Compression::Zstd) {
             return Err(ErrorCode::UnsupportedCompressionType);
         }
-        Ok(open.partition)
+        Ok(open)
     });
     found.map_err(Problem::Code)
 }
