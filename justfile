@@ -66,6 +66,10 @@ many-partitions: release setup
 throttled-reassignment: release setup
     tests/cluster/reassign.sh
 
+# A consumer that reads at the follower of its rack, on three servers
+nearest-replica: release setup
+    tests/cluster/nearest.sh
+
 # Three servers under every nemesis for half an hour, and the history of their clients against Kafka's promises (root)
 checked: release setup
     tests/cluster/check.sh --seconds 1800

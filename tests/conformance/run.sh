@@ -72,6 +72,7 @@ check group-churn "$cache/py/bin/python" "$here/group_churn.py" "$ottla" "$("$he
 check kafka-tools "$here/kafka_tools_check.sh" "$ottla"
 check kafka-log-dirs "$here/kafka_log_dirs.sh" "$ottla"
 check kafka-reassign "$here/../cluster/reassign.sh" "$ottla" 150 20
+check nearest-replica "$here/../cluster/nearest.sh" "$ottla"
 check security "$here/security.sh" "$ottla"
 check kafka-adopt "$here/kafka_adopt.sh" "$ottla"
 check kafka-quorum "$here/kafka_quorum.sh" "$ottla"

@@ -167,6 +167,7 @@ impl Owner {
         let position = FetchPosition {
             leader_epoch: follower.leader_and_isr().leader_epoch,
             offset: log.log_end(),
+            log_start: log.log_start(),
             last_epoch: log.leader_epochs().latest().unwrap_or(LeaderEpoch(-1)),
         };
         if let Some(reply) = self.position_wanted.take() {

@@ -21,7 +21,7 @@ use crate::log::{
     ActiveProducer, AppendInfo, Checked, LogConfig, LogError, LogReader, MovedName, PartitionLog, Relocation,
 };
 use crate::machine::Monotonic;
-use crate::replica::{FetchPosition, Fetched, LeaderAndIsr, diverging};
+use crate::replica::{FetchPosition, Fetched, FollowerPlace, LeaderAndIsr, diverging};
 use crate::transactions::TransactionError;
 
 /// Where a batch went, once that is as safe as was asked for.
@@ -150,6 +150,9 @@ pub(super) enum Command {
         now_ms: i64,
     },
     HouseKept(Done),
+    FollowerPlaces {
+        reply: oneshot::Sender<Vec<FollowerPlace>>,
+    },
     Producers {
         reply: oneshot::Sender<Vec<ActiveProducer>>,
     },
@@ -300,9 +303,9 @@ impl Partition {
         let _ = self.commands.send(Command::Assign(assignment));
     }
 
-    /// Notes that a follower has fetched.
-    pub fn fetched(&self, from: NodeId, broker_epoch: Offset, end: Offset) {
-        let fetched = Fetched { from, broker_epoch, end, at: monotonic() };
+    /// Notes that a follower has fetched, whose log begins and ends there.
+    pub fn fetched(&self, from: NodeId, broker_epoch: Offset, end: Offset, log_start: Offset) {
+        let fetched = Fetched { from, broker_epoch, end, log_start, at: monotonic() };
         let _ = self.commands.send(Command::Fetched(Box::new(fetched)));
     }
 
@@ -416,6 +419,13 @@ impl Partition {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Producers { reply });
         answer.await.ok()
+    }
+
+    /// How far the followers are, where this node leads.
+    pub async fn follower_places(&self) -> Vec<FollowerPlace> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::FollowerPlaces { reply });
+        answer.await.unwrap_or_default()
     }
 
     /// Begins a copy of the log in another log dir.

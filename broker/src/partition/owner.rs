@@ -281,6 +281,12 @@ impl Owner {
             Command::DeleteRecords { before, reply } => {
                 let _ = reply.send(self.delete_records(before));
             }
+            Command::FollowerPlaces { reply } => {
+                let _ = reply.send(match &self.replica {
+                    Replica::Leads(leader) => leader.follower_places(),
+                    Replica::Follows(_) => Vec::new(),
+                });
+            }
             Command::Producers { reply } => {
                 let _ = reply.send(self.log.as_ref().map(PartitionLog::active_producers).unwrap_or_default());
             }

@@ -19,6 +19,8 @@ pub struct FetchPosition {
     pub leader_epoch: LeaderEpoch,
     /// Where its log ends.
     pub offset: Offset,
+    /// Where it begins.
+    pub log_start: Offset,
     /// Of its last record; -1 where it has none.
     pub last_epoch: LeaderEpoch,
 }

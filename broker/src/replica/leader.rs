@@ -54,8 +54,23 @@ pub struct Fetched {
     pub broker_epoch: Offset,
     /// Where its log ends, durably.
     pub end: Offset,
+    /// Where it begins.
+    pub log_start: Offset,
     /// When it came.
     pub at: Monotonic,
+}
+
+/// How far a follower is, as it has told its leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowerPlace {
+    /// Who.
+    pub id: NodeId,
+    /// Its first offset.
+    pub log_start: Offset,
+    /// The offset of its next record.
+    pub log_end: Offset,
+    /// When it last had all that there was.
+    pub caught_up_at: Monotonic,
 }
 
 /// What a leader wants of the controller.
@@ -86,6 +101,7 @@ pub enum Effect {
 struct Follower {
     /// Where its log ends; `None` until it has fetched in this epoch.
     end: Option<Offset>,
+    log_start: Offset,
     broker_epoch: Offset,
     /// When it last had all that there was.
     caught_up_at: Monotonic,
@@ -212,6 +228,19 @@ impl Leader {
         self.followers.get(&id)?.end
     }
 
+    /// How far the followers are that have fetched in this epoch.
+    pub fn follower_places(&self) -> Vec<FollowerPlace> {
+        let place = |(id, follower): (&NodeId, &Follower)| {
+            Some(FollowerPlace {
+                id: *id,
+                log_start: follower.log_start,
+                log_end: follower.end?,
+                caught_up_at: follower.caught_up_at,
+            })
+        };
+        self.followers.iter().filter_map(place).collect()
+    }
+
     /// How many answers wait.
     pub fn parked_len(&self) -> usize {
         self.parked.len()
@@ -248,7 +277,7 @@ impl Leader {
 
     /// A follower has fetched, from where its log and this one are the same.
     pub fn fetched(&mut self, fetched: Fetched, effects: &mut Vec<Effect>) {
-        let Fetched { from, broker_epoch, end, at } = fetched;
+        let Fetched { from, broker_epoch, end, log_start, at } = fetched;
         let (log_end, begins_at) = (self.log_end, self.begins_at);
         let Some(follower) = self.followers.get_mut(&from) else { return };
         // An old request may come late, from the run of a broker that is over.
@@ -265,6 +294,7 @@ impl Leader {
         follower.last = Some((log_end, at));
         follower.broker_epoch = broker_epoch;
         follower.end = Some(end);
+        follower.log_start = log_start;
         let is_missing = !self.maximal_isr.contains(&from);
         let has_all = (end >= self.high_watermark && end >= begins_at) || self.bugs.has(Bug::JoinBehind);
         if is_missing && has_all && at >= self.rests_until && !self.is_proposing {
@@ -355,6 +385,7 @@ impl Leader {
         self.followers.retain(|id, _| replicas.contains(id));
         for id in replicas.iter().filter(|id| *id != me) {
             self.followers.entry(*id).or_insert(Follower {
+                log_start: Offset::ZERO,
                 end: None,
                 broker_epoch: Offset(-1),
                 caught_up_at: now,

@@ -11,7 +11,7 @@ mod leader_and_isr;
 mod simulation;
 
 pub use follower::{FetchPosition, Follower};
-pub use leader::{AckId, Effect, Fetched, Leader, LogState, Park, Proposal, diverging};
+pub use leader::{AckId, Effect, Fetched, FollowerPlace, Leader, LogState, Park, Proposal, diverging};
 pub use leader_and_isr::{LeaderAndIsr, NodeRun};
 
 use bugs::Bugs;

@@ -86,6 +86,7 @@ impl Session {
                 partition: key.1,
                 current_leader_epoch: position.leader_epoch.0,
                 fetch_offset: position.offset.0,
+                log_start_offset: position.log_start.0,
                 last_fetched_epoch: position.last_epoch.0,
                 partition_max_bytes: bytes_max,
                 ..FetchPartition::default()
@@ -131,6 +132,7 @@ mod tests {
         let position = FetchPosition {
             leader_epoch: LeaderEpoch(3),
             offset: Offset(offset),
+            log_start: Offset(0),
             last_epoch: LeaderEpoch(2),
         };
         session.want((TOPIC, partition), position);

@@ -11,6 +11,8 @@ pub(super) struct ReachableBroker {
     pub id: NodeId,
     pub host: Str,
     pub port: i32,
+    /// Where it stands.
+    pub rack: Option<Str>,
     pub is_fenced: bool,
 }
 
@@ -20,13 +22,25 @@ impl Context {
     pub(super) fn reachable_brokers(&self, endpoint: &Endpoint) -> Vec<ReachableBroker> {
         if self.controller.log().is_alone() {
             let (host, port) = (endpoint.host.clone(), endpoint.port);
-            return vec![ReachableBroker { id: self.node_id(), host, port, is_fenced: false }];
+            return vec![ReachableBroker {
+                id: self.node_id(),
+                host,
+                port,
+                rack: self.own_rack(),
+                is_fenced: false,
+            }];
         }
         let image = self.image();
         // A client that is told of nobody may give up, where this node will know more in a moment.
         if image.brokers().values().all(|broker| broker.is_fenced) {
             let (host, port) = (endpoint.host.clone(), endpoint.port);
-            return vec![ReachableBroker { id: self.node_id(), host, port, is_fenced: false }];
+            return vec![ReachableBroker {
+                id: self.node_id(),
+                host,
+                port,
+                rack: self.own_rack(),
+                is_fenced: false,
+            }];
         }
         let reached = image.brokers().iter().filter_map(|(id, broker)| {
             let reached = broker.endpoint(&endpoint.name)?;
@@ -34,10 +48,15 @@ impl Context {
                 id: *id,
                 host: reached.host.as_str().into(),
                 port: i32::from(reached.port),
+                rack: broker.rack.as_deref().map(Into::into),
                 is_fenced: broker.is_fenced,
             })
         });
         reached.collect()
+    }
+
+    fn own_rack(&self) -> Option<Str> {
+        self.config.rack.as_deref().map(Into::into)
     }
 
     /// The id of the broker that takes what only the controller decides; -1 where none is known.

@@ -2,6 +2,7 @@
 //! nobody to wait for. One default differs from Kafka's: a follower asks again 200 ms after a failure.
 
 use super::own_settings::{INT_FROM_1, LONG_FROM_1, Setting, from, millis, number, setting};
+use super::replica_selector::ReplicaSelector;
 use crate::controller::ConfigType::{Int, Long, String as Text};
 use crate::controller::Rule;
 
@@ -112,6 +113,14 @@ pub(super) const CLUSTER_SETTINGS: &[Setting] = &[
         LONG_FROM_1,
         |config, value| config.replication.lag_time_max = millis(value),
         |config| config.replication.lag_time_max.as_millis().to_string(),
+    ),
+    setting(
+        "replica.selector.class",
+        Text,
+        "",
+        Rule::OneOf(&["", ReplicaSelector::Leader.class(), ReplicaSelector::RackAware.class()]),
+        |config, value| config.replica_selector = ReplicaSelector::of_class(value),
+        |config| config.replica_selector.map_or("", ReplicaSelector::class).to_owned(),
     ),
     setting(
         "request.timeout.ms",

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::replica_selector::ReplicaSelector;
 use crate::controller::SnapshotRules;
 use crate::controller::{Configs, topic_defaults};
 use crate::groups::MigrationPolicy;
@@ -144,6 +145,8 @@ pub struct BrokerConfig {
     pub controllers: Vec<PeerAddress>,
     /// `broker.rack`: where the node stands; replicas of a partition are put on different racks.
     pub rack: Option<String>,
+    /// `replica.selector.class`: where consumers are sent to read; to leaders where it is not set.
+    pub replica_selector: Option<ReplicaSelector>,
     /// `broker.session.timeout.ms`: how long a broker of a cluster may be silent, milliseconds.
     pub broker_session_timeout_ms: u64,
     /// `auto.leader.rebalance.enable`: leaderships go back to preferred leaders that are in sync again.
@@ -205,6 +208,7 @@ impl BrokerConfig {
             snapshots: SnapshotRules::default(),
             controllers: Vec::new(),
             rack: None,
+            replica_selector: None,
             broker_session_timeout_ms: 9_000,
             auto_leader_rebalance: true,
             leader_imbalance_check_interval: Duration::from_secs(300),

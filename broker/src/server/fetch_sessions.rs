@@ -106,6 +106,7 @@ impl Session {
             || failed
             || cached.failed
             || data.diverging_epoch.epoch >= 0
+            || data.preferred_read_replica >= 0
             || cached.high_watermark != data.high_watermark
             || cached.log_start_offset != data.log_start_offset;
         cached.high_watermark = data.high_watermark;
@@ -357,6 +358,18 @@ mod tests {
         failed.1.error_code = ErrorCode::KafkaStorageError.code();
         assert_eq!(sessions.news(id, vec![failed]).len(), 1);
         assert_eq!(sessions.news(id, vec![answer(0, 5, 0)]).len(), 1);
+        assert_eq!(sessions.news(id, vec![answer(0, 5, 0)]).len(), 0);
+    }
+
+    #[test]
+    fn where_to_read_instead_is_news_each_time() {
+        let mut sessions = FetchSessions::new(9);
+        let id = session_of_three(&mut sessions);
+        for _ in 0..2 {
+            let mut elsewhere = answer(0, 5, 0);
+            elsewhere.1.preferred_read_replica = 2;
+            assert_eq!(sessions.news(id, vec![elsewhere]).len(), 1);
+        }
         assert_eq!(sessions.news(id, vec![answer(0, 5, 0)]).len(), 0);
     }
 

@@ -9,6 +9,7 @@ mod wire;
 mod forms;
 mod forwards;
 mod goes_on;
+mod nearest;
 mod nodes;
 mod refuses;
 mod registers;

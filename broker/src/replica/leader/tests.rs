@@ -55,6 +55,7 @@ fn fetch(leader: &mut Leader, from: i32, end: i64, at_ms: u64) -> Vec<Effect> {
         from: NodeId(from),
         broker_epoch: Offset(from.into()),
         end: Offset(end),
+        log_start: Offset(end / 2),
         at: Monotonic::from_millis(at_ms),
     };
     told(leader, |leader, effects| leader.fetched(fetched, effects))
@@ -205,10 +206,30 @@ fn what_a_new_leaders_disk_has_not_confirmed_is_held() {
 fn a_fetch_of_an_earlier_run_of_a_broker_counts_for_nothing() {
     let mut leader = replicated(LogState::recovered(Offset(10), Offset(10)), &[1, 2], 1);
     fetch(&mut leader, 2, 10, 1);
-    let late =
-        Fetched { from: NodeId(2), broker_epoch: Offset(1), end: Offset(4), at: Monotonic::from_millis(2) };
+    let late = Fetched {
+        from: NodeId(2),
+        broker_epoch: Offset(1),
+        end: Offset(4),
+        log_start: Offset(3),
+        at: Monotonic::from_millis(2),
+    };
     assert_eq!(told(&mut leader, |leader, effects| leader.fetched(late, effects)), []);
     assert_eq!(leader.follower_end(NodeId(2)), Some(Offset(10)));
+}
+
+#[test]
+fn it_knows_where_followers_are_that_have_fetched_from_it() {
+    let mut leader = replicated(LogState::recovered(Offset(10), Offset(10)), &[1, 2, 3], 1);
+    assert_eq!(leader.follower_places(), []);
+    fetch(&mut leader, 2, 10, 7);
+    fetch(&mut leader, 3, 4, 8);
+    let place = |id, log_start, log_end, caught_up_ms| FollowerPlace {
+        id: NodeId(id),
+        log_start: Offset(log_start),
+        log_end: Offset(log_end),
+        caught_up_at: Monotonic::from_millis(caught_up_ms),
+    };
+    assert_eq!(leader.follower_places(), [place(2, 5, 10, 7), place(3, 2, 4, 0)]);
 }
 
 proptest! {

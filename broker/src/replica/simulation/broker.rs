@@ -218,7 +218,8 @@ impl Run {
             return Answer::Diverges { epoch: LeaderEpoch(-1), end: Offset::ZERO };
         }
         let mut effects = Vec::new();
-        leader.fetched(Fetched { from, broker_epoch, end: position.offset, at: now }, &mut effects);
+        let FetchPosition { offset: end, log_start, .. } = position;
+        leader.fetched(Fetched { from, broker_epoch, end, log_start, at: now }, &mut effects);
         let high_watermark = leader.log().high_watermark;
         self.carry_out(me, effects, disk, checker);
         let entries = disk.entries.iter().skip(position.offset.0 as usize).take(RECORDS_PER_FETCH_MAX);
@@ -232,6 +233,7 @@ impl Run {
         let position = FetchPosition {
             leader_epoch: follower.leader_and_isr().leader_epoch,
             offset: disk.end(),
+            log_start: Offset::ZERO,
             last_epoch: disk.last_epoch(),
         };
         Some((leader, position))

@@ -3,14 +3,16 @@
 //! Records are only located here; the connection sends them straight out of their files, unless they are few. Sessions (7) are KIP-227,
 //! topic ids (13) KIP-516, leader epochs (9) and diverging epochs (12) KIP-320 and KIP-595. With read_committed (KIP-98)
 //! records end at the last stable offset, and the reader is told which transactions among them were aborted. A follower reads
-//! to the end of the log, and by where it reads tells the leader what it has; from version 11 on consumers may read at followers
-//! (KIP-392). Throttled replicas that are not in sync get what the broker's rate leaves (KIP-73).
+//! to the end of the log, and by where it reads tells the leader what it has; from version 11 on consumers may read at followers, and
+//! are sent there where `replica.selector.class` says so (KIP-392). Throttled replicas that are not in sync get what the broker's rate
+//! leaves (KIP-73).
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -25,6 +27,7 @@ use super::super::context::Context;
 use super::super::dispatch::Call;
 use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted, named};
 use super::super::leader_throttle::LeaderThrottle;
+use super::super::replica_selector::{ReplicaSelector, nearest};
 use super::{check_epoch, leader_epoch, open_partition, open_replica, topic_name};
 use crate::controller::ClusterImage;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
@@ -130,9 +133,61 @@ pub(in super::super) async fn handle(
         }
         _ => note_follower(&context, &access, &wanted, limits),
     }
-    let wanted = Arc::new(wanted);
+    let elsewhere = match &*request.rack_id {
+        "" => HashMap::new(),
+        rack => read_elsewhere(&context, &access, (rack, &call.peer.endpoint.name), &wanted, limits).await,
+    };
+    let wanted = Arc::new(Reading { wanted, elsewhere });
     let pass = gather(&context, &access, &wanted, limits, deadline, &waits).await;
-    respond(&context, &wanted, kind, by_id, pass)
+    respond(&context, &wanted.wanted, kind, by_id, pass)
+}
+
+/// What is to be read.
+struct Reading {
+    wanted: Wanted,
+    /// Partitions whose reader is sent to another replica.
+    elsewhere: HashMap<FetchKey, NodeId>,
+}
+
+/// Which partitions a consumer in a rack should read at a follower, by what this node as their leader knows: one in sync that serves,
+/// can be reached by the consumer's listener, and has what is at its offset (KIP-392).
+async fn read_elsewhere(
+    context: &Context,
+    access: &Access,
+    (rack, listener): (&str, &str),
+    wanted: &Wanted,
+    limits: Limits,
+) -> HashMap<FetchKey, NodeId> {
+    let selects = context.config.replica_selector == Some(ReplicaSelector::RackAware);
+    // Who reads in the leader's rack is in the right place.
+    if !selects
+        || limits.follower.is_some()
+        || limits.version < FOLLOWERS_SERVE_VERSION_MIN
+        || context.config.rack.as_deref() == Some(rack)
+    {
+        return HashMap::new();
+    }
+    let image = context.image();
+    let is_there = |id: &NodeId| {
+        let broker = image.brokers().get(id);
+        broker.is_some_and(|broker| {
+            broker.is_active() && broker.rack.as_deref() == Some(rack) && broker.endpoint(listener).is_some()
+        })
+    };
+    let asked = wanted.iter().filter_map(|(key, asked)| {
+        let open = find(context, access, &image, key, asked.current_leader_epoch, limits).ok()?;
+        let offset = Offset(asked.fetch_offset);
+        let is_readable =
+            (open.partition.log().log_start()..=open.partition.high_watermark()).contains(&offset);
+        let nearby = open.leader_and_isr.isr.iter().copied().filter(is_there).collect::<Vec<_>>();
+        let is_asked = open.leader_and_isr.leads() && is_readable && !nearby.is_empty();
+        is_asked.then_some(async move {
+            let places = open.partition.follower_places().await.into_iter();
+            let nearest = nearest(places.filter(|place| nearby.contains(&place.id)), offset)?;
+            Some((key.clone(), nearest))
+        })
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 fn sessions(context: &Context) -> std::sync::MutexGuard<'_, super::super::fetch_sessions::FetchSessions> {
@@ -143,7 +198,7 @@ fn sessions(context: &Context) -> std::sync::MutexGuard<'_, super::super::fetch_
 async fn gather(
     context: &Arc<Context>,
     access: &Arc<Access>,
-    wanted: &Arc<Wanted>,
+    reading: &Arc<Reading>,
     limits: Limits,
     deadline: Instant,
     waits: &Waits,
@@ -152,11 +207,11 @@ async fn gather(
     let mut last_try = limits.bytes_min == 0;
     loop {
         // The partitions are looked up anew for each pass: a topic may have gone while its records were waited for.
-        let mut pass = read(context, access, wanted, limits, DiskWait::Refused);
+        let mut pass = read(context, access, reading, limits, DiskWait::Refused);
         if pass.would_wait {
-            let (context, access, wanted) = (context.clone(), access.clone(), wanted.clone());
-            let reading = move || read(&context, &access, &wanted, limits, DiskWait::Allowed);
-            pass = tokio::task::spawn_blocking(reading).await.unwrap_or_default();
+            let (context, access, reading) = (context.clone(), access.clone(), reading.clone());
+            let waiting = move || read(&context, &access, &reading, limits, DiskWait::Allowed);
+            pass = tokio::task::spawn_blocking(waiting).await.unwrap_or_default();
         }
         if pass.bytes >= limits.bytes_min || pass.failed || pass.answers.is_empty() || last_try {
             context.throttles.leader.spend(pass.throttled_bytes, std::time::Instant::now());
@@ -164,7 +219,7 @@ async fn gather(
         }
         if commits.is_empty() {
             // Watched before the next pass, so that what is committed during it ends the wait at once.
-            commits = watch_news(context, wanted, limits);
+            commits = watch_news(context, &reading.wanted, limits);
             last_try = commits.is_empty();
             continue;
         }
@@ -190,7 +245,7 @@ fn note_follower(context: &Context, access: &Access, wanted: &Wanted, limits: Li
         let from = Offset(asked.fetch_offset);
         let is_within = (partition.log().log_start()..=partition.log().log_end()).contains(&from);
         if is_within && diverging(&partition, asked.last_fetched_epoch, from).is_none() {
-            partition.fetched(id, broker_epoch, from);
+            partition.fetched(id, broker_epoch, from, Offset(asked.log_start_offset));
         }
     }
 }
@@ -217,8 +272,9 @@ fn watch_news(context: &Context, wanted: &Wanted, limits: Limits) -> Vec<watch::
 }
 
 /// One pass within the byte budget.
-fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wait: DiskWait) -> Pass {
+fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, wait: DiskWait) -> Pass {
     let image = context.image();
+    let wanted = &reading.wanted;
     let mut pass = Pass { answers: Vec::with_capacity(wanted.len()), ..Pass::default() };
     let follower = limits.follower.map(|follower| follower.id);
     let mut throttle = LeaderThrottle::of(&context.throttles.leader, &image, context.node_id(), follower);
@@ -245,6 +301,10 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
                 && let Some(diverging) = diverging(&partition, asked.last_fetched_epoch, from)
             {
                 data.diverging_epoch = diverging;
+                return Ok(Found::None);
+            }
+            if let Some(replica) = reading.elsewhere.get(key) {
+                data.preferred_read_replica = replica.0;
                 return Ok(Found::None);
             }
             if let Some(throttle) = &mut throttle {
@@ -290,7 +350,7 @@ fn read(context: &Context, access: &Access, wanted: &Wanted, limits: Limits, wai
         }
         data.records = Some(records);
         // News that must not wait for records.
-        pass.failed |= data.diverging_epoch.epoch >= 0;
+        pass.failed |= data.diverging_epoch.epoch >= 0 || data.preferred_read_replica >= 0;
         pass.answers.push((key.clone(), data, range));
     }
     if let Some(throttle) = throttle {

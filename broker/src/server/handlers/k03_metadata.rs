@@ -41,7 +41,7 @@ pub(in super::super) async fn handle(context: Arc<Context>, call: Call<MetadataR
         node_id: broker.id.0,
         host: broker.host,
         port: broker.port,
-        rack: None,
+        rack: broker.rack,
     });
     MetadataResponse {
         brokers: brokers.collect(),

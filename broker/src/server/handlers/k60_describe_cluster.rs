@@ -34,7 +34,7 @@ pub(in super::super) async fn handle(
             broker_id: broker.id.0,
             host: broker.host,
             port: broker.port,
-            rack: None,
+            rack: broker.rack,
             is_fenced: broker.is_fenced,
         });
     DescribeClusterResponse {
