@@ -148,6 +148,14 @@ struct Parked {
     reply: oneshot::Sender<Answered>,
 }
 
+/// Ends at a moment; never where nothing is due, as on a node that is alone.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Owner {
     machine: Quorum,
     log: QuorumLog,
@@ -176,7 +184,7 @@ impl Owner {
             let event = if deadline.is_some_and(|deadline| deadline <= now) {
                 Some(Event::Tick)
             } else {
-                let until = deadline.map_or(Duration::from_secs(3600), |deadline| deadline.0);
+                let deadline = deadline.map(|deadline| self.started + deadline.0);
                 tokio::select! {
                     input = inbox.recv() => match input {
                         None => return,
@@ -187,7 +195,7 @@ impl Owner {
                         }
                         Some(input) => self.on_input(input).await,
                     },
-                    () = tokio::time::sleep_until((self.started + until).into()) => Some(Event::Tick),
+                    () = passed(deadline) => Some(Event::Tick),
                 }
             };
             if let Some(event) = event {
@@ -633,5 +641,20 @@ impl Owner {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, leaving).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that is alone has nothing due, however long it has run.
+    #[tokio::test]
+    async fn where_nothing_is_due_nothing_happens() {
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, passed(None)).await.is_err());
+        passed(Some(Instant::now() + Duration::from_millis(1))).await;
+        let long_ago = Instant::now().checked_sub(soon).unwrap();
+        passed(Some(long_ago)).await;
     }
 }
