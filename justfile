@@ -58,6 +58,14 @@ crashes:
 failover: release setup
     tests/cluster/failover.sh 10
 
+# A node added, one taken out and one that dies, by the command line under load, on four servers
+operations: release setup
+    tests/cluster/operations.sh
+
+# Three servers under load restarted one by one from another binary to this one and back
+upgrade OLD: release setup
+    tests/cluster/upgrade.sh {{ OLD }} {{ target }}/release/ottla
+
 # Failover of 10,000 partitions on three servers, and what their followers cost
 many-partitions: release setup
     tests/cluster/many.sh

@@ -17,7 +17,7 @@ use crate::broker_session::BrokerSession;
 use crate::controller::{BrokerEndpoint, GroupLimits, Registration};
 use crate::controller::{
     Controller, ControllerError, ControllerTiming, METADATA_TOPIC, OFFSETS_TOPIC, SnapshotId,
-    TRANSACTIONS_TOPIC, TopicRules, look_for_the_gone, remove_fetched, snapshots_in,
+    TRANSACTIONS_TOPIC, TopicRules, look_for_the_gone, remove_fetched, snapshots_in, supported_features,
 };
 use crate::coordinator::{CoordinatorConfig, GroupCoordinator, TransactionCoordinator};
 use crate::group_topics::{GroupTopics, forget_deleted};
@@ -410,6 +410,7 @@ fn session_of(context: &Context, run: NodeRun) -> BrokerSession {
             endpoints: endpoints.collect(),
             log_dirs: context.partitions.log_dirs().ids(),
             rack: context.config.rack.clone(),
+            features: supported_features(),
             previous_epoch: context.partitions.log_dirs().previous_epoch(),
         },
         heartbeat_interval: Duration::from_millis(context.config.broker_heartbeat_interval_ms),

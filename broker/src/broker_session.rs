@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_protocol::messages::k62_broker_registration::Listener;
+use ottla_protocol::messages::k62_broker_registration::{Feature, Listener};
 use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest};
 use ottla_protocol::{ErrorCode, Message};
 use tokio::time::{Instant, timeout_at};
@@ -46,6 +46,13 @@ impl BrokerSession {
                             tracing::error!(
                                 node_id = %self.registration.id,
                                 "another broker with this node's id is alive: stop it, or start this node with another --node-id"
+                            );
+                        }
+                        if code == ErrorCode::UnsupportedVersion && !has_warned {
+                            has_warned = true;
+                            tracing::error!(
+                                node_id = %self.registration.id,
+                                "the cluster uses levels of features that this release has not: start a release on this node that has them"
                             );
                         }
                         tokio::time::sleep(RETRY).await;
@@ -106,7 +113,13 @@ impl BrokerSession {
             port: endpoint.port,
             security_protocol: endpoint.security_protocol,
         });
+        let features = self.registration.features.iter().map(|feature| Feature {
+            name: feature.name.as_str().into(),
+            min_supported_version: feature.level_min,
+            max_supported_version: feature.level_max,
+        });
         let request = BrokerRegistrationRequest {
+            features: features.collect(),
             broker_id: self.registration.id.0,
             cluster_id: quorum.membership().cluster_id.as_str().into(),
             incarnation_id: self.registration.incarnation_id,

@@ -37,6 +37,10 @@ pub enum Problem {
         /// What was wrong.
         reason: String,
     },
+    /// The cluster does not count this broker among those that serve: it has just started or is about to stop, or the controller does not hear
+    /// of it.
+    #[error("the cluster does not count this broker among those that serve")]
+    Fenced,
     /// Nothing can be written there: no records, and no changes of the cluster.
     #[error("log dir {path} cannot be written: {reason}")]
     Unwritable {
@@ -73,7 +77,8 @@ impl Monitor {
 
     /// What keeps the broker from its work at this moment; nothing when it is well. Tries to write to the log dirs.
     pub async fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self.offline_dirs().chain(self.offline_partitions()).collect();
+        let mut problems: Vec<Problem> = self.fenced().into_iter().collect();
+        problems.extend(self.offline_dirs().chain(self.offline_partitions()));
         for path in self.log_dirs() {
             let probed = path.clone();
             let probing = tokio::task::spawn_blocking(move || probe(&probed));
@@ -86,6 +91,16 @@ impl Monitor {
             problems.push(Problem::Unwritable { path, reason });
         }
         problems
+    }
+
+    /// A broker that is alone serves.
+    fn fenced(&self) -> Option<Problem> {
+        if self.context.controller.log().is_alone() {
+            return None;
+        }
+        let image = self.context.image();
+        let own = image.brokers().get(&self.context.node_id());
+        own.is_none_or(|own| own.is_fenced || own.in_controlled_shutdown).then_some(Problem::Fenced)
     }
 
     fn log_dirs(&self) -> Vec<PathBuf> {

@@ -32,6 +32,7 @@ mod group_offsets;
 mod list_offsets;
 mod metadata;
 mod node_connection;
+pub mod placement;
 mod pool;
 mod producer;
 mod record;
@@ -43,7 +44,8 @@ mod versions;
 pub use admin::{
     ACL_ANY, AclEntry, Admin, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource,
     ConfigSource, CreatedTopic, GroupDescription, GroupListing, GroupMember, LogDirDescription, NewTopic,
-    ProducerState, ReplicaDescription, TransactionDescription, TransactionFilter, TransactionListing,
+    ProducerState, QuorumDescription, QuorumReplica, Reassignment, ReplicaDescription,
+    TransactionDescription, TransactionFilter, TransactionListing,
 };
 pub use assignment::Assignor;
 pub use client::Client;

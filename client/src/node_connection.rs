@@ -32,31 +32,20 @@ impl NodeConnection {
         NodeConnection(Arc::new(Shared { transport, endpoint, client_id: client_id.into(), open }))
     }
 
-    /// Asks in just this version, and waits for the answer, opening the connection before where it is not open.
+    /// Asks in the highest version that both nodes speak, at most this one, and waits for the answer, opening the connection before where it is
+    /// not open. So nodes of two releases understand each other.
     ///
     /// # Errors
-    /// When the node cannot be reached, does not speak the version, or does not answer in time, which ends the connection.
+    /// When the node cannot be reached, speaks no such version or none in which the request can be said, or does not answer in time, which
+    /// ends the connection.
     pub async fn call<R: Request>(
         &self,
         request: &R,
-        version: i16,
+        version_max: i16,
         within: Duration,
     ) -> Result<R::Response, ClientError> {
         let connection = self.open(within).await?;
-        let common = connection.version_of::<R>(version)?;
-        if common != version {
-            let (client_min, client_max) = (version, version);
-            let (address, api) = (self.0.endpoint.to_string(), R::API_KEY);
-            let (broker_min, broker_max) = (common, common);
-            return Err(ClientError::UnsupportedVersion {
-                address,
-                api,
-                broker_min,
-                broker_max,
-                client_min,
-                client_max,
-            });
-        }
+        let version = connection.version_of::<R>(version_max)?;
         connection.submit(request, version, within)?.await
     }
 

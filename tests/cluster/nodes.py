@@ -26,9 +26,9 @@ def free_ports(count):
 class Loopback:
     """Where nodes are that share this machine's network."""
 
-    def __init__(self):
-        ports = free_ports(9)
-        self.ports = {node: tuple(ports[node - 1 :: 3]) for node in NODES}
+    def __init__(self, nodes=NODES):
+        ports = free_ports(3 * len(nodes))
+        self.ports = {node: tuple(ports[at :: len(nodes)]) for at, node in enumerate(nodes)}
 
     def address(self, node):
         return "127.0.0.1"
@@ -39,14 +39,15 @@ class Loopback:
 
 class Cluster:
     """Servers of Ottla. `places` says where each is, `ports` what it listens on there: for Kafka's protocol, for HTTP and as a controller,
-    and `environment` has what is more in the environment of each."""
+    and `environment` has what is more in the environment of each. Of `nodes` those in NODES are the controllers, and others are brokers
+    only."""
 
-    def __init__(self, ottla, directory, settings=(), places=None, environment=None):
+    def __init__(self, ottla, directory, settings=(), places=None, environment=None, nodes=NODES):
         self.ottla, self.directory, self.settings = ottla, directory, list(settings)
-        self.places = places or Loopback()
-        ports = getattr(self.places, "ports", {node: (9092, 8080, 9093) for node in NODES})
-        self.kafka = {node: f"{self.places.address(node)}:{ports[node][0]}" for node in NODES}
-        self.http = {node: f"{self.places.address(node)}:{ports[node][1]}" for node in NODES}
+        self.places = places or Loopback(nodes)
+        ports = getattr(self.places, "ports", {node: (9092, 8080, 9093) for node in nodes})
+        self.kafka = {node: f"{self.places.address(node)}:{ports[node][0]}" for node in nodes}
+        self.http = {node: f"{self.places.address(node)}:{ports[node][1]}" for node in nodes}
         self.controllers = {node: f"{self.places.address(node)}:{ports[node][2]}" for node in NODES}
         self.environment = environment or {}
         self.processes = {}
@@ -70,9 +71,10 @@ class Cluster:
         if os.path.basename(self.ottla) == "serve":
             # The broker alone, as its example builds it.
             return [self.ottla, self.folder(node), self.kafka[node], f"node.id={node}", f"controllers={controllers}", *self.settings]
+        roles = [] if node in self.controllers else ["--roles", "broker"]
         return [
             self.ottla, "server", "--node-id", str(node), "--controllers", controllers, "--data-dir", self.folder(node),
-            "--listen", self.kafka[node], "--http-listen", self.http[node], *self.settings,
+            "--listen", self.kafka[node], "--http-listen", self.http[node], *roles, *self.settings,
         ]
 
     def start(self, node):

@@ -20,12 +20,13 @@ use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::metadata_records::{
-    BrokerEndpoint as RecordedEndpoint, BrokerRegistrationChangeRecord, RegisterBrokerRecord,
+    BrokerEndpoint as RecordedEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, RegisterBrokerRecord,
     UnregisterBrokerRecord,
 };
 use uuid::Uuid;
 
 use super::bugs::{Bug, PartitionRules};
+use super::features::{SupportedFeature, check_supported};
 use super::image::{ClusterImage, PartitionImage};
 use super::partition_change::{Change, Live, has_directory};
 use super::records::MetadataRecord;
@@ -66,6 +67,8 @@ pub struct Registration {
     pub log_dirs: Vec<Uuid>,
     /// Where it stands (`broker.rack`), if that is known.
     pub rack: Option<String>,
+    /// The features that its release has; none where that is too old to say so.
+    pub features: Vec<SupportedFeature>,
     /// The epoch of its last registration, where that run was stopped in good order (KIP-966).
     pub previous_epoch: Option<Offset>,
 }
@@ -83,6 +86,8 @@ pub struct BrokerImage {
     pub log_dirs: Vec<Uuid>,
     /// Where it stands (`broker.rack`), if that is known.
     pub rack: Option<String>,
+    /// The features that its release has; none where that is too old to say so.
+    pub features: Vec<SupportedFeature>,
     /// It may lead nothing.
     pub is_fenced: bool,
     /// It is about to stop, and gives away what it leads.
@@ -108,7 +113,13 @@ pub(super) fn apply_registration(brokers: &mut Brokers, record: &RegisterBrokerR
         port: endpoint.port,
         security_protocol: endpoint.security_protocol,
     });
+    let features = record.features.iter().map(|feature| SupportedFeature {
+        name: feature.name.to_string(),
+        level_min: feature.min_supported_version,
+        level_max: feature.max_supported_version,
+    });
     let image = BrokerImage {
+        features: features.collect(),
         incarnation_id: record.incarnation_id,
         epoch: Offset(record.broker_epoch),
         endpoints: endpoints.collect(),
@@ -146,7 +157,13 @@ pub(super) fn to_record(id: NodeId, broker: &BrokerImage) -> MetadataRecord {
         port: endpoint.port,
         security_protocol: endpoint.security_protocol,
     });
+    let features = broker.features.iter().map(|feature| BrokerFeature {
+        name: feature.name.as_str().into(),
+        min_supported_version: feature.level_min,
+        max_supported_version: feature.level_max,
+    });
     MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+        features: features.collect(),
         broker_id: id.0,
         incarnation_id: broker.incarnation_id,
         broker_epoch: broker.epoch.0,
@@ -180,6 +197,7 @@ pub(crate) fn decide_register(
             );
         }
     }
+    check_supported(image, &wanted.features)?;
     // Whatever its last run was in sync with, it is not until it is heard of.
     let mut records = restarted(image, rules, known, wanted);
     let broker = BrokerImage {
@@ -188,6 +206,7 @@ pub(crate) fn decide_register(
         endpoints: wanted.endpoints.clone(),
         log_dirs: wanted.log_dirs.clone(),
         rack: wanted.rack.clone(),
+        features: wanted.features.clone(),
         is_fenced: true,
         in_controlled_shutdown: false,
     };
@@ -341,6 +360,7 @@ mod tests {
             }],
             log_dirs: vec![Uuid::from_u128(dir)],
             rack: Some("a".to_owned()),
+            features: Vec::new(),
             previous_epoch: None,
         }
     }

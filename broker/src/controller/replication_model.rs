@@ -256,6 +256,7 @@ impl Model {
                 endpoints: Vec::<BrokerEndpoint>::new(),
                 log_dirs: vec![Uuid::from_u128(state.dir)],
                 rack: None,
+                features: Vec::new(),
                 previous_epoch: state.stopped_with,
             };
             let registered = decide_register(&self.image, self.rules, &wanted, Offset(self.end), false);

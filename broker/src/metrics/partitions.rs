@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -13,10 +14,12 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::controller::{ClusterImage, Controller};
 use crate::ids::NodeId;
-use crate::partition::{PartitionState, Partitions, space_of};
+use crate::partition::{PartitionState, Partitions, ReplicaLag, space_of};
 
 /// Partitions, and topics, that have series of their own unless somebody asks for all or none.
 const SERIES_MAX: usize = 2000;
+/// A leader that does not say within this time how its followers are is left out: its disk hangs.
+const LAGS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Which partitions get series of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +51,20 @@ impl fmt::Debug for PartitionSource {
 struct PartitionLabels {
     topic: String,
     partition: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReplicaLabels {
+    topic: String,
+    partition: i32,
+    replica: i32,
+}
+
+impl ReplicaLabels {
+    fn of(lag: &ReplicaLag) -> ReplicaLabels {
+        let name = &lag.name;
+        ReplicaLabels { topic: name.topic.clone(), partition: name.partition, replica: lag.replica.0 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -128,6 +145,7 @@ pub(super) struct PartitionCollector {
     of_broker: Vec<(&'static str, &'static str, i64)>,
     topics: Vec<(TopicLabels, Figures)>,
     partitions: Vec<(PartitionLabels, Figures)>,
+    lags: Vec<(ReplicaLabels, i64)>,
     log_dirs: Vec<(LogDirLabels, i64, i64)>,
 }
 
@@ -163,8 +181,12 @@ impl PartitionCollector {
             PartitionSeries::None => false,
         };
         let left_out = if few(partitions.len()) { 0 } else { partitions.len() };
+        let lags = source.partitions.replica_lags(LAGS_WITHIN);
+        let lag_max = lags.iter().map(|lag| lag.records).max().unwrap_or(0);
+        let mut lags: Vec<_> = lags.iter().map(|lag| (ReplicaLabels::of(lag), lag.records)).collect();
         if left_out > 0 {
             partitions.clear();
+            lags.clear();
         }
         if topics.len() > SERIES_MAX && series != PartitionSeries::All {
             topics.clear();
@@ -189,6 +211,11 @@ impl PartitionCollector {
                 "Partitions that this broker leads with fewer in-sync replicas than min.insync.replicas",
                 count(of_cluster.under_min_isr),
             ),
+            (
+                "replica_lag_max_records",
+                "Records that the follower farthest behind has not, of the partitions that this broker leads",
+                lag_max,
+            ),
             ("broker_log_size_bytes", "Bytes of all logs", total.size_bytes),
             (
                 "offline_log_dirs",
@@ -210,7 +237,7 @@ impl PartitionCollector {
             let (total, usable) = space_of(dir.path())?;
             Some((LogDirLabels { log_dir: dir.path().display().to_string() }, total, usable))
         });
-        PartitionCollector { of_broker, topics, partitions, log_dirs: log_dirs.collect() }
+        PartitionCollector { of_broker, topics, partitions, lags, log_dirs: log_dirs.collect() }
     }
 }
 
@@ -233,6 +260,9 @@ impl Collector for PartitionCollector {
             let each = self.partitions.iter().map(|(labels, figures)| (labels, read(figures)));
             family(&mut encoder, name, help, each)?;
         }
+        let lags = self.lags.iter().map(|(labels, records)| (labels, *records));
+        let help = "Records that a follower has not, of a partition that this broker leads";
+        family(&mut encoder, "replica_lag_records", help, lags)?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use super::following::{FetchAnswer, NotFollowing, Replicate};
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::log_dir::LogDir;
 use super::owner::{Owner, Place, Published};
+use super::replica_lag::TellLags;
 use super::unverified::{Ticket, Verify};
 use crate::ids::{LeaderEpoch, NodeId, Offset, Producer, TopicPartition};
 use crate::log::{
@@ -156,6 +157,8 @@ pub(super) enum Command {
     Producers {
         reply: oneshot::Sender<Vec<ActiveProducer>>,
     },
+    /// Say how far the followers are behind.
+    ReplicaLags(Box<TellLags>),
     /// Begin a copy of the log in another log dir.
     Relocate(Box<Relocate>),
     /// Put the copy in the place of the log.
@@ -426,6 +429,11 @@ impl Partition {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::FollowerPlaces { reply });
         answer.await.unwrap_or_default()
+    }
+
+    /// Has the leader say how far each follower is behind.
+    pub(super) fn tell_lags(&self, wanted: TellLags) {
+        let _ = self.commands.send(Command::ReplicaLags(Box::new(wanted)));
     }
 
     /// Begins a copy of the log in another log dir.

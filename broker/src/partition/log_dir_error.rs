@@ -102,6 +102,17 @@ pub enum LogDirError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// It has partitions and no `meta.properties`, without which nobody knows of which node and cluster.
+    #[error(
+        "data directory {path} has {partition} and no meta.properties: it is not formatted, or the file was lost; restore the file \
+         from a backup, or choose an empty directory with --data-dir or log.dirs"
+    )]
+    NotFormatted {
+        /// The directory.
+        path: PathBuf,
+        /// One of the folders in it.
+        partition: String,
+    },
     /// A log in it failed.
     #[error(transparent)]
     Log(#[from] LogError),

@@ -32,6 +32,14 @@ impl Identity {
         dir.join(META_PROPERTIES).exists()
     }
 
+    /// Refuses a log dir that has none and yet has partitions.
+    pub fn refuse_partitions_without(dir: &Path) -> Result<(), LogDirError> {
+        match a_partition_in(dir)? {
+            Some(partition) => Err(LogDirError::NotFormatted { path: dir.to_owned(), partition }),
+            None => Ok(()),
+        }
+    }
+
     /// Writes that of a log dir, durably.
     pub fn save(&self, dir: &Path, node_id: NodeId) -> Result<(), LogError> {
         let (cluster_id, directory_id) = (&self.cluster_id, kafka_uuid(self.directory_id));
@@ -46,6 +54,7 @@ impl Identity {
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Identity::refuse_partitions_without(dir)?;
                 let cluster_id = cluster.map_or_else(|| kafka_uuid(Uuid::new_v4()), str::to_owned);
                 let made = Identity { cluster_id, directory_id: Uuid::new_v4() };
                 made.save(dir, node_id)?;
@@ -85,6 +94,27 @@ impl Identity {
     }
 }
 
+/// A folder in it with the log of a partition, by name.
+fn a_partition_in(dir: &Path) -> Result<Option<String>, LogDirError> {
+    let unusable = |source| LogDirError::Unusable { path: dir.to_owned(), source };
+    for entry in fs::read_dir(dir).map_err(unusable)? {
+        let entry = entry.map_err(unusable)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_named_so = name.rsplit_once('-').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
+        if !is_named_so {
+            continue;
+        }
+        let Ok(mut files) = fs::read_dir(entry.path()) else { continue };
+        let is_segment = |file: io::Result<fs::DirEntry>| {
+            file.is_ok_and(|file| file.path().extension().is_some_and(|extension| extension == "log"))
+        };
+        if files.any(is_segment) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 /// A UUID as Kafka writes it: URL-safe base64 without padding.
 pub(crate) fn kafka_uuid(id: Uuid) -> String {
     use base64::Engine;
@@ -113,6 +143,24 @@ mod tests {
             Err(LogDirError::OtherCluster { .. })
         ));
         assert!(matches!(Identity::of(dir.path(), NodeId(2), None), Err(LogDirError::OtherNode { .. })));
+    }
+
+    #[test]
+    fn a_folder_with_partitions_and_no_identity_gets_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let partition = dir.path().join("t-0");
+        std::fs::create_dir(&partition).unwrap();
+        std::fs::create_dir(dir.path().join("lost+found")).unwrap();
+        std::fs::write(partition.join("leader-epoch-checkpoint"), "0\n0\n").unwrap();
+        Identity::of(dir.path(), NodeId(1), None).expect("there are no records in it");
+        std::fs::remove_file(dir.path().join("meta.properties")).unwrap();
+        std::fs::write(partition.join("00000000000000000000.log"), "").unwrap();
+        let refused = Identity::of(dir.path(), NodeId(1), None).unwrap_err();
+        assert!(
+            matches!(&refused, LogDirError::NotFormatted { partition, .. } if partition == "t-0"),
+            "{refused}"
+        );
+        assert!(!Identity::exists(dir.path()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod owner;
 mod points;
 mod quorum_log;
 mod registry;
+mod replica_lag;
 mod slot;
 mod unverified;
 
@@ -30,6 +31,7 @@ pub use log_dirs::{Assignment, LogDirPaths, LogDirs, OfflineDir};
 
 pub use moving::{MoveRefusal, MovingReplica};
 pub use registry::{OpenPartition, Partitions, RemovedPartition};
+pub use replica_lag::ReplicaLag;
 pub use slot::PartitionState;
 pub use unverified::Verify;
 

@@ -290,6 +290,7 @@ impl Owner {
             Command::Producers { reply } => {
                 let _ = reply.send(self.log.as_ref().map(PartitionLog::active_producers).unwrap_or_default());
             }
+            Command::ReplicaLags(wanted) => self.on_tell_lags(&wanted),
             Command::Close { reply } => {
                 let closed = self.log.take().map_or(Err(LogError::Abandoned), |mut log| {
                     log.close()?;

@@ -170,13 +170,18 @@ impl Partitions {
 
     /// Has the leaders that are open see which followers had not everything for so long.
     pub fn check_lag(&self, lag_max: Duration) {
-        for (_, _, slot) in self.slots() {
+        self.of_open_leaders(|_, partition| partition.check_lag(lag_max));
+    }
+
+    /// Leaders that have followers and are not asleep.
+    pub(super) fn of_open_leaders(&self, tell: impl Fn(TopicPartition, &Partition)) {
+        for (name, _, slot) in self.slots() {
             let assignment = slot.leader_and_isr();
             if assignment.leads()
                 && !assignment.is_alone()
                 && let Some(partition) = slot.open()
             {
-                partition.check_lag(lag_max);
+                tell(name, partition);
             }
         }
     }

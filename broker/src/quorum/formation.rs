@@ -158,6 +158,7 @@ pub(crate) async fn join(
         return Ok(VoterHistory::formed(formed));
     }
     create_dir_durably(dir).map_err(LogError::io("create", dir))?;
+    Identity::refuse_partitions_without(dir)?;
     let key = ReplicaKey { id: me, directory: directory_id(dir)? };
     let forming = form(dir, key, controllers, &others, transport);
     let (cluster_id, voters) = match listener {

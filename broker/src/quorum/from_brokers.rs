@@ -8,7 +8,7 @@ use ottla_protocol::messages::{
 };
 
 use crate::controller::alter_partition_wire as alter_partition;
-use crate::controller::{BrokerEndpoint, Controller, Heartbeat, Refusal, Registration};
+use crate::controller::{BrokerEndpoint, Controller, Heartbeat, Refusal, Registration, SupportedFeature};
 use crate::ids::{NodeId, Offset};
 
 pub async fn register(
@@ -108,7 +108,13 @@ fn registration(request: BrokerRegistrationRequest) -> Registration {
         port: listener.port,
         security_protocol: listener.security_protocol,
     });
+    let features = request.features.iter().map(|feature| SupportedFeature {
+        name: feature.name.to_string(),
+        level_min: feature.min_supported_version,
+        level_max: feature.max_supported_version,
+    });
     Registration {
+        features: features.collect(),
         id: NodeId(request.broker_id),
         incarnation_id: request.incarnation_id,
         endpoints: endpoints.collect(),

@@ -241,6 +241,13 @@ impl Leader {
         self.followers.iter().filter_map(place).collect()
     }
 
+    /// How many records each follower is behind; `None` of one that has not said in this epoch where its log ends.
+    pub fn lags(&self) -> impl Iterator<Item = (NodeId, Option<i64>)> {
+        self.followers
+            .iter()
+            .map(|(id, follower)| (*id, follower.end.map(|end| (self.log_end.0 - end.0).max(0))))
+    }
+
     /// How many answers wait.
     pub fn parked_len(&self) -> usize {
         self.parked.len()

@@ -1,10 +1,12 @@
 //! Losing nodes, and getting them back.
 
+use std::path::Path;
+
 use ottla_protocol::messages::{DeleteTopicsRequest, k20_delete_topics::DeleteTopicState};
 
-use crate::nodes::{Cluster, Node, all_know, leader_of, make, until};
+use crate::nodes::{Cluster, Node, all_know, all_serve, leader_of, make, until};
 use crate::wire::Wire;
-use crate::wire::requests::create;
+use crate::wire::requests::{create, fetch, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_goes_on_without_its_leader_and_takes_it_back() {
@@ -93,4 +95,43 @@ async fn a_node_that_was_away_for_long_catches_up_by_a_snapshot() {
     nodes.push(cluster.start(id.0).await);
     make(&nodes, "with-two").await;
     all_know(&nodes, &["kept", "newest", "with-two"]).await;
+}
+
+/// Three nodes as the first release left them when they were killed, now elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_the_first_release_goes_on() {
+    let cluster = Cluster::of(3);
+    for id in 1..=3 {
+        let folder = format!("tests/fixtures/0.1-first/cluster/node-{id}");
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &cluster.dir(id));
+    }
+    let nodes = cluster.start_all().await;
+    all_serve(&nodes, 3).await;
+    for partition in 0..3 {
+        let mut request = fetch("kept", 0, 500);
+        request.topics[0].partitions[0].partition = partition;
+        let expected: Vec<String> = (0..20).map(|at| (100 * partition + at).to_string()).collect();
+        until("all records are there", async || {
+            for node in &nodes {
+                if values(&Wire::connect(node.address()).await.call(10, &request).await) == expected {
+                    return true;
+                }
+            }
+            false
+        })
+        .await;
+    }
+    make(&nodes, "after").await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
 }

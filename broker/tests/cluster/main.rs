@@ -19,3 +19,4 @@ mod secured;
 mod throttles;
 mod transactions;
 mod voters;
+mod watched;

@@ -10,7 +10,7 @@ use ottla_broker::controller::{ClusterImage, Controller};
 use ottla_broker::ids::NodeId;
 use ottla_broker::partition::Partitions;
 use ottla_broker::quorum::{PeerAddress, QuorumState, QuorumTimeouts};
-use ottla_broker::{Broker, BrokerConfig, StartError};
+use ottla_broker::{Broker, BrokerConfig, Monitor, StartError};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use tempfile::TempDir;
@@ -97,6 +97,10 @@ impl Node {
 
     pub fn partitions(&self) -> &Partitions {
         &self.broker().context().partitions
+    }
+
+    pub fn monitor(&self) -> Monitor {
+        self.broker().monitor()
     }
 
     pub fn controller(&self) -> &Controller {

@@ -2,10 +2,15 @@
 
 use ottla_broker::BrokerConfig;
 use ottla_broker::ids::NodeId;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::{
+    BeginQuorumEpochRequest, BrokerHeartbeatRequest, k53_begin_quorum_epoch as begin_quorum_epoch,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::nodes::{Cluster, Node, leader_of, make, port};
+use crate::nodes::{Cluster, Node, all_serve, leader_of, make, port};
+use crate::wire::Wire;
 
 async fn refusal(config: &BrokerConfig) -> String {
     match Node::start(config).await {
@@ -94,4 +99,64 @@ async fn whoever_speaks_garbage_to_a_controller_is_closed_and_the_rest_goes_on()
     }
     make(&nodes, "undisturbed").await;
     assert_eq!(leader_of(&nodes).await, leader);
+}
+
+/// A node that has lost whose it is neither forms a cluster of its own around what it has, nor joins as if its disk were new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_is_half_formatted_is_refused() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, "before").await;
+    nodes.remove(2).kill();
+    let identity = cluster.dir(3).join("meta.properties");
+    let whole = std::fs::read_to_string(&identity).unwrap();
+    for (text, why) in [
+        (None, "has __cluster_metadata-0 and no meta.properties"),
+        (Some(""), "cluster.id is missing"),
+        (Some("version=1\ncluster.id=abc\n"), "node.id is missing"),
+    ] {
+        match text {
+            None => std::fs::remove_file(&identity).unwrap(),
+            Some(text) => std::fs::write(&identity, text).unwrap(),
+        }
+        let refused = refusal(&cluster.config(3)).await;
+        assert!(refused.contains(why) && refused.contains("restore"), "{refused}");
+    }
+    std::fs::write(&identity, whole).unwrap();
+    nodes.push(cluster.start(3).await);
+    all_serve(&nodes, 3).await;
+    make(&nodes, "after").await;
+}
+
+/// One that led once, and has not heard that others decided without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_of_an_older_epoch_is_told_so_and_changes_nothing() {
+    let cluster = Cluster::of(3);
+    let nodes = cluster.start_all().await;
+    let leader = leader_of(&nodes).await;
+    let before = nodes[leader].state();
+    let stale = nodes[(leader + 1) % 3].id.0;
+    let follower = &cluster.controllers[(leader + 2) % 3];
+    let address = format!("{}:{}", follower.host, follower.port).parse().unwrap();
+    let mut wire = Wire::connect(address).await;
+    let partition = begin_quorum_epoch::PartitionData {
+        leader_id: stale,
+        leader_epoch: before.epoch.0 - 1,
+        ..Default::default()
+    };
+    let topic = begin_quorum_epoch::TopicData {
+        topic_name: "__cluster_metadata".into(),
+        partitions: vec![partition],
+    };
+    let request = BeginQuorumEpochRequest { topics: vec![topic], ..Default::default() };
+    let answer = wire.call(1, &request).await;
+    let answer = &answer.topics[0].partitions[0];
+    assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::FencedLeaderEpoch);
+    assert_eq!((answer.leader_id, answer.leader_epoch), (nodes[leader].id.0, before.epoch.0));
+    // Nor does anybody who does not lead decide for brokers.
+    let heartbeat = BrokerHeartbeatRequest { broker_id: 1, ..Default::default() };
+    let answer = wire.call(1, &heartbeat).await;
+    assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::NotController);
+    make(&nodes, "undisturbed").await;
+    assert_eq!(nodes[leader].state().epoch, before.epoch);
 }

@@ -7,6 +7,9 @@ use ottla_protocol::messages::{ApiVersionsRequest, DescribeClusterRequest};
 use super::Admin;
 use crate::error::{ClientError, check, check_with};
 
+/// The first version of DescribeCluster that can ask for fenced brokers.
+const FENCED_VERSION_MIN: i16 = 2;
+
 /// A broker and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerDescription {
@@ -14,6 +17,8 @@ pub struct BrokerDescription {
     pub host: String,
     pub port: i32,
     pub rack: Option<String>,
+    /// It is registered, and not among those that serve.
+    pub is_fenced: bool,
 }
 
 /// The cluster as its brokers see it.
@@ -26,15 +31,23 @@ pub struct ClusterDescription {
 }
 
 impl Admin {
-    /// The cluster's id, controller and brokers.
+    /// The cluster's id, controller and brokers, those that do not serve too where the broker tells of them (since Kafka 4.0).
     ///
     /// # Errors
     /// What the broker answers.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
-        let response = self.cluster.send_any(&DescribeClusterRequest::default()).await?;
-        check_with(response.error_code, response.error_message.as_deref(), || {
-            "describing the cluster".to_owned()
-        })?;
+        let what = || "describing the cluster".to_owned();
+        let attempt = async || {
+            let connection = self.cluster.any().await?;
+            let version = connection.version_of::<DescribeClusterRequest>(i16::MAX)?;
+            let request = DescribeClusterRequest {
+                include_fenced_brokers: version >= FENCED_VERSION_MIN,
+                ..DescribeClusterRequest::default()
+            };
+            connection.submit(&request, version, self.cluster.config.request_timeout)?.await
+        };
+        let response = self.cluster.retry(what, attempt).await?;
+        check_with(response.error_code, response.error_message.as_deref(), what)?;
         Ok(ClusterDescription {
             cluster_id: response.cluster_id.to_string(),
             controller_id: Some(response.controller_id).filter(|id| *id >= 0),
@@ -46,6 +59,7 @@ impl Admin {
                     host: broker.host.to_string(),
                     port: broker.port,
                     rack: broker.rack.as_ref().map(|rack| rack.to_string()),
+                    is_fenced: broker.is_fenced,
                 })
                 .collect(),
         })

@@ -1,10 +1,12 @@
-//! Administration: topics, configs, the cluster, groups and their offsets,
+//! Administration: topics, configs, the cluster and its quorum, where replicas are, groups and their offsets,
 //! access control and users, transactions.
 
 mod cluster;
 mod configs;
 mod groups;
 mod log_dirs;
+mod quorum;
+mod reassignments;
 mod security;
 mod topics;
 mod transactions;
@@ -16,6 +18,8 @@ pub use cluster::{BrokerDescription, ClusterDescription};
 pub use configs::{ConfigEntry, ConfigResource, ConfigSource};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use log_dirs::{LogDirDescription, ReplicaDescription};
+pub use quorum::{QuorumDescription, QuorumReplica};
+pub use reassignments::Reassignment;
 pub use security::{ACL_ANY, AclEntry};
 pub use topics::{CreatedTopic, NewTopic};
 pub use transactions::{ProducerState, TransactionDescription, TransactionFilter, TransactionListing};

@@ -14,6 +14,53 @@ pub enum ClusterCommand {
         #[command(flatten)]
         cluster: ClusterArguments,
     },
+    /// Tell whether all is well: exit 0 if so, 1 if something is wrong, with what it is.
+    Health {
+        /// Ask again for so many seconds, until all is well.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Give every broker the same share of replicas and leaders: of each topic, and of all. Shows the plan, or with --execute carries it out.
+    Rebalance {
+        /// Only the partitions of these topics.
+        #[arg(short, long, value_name = "NAME")]
+        topic: Vec<String>,
+        /// Take back all moves that are under way, whoever began them.
+        #[arg(long, conflicts_with_all = ["topic", "execute"])]
+        cancel: bool,
+        #[command(flatten)]
+        carrying_out: CarryingOut,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+    /// Empty a broker that is to leave, take its vote if it is a controller, and have the cluster forget it once it is stopped. Shows the plan, or
+    /// with --execute carries it out.
+    Decommission {
+        /// Its id.
+        #[arg(value_name = "BROKER")]
+        broker: i32,
+        #[command(flatten)]
+        carrying_out: CarryingOut,
+        #[command(flatten)]
+        cluster: ClusterArguments,
+    },
+}
+
+/// How a plan is carried out.
+#[derive(Args)]
+pub struct CarryingOut {
+    /// Do it, and wait until it is done. What was begun goes on if this is interrupted.
+    #[arg(long)]
+    pub execute: bool,
+    /// Partitions that are copied at the same time.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub at_once: u16,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// What a config belongs to.

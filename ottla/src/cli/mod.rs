@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use access::{AclArguments, AclCommand, AclFilterArguments, UserCommand};
 pub use bench::Bench;
-pub use cluster::{ClusterCommand, ConfigCommand, ConfigOwner};
+pub use cluster::{CarryingOut, ClusterCommand, ConfigCommand, ConfigOwner};
 pub use group::{GroupCommand, ResetTo};
 pub use pipeline::{PipelineCommand, RunArguments};
 pub use query::QueryCommand;

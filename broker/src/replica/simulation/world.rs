@@ -654,6 +654,7 @@ impl World {
                     endpoints: Vec::new(),
                     log_dirs: vec![directory],
                     rack: None,
+                    features: Vec::new(),
                     previous_epoch,
                 };
                 let Ok((records, epoch)) =

@@ -1,24 +1,23 @@
-//! `ottla cluster …`
+//! `ottla cluster describe`
 
 use std::collections::BTreeMap;
 
 use ottla_client::{ClusterDescription, ErrorCode, LogDirDescription, TopicDescription};
 use serde_json::{Value, json};
 
-use super::connect;
-use crate::cli::{ClusterCommand, Output};
+use super::super::connect;
+use crate::cli::{ClusterArguments, Output};
 use crate::failure::Failure;
 use crate::output::{print_json, print_table};
 
-pub async fn run(command: ClusterCommand) -> Result<(), Failure> {
-    let ClusterCommand::Describe { output, cluster } = command;
-    let client = connect(&cluster).await?;
+pub async fn run(output: Output, cluster: &ClusterArguments) -> Result<(), Failure> {
+    let client = connect(cluster).await?;
     let admin = client.admin();
     let cluster = admin.describe_cluster().await?;
     let topics = admin.list_topics().await?;
     let features = admin.finalized_features().await?;
     let mut log_dirs = BTreeMap::new();
-    for broker in &cluster.brokers {
+    for broker in cluster.brokers.iter().filter(|broker| !broker.is_fenced) {
         log_dirs.insert(broker.broker_id, admin.describe_log_dirs(broker.broker_id, None).await?);
     }
     let partitions = Partitions::of(&topics);
@@ -97,6 +96,7 @@ fn as_json(
                 })
                 .collect();
             json!({ "id": broker.broker_id, "host": broker.host, "port": broker.port, "rack": broker.rack,
+                    "fenced": broker.is_fenced,
                     "leads": led, "replicas": kept, "log_dirs": dirs })
         })
         .collect();
@@ -138,10 +138,18 @@ fn print(
             let (led, kept) = partitions.led_and_kept_by(broker.broker_id);
             let rack = broker.rack.clone().unwrap_or_else(|| "-".to_owned());
             let address = format!("{}:{}", broker.host, broker.port);
-            vec![broker.broker_id.to_string(), address, rack, led.to_string(), kept.to_string()]
+            let state = if broker.is_fenced { "fenced" } else { "serves" };
+            vec![
+                broker.broker_id.to_string(),
+                address,
+                rack,
+                state.to_owned(),
+                led.to_string(),
+                kept.to_string(),
+            ]
         })
         .collect();
-    print_table(&["broker", "address", "rack", "leads", "replicas"], &brokers)?;
+    print_table(&["broker", "address", "rack", "state", "leads", "replicas"], &brokers)?;
     println!();
     let bytes = |bytes: Option<i64>| bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
     let rows: Vec<Vec<String>> = log_dirs
