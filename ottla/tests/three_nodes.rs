@@ -79,12 +79,13 @@ fn works(topic: &str, at: &str, elsewhere: &str) {
     });
 }
 
-/// Ids of the brokers and of the controller, as a node tells them.
+/// Ids of the brokers that serve and of the controller, as a node tells them.
 fn described(address: &str) -> Option<(Vec<u64>, u64)> {
     let output =
         ottla().args(["cluster", "describe", "-o", "json", "--bootstrap-server", address]).output().unwrap();
     let cluster: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    let ids = cluster["brokers"].as_array()?.iter().filter_map(|broker| broker["id"].as_u64());
+    let serving = cluster["brokers"].as_array()?.iter().filter(|broker| broker["fenced"] == false);
+    let ids = serving.filter_map(|broker| broker["id"].as_u64());
     Some((ids.collect(), cluster["controller"].as_u64()?))
 }
 
