@@ -1,9 +1,9 @@
 //! What earlier releases have written is read as they meant it (`docs/decisions/0016-nodes-of-two-releases.md`). `fixtures/make.py` has made the data
 //! directories.
 
+mod fixtures;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use ottla_broker::{Broker, BrokerConfig};
@@ -11,18 +11,6 @@ use ottla_client::{
     Client, ClientConfig, ConfigResource, Consumer, ConsumerConfig, IsolationLevel, OFFSET_EARLIEST,
     ProducerConfig, Record, TopicPartition,
 };
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => drop(fs::copy(entry.path(), to).unwrap()),
-        }
-    }
-}
 
 /// Offset and value of each committed record of a partition, up to so many.
 async fn read(consumer: &Consumer, topic: &str, partition: i32, count: usize) -> Vec<(i64, String)> {
@@ -46,8 +34,7 @@ async fn read(consumer: &Consumer, topic: &str, partition: i32, count: usize) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_of_the_first_release_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/0.1-first/alone");
-    copy(&fixture, &dir.path().join("data"));
+    fixtures::copy("0.1-first/alone", &dir.path().join("data"));
     let mut config = BrokerConfig::new(dir.path().join("data"));
     // The committed offsets are older each day.
     config.offsets_retention_minutes = u64::from(u32::MAX);

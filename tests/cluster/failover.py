@@ -54,7 +54,6 @@ def main():
     for name, found in gaps.items():
         each = ", ".join(f"{gap * 1000:.0f}" for gap in found)
         print(f"{name}: longest wait of a producer {each} ms")
-    print(f"{len(writer.acked)} of {writer.sent} records acknowledged, all of them there, {len(writer.failed)} refused")
 
 
 main()

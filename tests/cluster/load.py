@@ -56,3 +56,4 @@ def check(cluster, writer):
         raise SystemExit(f"{len(missing)} acknowledged records are missing, such as {sorted(missing)[:5]}")
     if writer.failed:
         raise SystemExit(f"{len(writer.failed)} records were refused: {writer.failed[0]}")
+    print(f"{len(writer.acked)} of {writer.sent} records acknowledged, all of them there, {len(writer.failed)} refused")

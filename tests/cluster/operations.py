@@ -114,7 +114,6 @@ def main():
             check(cluster, writer)
         finally:
             cluster.stop_all()
-    print(f"{len(writer.acked)} of {writer.sent} records acknowledged, all of them there, {len(writer.failed)} refused")
 
 
 main()

@@ -20,25 +20,14 @@ impl Context {
     /// The brokers that clients of a listener may be sent to, by that listener's name. A node that is alone is one for whoever
     /// comes in anywhere.
     pub(super) fn reachable_brokers(&self, endpoint: &Endpoint) -> Vec<ReachableBroker> {
-        if self.controller.log().is_alone() {
-            let (host, port) = (endpoint.host.clone(), endpoint.port);
-            return vec![ReachableBroker {
-                id: self.node_id(),
-                host,
-                port,
-                rack: self.own_rack(),
-                is_fenced: false,
-            }];
-        }
         let image = self.image();
         // A client that is told of nobody may give up, where this node will know more in a moment.
-        if image.brokers().values().all(|broker| broker.is_fenced) {
-            let (host, port) = (endpoint.host.clone(), endpoint.port);
+        if self.controller.log().is_alone() || image.brokers().values().all(|broker| broker.is_fenced) {
             return vec![ReachableBroker {
                 id: self.node_id(),
-                host,
-                port,
-                rack: self.own_rack(),
+                host: endpoint.host.clone(),
+                port: endpoint.port,
+                rack: self.config.rack.as_deref().map(Into::into),
                 is_fenced: false,
             }];
         }
@@ -53,10 +42,6 @@ impl Context {
             })
         });
         reached.collect()
-    }
-
-    fn own_rack(&self) -> Option<Str> {
-        self.config.rack.as_deref().map(Into::into)
     }
 
     /// The id of the broker that takes what only the controller decides; -1 where none is known.

@@ -1,9 +1,8 @@
 //! Losing nodes, and getting them back.
 
-use std::path::Path;
-
 use ottla_protocol::messages::{DeleteTopicsRequest, k20_delete_topics::DeleteTopicState};
 
+use crate::fixtures;
 use crate::nodes::{Cluster, Node, all_know, all_serve, leader_of, make, until};
 use crate::wire::Wire;
 use crate::wire::requests::{create, fetch, values};
@@ -102,8 +101,7 @@ async fn a_node_that_was_away_for_long_catches_up_by_a_snapshot() {
 async fn a_cluster_of_the_first_release_goes_on() {
     let cluster = Cluster::of(3);
     for id in 1..=3 {
-        let folder = format!("tests/fixtures/0.1-first/cluster/node-{id}");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &cluster.dir(id));
+        fixtures::copy(&format!("0.1-first/cluster/node-{id}"), &cluster.dir(id));
     }
     let nodes = cluster.start_all().await;
     all_serve(&nodes, 3).await;
@@ -122,16 +120,4 @@ async fn a_cluster_of_the_first_release_goes_on() {
         .await;
     }
     make(&nodes, "after").await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => drop(std::fs::copy(entry.path(), to).unwrap()),
-        }
-    }
 }

@@ -3,6 +3,8 @@
 
 #[path = "../authority/mod.rs"]
 mod authority;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 #[path = "../wire/mod.rs"]
 mod wire;
 

@@ -16,10 +16,7 @@ pub async fn run(output: Output, cluster: &ClusterArguments) -> Result<(), Failu
     let cluster = admin.describe_cluster().await?;
     let topics = admin.list_topics().await?;
     let features = admin.finalized_features().await?;
-    let mut log_dirs = BTreeMap::new();
-    for broker in cluster.brokers.iter().filter(|broker| !broker.is_fenced) {
-        log_dirs.insert(broker.broker_id, admin.describe_log_dirs(broker.broker_id, None).await?);
-    }
+    let log_dirs = super::log_dirs(&admin, &cluster, true).await;
     let partitions = Partitions::of(&topics);
     match output {
         Output::Json => print_json(&as_json(&cluster, &topics, &partitions, &features, &log_dirs))?,

@@ -10,14 +10,13 @@ use ottla_client::{
 use serde_json::json;
 
 use super::super::connect;
+use super::ANSWER_MAX;
 use crate::cli::{ClusterArguments, Output};
 use crate::failure::Failure;
 use crate::output::print_json;
 
 /// Between two looks while it is waited.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a broker or the leader of the quorum may take to say how it is.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Names that are shown of what has many.
 const NAMED_MAX: usize = 5;
 /// Controllers fetch at least every second; one that has not for so long is not there.
@@ -126,15 +125,7 @@ impl State {
             let count = found.and_then(|config| config.value.as_deref()?.parse().ok());
             min_isr.extend(count.map(|count| (topic.name.clone(), count)));
         }
-        let mut log_dirs = BTreeMap::new();
-        for broker in cluster.brokers.iter().filter(|broker| !broker.is_fenced) {
-            // One that has just gone is missed by the controller in a moment.
-            let asked =
-                tokio::time::timeout(ANSWER_MAX, admin.describe_log_dirs(broker.broker_id, Some(("", &[]))));
-            if let Ok(Ok(dirs)) = asked.await {
-                log_dirs.insert(broker.broker_id, dirs);
-            }
-        }
+        let log_dirs = super::log_dirs(admin, &cluster, false).await;
         let moving = admin.list_reassignments().await?;
         Ok(State {
             cluster,
@@ -150,6 +141,10 @@ impl State {
 /// What is to be said of a cluster, worst first.
 fn judge(state: &State) -> Vec<Finding> {
     let mut findings = Vec::new();
+    if state.quorum.is_none() {
+        let what = "no controller leads, so nothing about the cluster can change";
+        findings.push(Finding { severity: Severity::Critical, what, names: Vec::new() });
+    }
     let mut find = |severity, what, names: Vec<String>| {
         if !names.is_empty() {
             findings.push(Finding { severity, what, names });
@@ -182,23 +177,16 @@ fn judge(state: &State) -> Vec<Finding> {
         "partitions with fewer in-sync replicas than min.insync.replicas, which take no acks=all",
         below.map(|(topic, partition)| named(topic, partition.partition)).collect(),
     );
-    match &state.quorum {
-        None => find(
-            Severity::Critical,
-            "no controller leads, so nothing about the cluster can change",
-            vec!["quorum".to_owned()],
-        ),
-        Some(quorum) => {
-            let silent = quorum.voters.iter().filter(|voter| {
-                voter.node_id != quorum.leader_id
-                    && voter.silent_ms.is_none_or(|silent| silent > VOTER_SILENT_MAX_MS)
-            });
-            find(
-                Severity::Warning,
-                "controllers that do not follow the one that leads",
-                silent.map(|voter| voter.node_id.to_string()).collect(),
-            );
-        }
+    if let Some(quorum) = &state.quorum {
+        let silent = quorum.voters.iter().filter(|voter| {
+            voter.node_id != quorum.leader_id
+                && voter.silent_ms.is_none_or(|silent| silent > VOTER_SILENT_MAX_MS)
+        });
+        find(
+            Severity::Warning,
+            "controllers that do not follow the one that leads",
+            silent.map(|voter| voter.node_id.to_string()).collect(),
+        );
     }
     let fenced = state.cluster.brokers.iter().filter(|broker| broker.is_fenced);
     find(
@@ -338,5 +326,9 @@ mod tests {
         assert!(is_well(&findings));
         state.quorum = None;
         assert!(!is_well(&judge(&state)));
+        assert_eq!(
+            texts(&state)[0],
+            "critical: no controller leads, so nothing about the cluster can change"
+        );
     }
 }

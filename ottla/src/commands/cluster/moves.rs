@@ -13,8 +13,6 @@ use crate::output::{print_json, print_table};
 
 /// Between two looks at what is under way.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// So long a broker may take to say how large its replicas are.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The partitions of some topics (none: of all), and how large they are where that is known.
 pub async fn placed(
@@ -23,14 +21,11 @@ pub async fn placed(
     topics: &[String],
 ) -> Result<Vec<PlacedPartition>, Failure> {
     let mut sizes: BTreeMap<TopicPartition, u64> = BTreeMap::new();
-    for broker in cluster.brokers.iter().filter(|broker| !broker.is_fenced) {
-        let asked = tokio::time::timeout(ANSWER_MAX, admin.describe_log_dirs(broker.broker_id, None));
-        let Ok(dirs) = asked.await else { continue };
-        for (place, replica) in dirs?.into_iter().flat_map(|dir| dir.replicas) {
-            if !replica.is_future {
-                let size = sizes.entry(place).or_default();
-                *size = (*size).max(u64::try_from(replica.size_bytes).unwrap_or(0));
-            }
+    let dirs = super::log_dirs(admin, cluster, true).await;
+    for (place, replica) in dirs.into_values().flatten().flat_map(|dir| dir.replicas) {
+        if !replica.is_future {
+            let size = sizes.entry(place).or_default();
+            *size = (*size).max(u64::try_from(replica.size_bytes).unwrap_or(0));
         }
     }
     let listed = admin.list_topics().await?;
