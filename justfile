@@ -57,6 +57,11 @@ crashes:
 # How long producers wait for another leader when theirs is killed or stopped, on three servers
 failover: release setup
     tests/cluster/failover.sh 10
+    tests/cluster/failover.sh 10 "" java
+
+# Servers whose clocks are set forward by hours and weeks while they run
+uptime: release setup
+    tests/cluster/uptime.sh
 
 # A node added, one taken out and one that dies, by the command line under load, on four servers
 operations: release setup

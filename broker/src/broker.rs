@@ -567,6 +567,7 @@ async fn record_moves(mut moved: mpsc::UnboundedReceiver<Assignment>, controller
 
 async fn save_checkpoints(log_dirs: Arc<LogDirs>) {
     let mut ticks = tokio::time::interval(RECOVERY_POINT_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let saving = log_dirs.clone();

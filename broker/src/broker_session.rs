@@ -9,7 +9,7 @@ use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerRegistrationRequest
 use ottla_protocol::{ErrorCode, Message};
 use tokio::time::{Instant, timeout_at};
 
-use crate::controller::{BrokerImage, Controller, Heartbeat, HeartbeatAnswer, Registration};
+use crate::controller::{BrokerImage, Controller, Heartbeat, HeartbeatAnswer, Registration, leads_something};
 use crate::ids::Offset;
 
 /// How long after a failure, or while it may not serve yet, it speaks again.
@@ -18,7 +18,11 @@ const RETRY: Duration = Duration::from_millis(100);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How long it may take, once the controller has heard so, until others lead what the node led.
 const HANDOVER: Duration = Duration::from_secs(3);
-/// How often it is asked whether they do.
+/// How long it says to clients who leads now, before nobody is told of it any more. They come again 100 ms after a refusal; and
+/// librdkafka, when one answer tells it of another leader and no more of the one so far, can lose sight of the partition for two
+/// seconds.
+const REDIRECTION: Duration = Duration::from_millis(400);
+/// How often it is asked whether it may stop.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
@@ -85,6 +89,7 @@ impl BrokerSession {
         let own = image.brokers().get(&self.registration.id);
         let is_own = |own: &&Arc<BrokerImage>| own.incarnation_id == self.registration.incarnation_id;
         let Some(own) = own.filter(is_own) else { return };
+        let led_something = leads_something(&image, self.registration.id);
         let mut until = Instant::now() + FAREWELL;
         let mut is_heard = false;
         while let Ok(answer) = timeout_at(until, self.heartbeat(own.epoch, true)).await {
@@ -92,6 +97,9 @@ impl BrokerSession {
                 Ok(answer) if answer.should_shut_down => return,
                 Ok(_) if !is_heard => {
                     (is_heard, until) = (true, Instant::now() + HANDOVER);
+                    if led_something {
+                        tokio::time::sleep(REDIRECTION).await;
+                    }
                 }
                 Err(ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered) => return,
                 Ok(_) | Err(_) => {}

@@ -6,7 +6,6 @@ costs the servers to keep followers of all of them while nothing happens.
 Ends with an error where the failover takes more than 5 s.
 """
 
-import os
 import signal
 import sys
 import time
@@ -14,16 +13,9 @@ import time
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from nodes import Cluster, scratch, until
+from nodes import Cluster, cpu_seconds, scratch, until
 
 FAILOVER_S_MAX = 5
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(process):
-    with open(f"/proc/{process.pid}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def resident_mb(process):

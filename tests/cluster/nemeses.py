@@ -174,12 +174,13 @@ def told(nodes):
 
 
 class Clock:
-    """A process' clock by libfaketime: it reads how far it is off from a file, again and again."""
+    """A process' clock by libfaketime: it reads how far it is off from a file, again and again. The clock that only counts is left alone
+    unless `counts_too`."""
 
     LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, counts_too=False):
+        self.path, self.counts_too = path, counts_too
         self.step(0)
 
     def step(self, seconds):
@@ -188,7 +189,7 @@ class Clock:
         os.rename(self.path + ".new", self.path)
 
     def environment(self):
-        return {"LD_PRELOAD": self.LIBRARY, "FAKETIME_TIMESTAMP_FILE": self.path, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        return {"LD_PRELOAD": self.LIBRARY, "FAKETIME_TIMESTAMP_FILE": self.path, "FAKETIME_DONT_FAKE_MONOTONIC": str(int(not self.counts_too)),
                 "FAKETIME_CACHE_DURATION": "1"}
 
 

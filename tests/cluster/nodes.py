@@ -11,6 +11,7 @@ import time
 from confluent_kafka import KafkaException
 
 NODES = (1, 2, 3)
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def free_ports(count):
@@ -123,6 +124,12 @@ class Cluster:
             self.send_signal(node, how)
         for node in list(self.processes):
             self.ended(node, patience)
+
+
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def read_line(stream, patience):

@@ -11,7 +11,7 @@ import sys
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from load import TOPIC, Writer, check
+from load import TOPIC, LibrdkafkaWriter, check
 from nodes import NODES, Cluster, scratch, until
 
 FOURTH = 4
@@ -73,7 +73,7 @@ def main():
             topics = [NewTopic(TOPIC, 8, 3, config={"min.insync.replicas": "2"}), NewTopic("pairs", 6, 2), NewTopic("single", 4, 1)]
             for made in admin.create_topics(topics).values():
                 made.result(30)
-            writer = Writer(cluster.bootstrap)
+            writer = LibrdkafkaWriter(cluster.bootstrap)
             writer.start()
             operator = Operator(ottla, cluster.bootstrap)
             operator.does("health", "--wait", "30")

@@ -11,7 +11,7 @@ import time
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from load import TOPIC, Writer, check
+from load import TOPIC, LibrdkafkaWriter, check
 from nodes import NODES, Cluster, scratch, until
 
 
@@ -24,7 +24,7 @@ def main():
             admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
             until("three brokers are there", lambda: len(admin.list_topics(timeout=10).brokers) == 3)
             admin.create_topics([NewTopic(TOPIC, 1, 3, config={"min.insync.replicas": "2"})])[TOPIC].result(30)
-            writer = Writer(cluster.bootstrap)
+            writer = LibrdkafkaWriter(cluster.bootstrap)
             writer.start()
             for name, binary in (("the new one", new), ("the old one again", old)):
                 begin = time.monotonic()

@@ -270,7 +270,7 @@ pub(crate) fn decide_unregister(
 }
 
 /// Whether a broker leads something.
-pub(super) fn leads_something(image: &ClusterImage, id: NodeId) -> bool {
+pub(crate) fn leads_something(image: &ClusterImage, id: NodeId) -> bool {
     image.topics().flat_map(|topic| &topic.partitions).any(|partition| partition.leader == Some(id))
 }
 

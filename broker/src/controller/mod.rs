@@ -48,6 +48,7 @@ mod topics;
 
 pub use alter_configs::{AlterConfigs, ConfigEdit};
 pub use alter_partitions::{AlterPartitions, IsrAnswers, IsrChange};
+pub(crate) use brokers::leads_something;
 pub use brokers::{BrokerEndpoint, BrokerImage, Brokers, Registration};
 pub use client_metrics::{ClientSubscription, client_metrics_configs};
 pub use client_quotas::{AlterQuotas, ClientQuotas, EntityName, QuotaEntity};

@@ -91,8 +91,8 @@ pub(super) enum Input {
     Asked { request: Request, terms: FetchTerms, reply: oneshot::Sender<Answered> },
     /// Another member has answered.
     Answered { from: NodeId, request: Request, response: Response, records: Bytes },
-    /// Another member will not.
-    Failed { to: NodeId, request: Request },
+    /// Another member will not; whether nobody listens there.
+    Failed { to: NodeId, request: Request, is_refused: bool },
     /// The log is durable up to here, unless it was cut since.
     Flushed { end: Offset, generation: u64 },
     /// A snapshot of the leader's is in this file.

@@ -76,6 +76,8 @@ pub enum Event {
         to: NodeId,
         /// What.
         request: Request,
+        /// Whether nobody listens there: the system there refuses connections.
+        is_refused: bool,
     },
     /// The leader's own records came to the end of its log.
     Appended {
@@ -199,6 +201,9 @@ pub struct Quorum {
     /// How far its own log is durable.
     pub(super) flushed: Offset,
     pub(super) high_watermark: Offset,
+    /// The epoch whose leader it has given up before its time because nobody listened there: once is enough to find out whether most others
+    /// think so too.
+    pub(super) hurried_in: Option<Epoch>,
     chance: u64,
     #[cfg(test)]
     pub(super) bug: Option<Bug>,
@@ -229,6 +234,7 @@ impl Quorum {
             log,
             flushed,
             high_watermark,
+            hurried_in: None,
             chance,
             #[cfg(test)]
             bug: None,
@@ -296,7 +302,7 @@ impl Quorum {
                 let came = Came { records, voters };
                 self.on_response(now, from, &request, &response, came, &mut effects);
             }
-            Event::Failed { to, request } => self.on_failed(now, to, &request),
+            Event::Failed { to, request, is_refused } => self.on_failed(now, to, &request, is_refused),
             Event::Appended { end } => {
                 self.log.append(self.election.epoch, end);
                 self.record_voters(&mut effects);
@@ -404,16 +410,8 @@ impl Quorum {
             (Request::Fetch { epoch, log_end, .. }, Ok(answer)) => {
                 self.on_fetched(now, from, (*epoch, *log_end), answer, came, effects);
             }
-            (Request::Fetch { .. }, Err(_)) => self.on_failed(now, from, request),
+            (Request::Fetch { .. }, Err(_)) => self.on_failed(now, from, request, false),
             _ => {}
-        }
-    }
-
-    fn on_failed(&mut self, now: Monotonic, to: NodeId, request: &Request) {
-        if let (Role::Follower(following), Request::Fetch { .. }) = (&mut self.role, request)
-            && following.leader == to
-        {
-            following.fetch_at = following.fetch_at.min(now + self.config.retry_backoff);
         }
     }
 
@@ -467,6 +465,7 @@ impl Quorum {
             leader,
             has_fetched: false,
             leader_gone_at: now + self.config.fetch_timeout,
+            refusals: 0,
             fetch_at: now,
             is_busy: self.flushed < self.log.end().offset,
         }

@@ -114,6 +114,14 @@ impl From<ClientError> for PeerError {
     }
 }
 
+impl PeerError {
+    /// Whether nobody listens there.
+    fn is_refused(&self) -> bool {
+        matches!(self, PeerError::Unreachable(ClientError::Connect { reason, .. })
+            if reason.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// One connection to a member, opened when it is used.
 pub(crate) struct PeerConnection {
     address: PeerAddress,
@@ -225,7 +233,7 @@ async fn run(
     let mut known: Option<PeerConnection> = None;
     while let Some(Outgoing { request, high_watermark }) = inbox.recv().await {
         let Some(address) = addresses.of(from) else {
-            inputs.put(Input::Failed { to: from, request });
+            inputs.put(Input::Failed { to: from, request, is_refused: false });
             continue;
         };
         let connection = match known.take_if(|known| known.address == address) {
@@ -252,7 +260,7 @@ async fn run(
                 } else {
                     tracing::debug!(node_id = %from, %error, "a controller does not answer");
                 }
-                inputs.put(Input::Failed { to: from, request });
+                inputs.put(Input::Failed { to: from, request, is_refused: error.is_refused() });
             }
         }
     }

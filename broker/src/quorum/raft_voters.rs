@@ -138,6 +138,7 @@ pub(super) async fn update(
 /// Has the quorum record where this voter is, when it is started elsewhere than it was.
 pub(crate) async fn keep_recorded(quorum: QuorumHandle, own: PeerAddress) {
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(described) = quorum.describe().await else { return };

@@ -91,10 +91,12 @@ pub struct Progress {
 pub struct Following {
     /// Whom it follows.
     pub leader: NodeId,
-    /// Whether the leader has answered.
+    /// Whether the leader has answered, and was there since.
     pub has_fetched: bool,
     /// When the leader counts as gone.
     pub leader_gone_at: Monotonic,
+    /// How often in a row nobody listened where the leader was.
+    pub refusals: u32,
     /// When it asks again.
     pub fetch_at: Monotonic,
     /// Whether it waits for its disk, or for a snapshot, before it asks again.

@@ -231,7 +231,7 @@ impl Owner {
             Input::Answered { from, request, response, records } => {
                 Some(self.on_answered(from, request, response, records))
             }
-            Input::Failed { to, request } => Some(Event::Failed { to, request }),
+            Input::Failed { to, request, is_refused } => Some(Event::Failed { to, request, is_refused }),
             Input::Flushed { end, generation } => {
                 (generation == self.generation).then_some(Event::Flushed { end })
             }
@@ -275,7 +275,7 @@ impl Owner {
                 Ok(batches) => batches,
                 Err(error) => {
                     tracing::error!(leader = %from, %error, "a leader of the quorum sends damaged records");
-                    return Event::Failed { to: from, request };
+                    return Event::Failed { to: from, request, is_refused: false };
                 }
             };
             for batch in &batches {
@@ -283,13 +283,13 @@ impl Owner {
                 let is_next = batch.header.base_offset == next.0 && end > next;
                 if !is_next || epoch < newest || epoch > response.epoch {
                     tracing::error!(leader = %from, offset = %next, "a leader of the quorum sends other records than it was asked for");
-                    return Event::Failed { to: from, request };
+                    return Event::Failed { to: from, request, is_refused: false };
                 }
                 match voters_in(batch) {
                     Ok(found) => voters.extend(found),
                     Err(error) => {
                         tracing::error!(leader = %from, %error, "a leader of the quorum sends what this release does not understand");
-                        return Event::Failed { to: from, request };
+                        return Event::Failed { to: from, request, is_refused: false };
                     }
                 }
                 match runs.last_mut() {
@@ -333,7 +333,7 @@ impl Owner {
             }
             Effect::Send { to, request } => {
                 let sent = self.peers.send(to, request, self.machine.high_watermark());
-                sent.err().map(|request| Event::Failed { to, request })
+                sent.err().map(|request| Event::Failed { to, request, is_refused: false })
             }
             Effect::Respond { id, response } => {
                 self.respond(id, response);

@@ -163,6 +163,7 @@ async fn welcome(stream: TcpStream, address: SocketAddr, endpoint: Arc<Endpoint>
 pub(crate) async fn keep_certificates(endpoint: Arc<Endpoint>, interval: Duration) {
     let Some(tls) = &endpoint.tls else { return };
     let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         reload(&endpoint.name, tls);

@@ -39,6 +39,13 @@ enum Message {
         response: Response,
         records: Vec<Entry>,
     },
+    /// Nobody listens there, or so a firewall says.
+    Refusal {
+        from: usize,
+        to: usize,
+        incarnation: u64,
+        request: Request,
+    },
     Snapshot {
         to: usize,
         incarnation: u64,
@@ -464,7 +471,10 @@ impl World {
     fn deliver(&mut self) {
         let Some((_, message)) = self.network.pop_first() else { return };
         let to = match &message {
-            Message::Request { to, .. } | Message::Response { to, .. } | Message::Snapshot { to, .. } => *to,
+            Message::Request { to, .. }
+            | Message::Response { to, .. }
+            | Message::Refusal { to, .. }
+            | Message::Snapshot { to, .. } => *to,
         };
         if self.nodes[to].paused_until > self.now_ms {
             let at = self.nodes[to].paused_until;
@@ -473,6 +483,10 @@ impl World {
         match message {
             Message::Request { from, incarnation, to, request } => {
                 if self.nodes[to].quorum.is_none() {
+                    // Its system says so, unless that is gone too.
+                    if self.random.chance(50) {
+                        self.refuse(to, from, incarnation, &request);
+                    }
                     return;
                 }
                 if let Request::Fetch { replica, epoch, .. } = &request
@@ -510,6 +524,12 @@ impl World {
                 };
                 let from = self.nodes[from].id;
                 self.tell(to, Event::Response { from, request, response, records: runs, voters }, &records);
+            }
+            Message::Refusal { from, to, incarnation, request } => {
+                if self.nodes[to].incarnation == incarnation {
+                    let to_id = self.nodes[from].id;
+                    self.tell(to, Event::Failed { to: to_id, request, is_refused: true }, &[]);
+                }
             }
             Message::Snapshot { to, incarnation, end, entries } => {
                 let node = &mut self.nodes[to];
@@ -564,6 +584,10 @@ impl World {
                 Effect::Send { to, request } => {
                     let Some(to) = self.nodes.iter().position(|node| node.id == to) else { continue };
                     let incarnation = self.nodes[index].incarnation;
+                    if self.cuts.contains(&(index, to)) && self.random.chance(10) {
+                        // A firewall says so as well.
+                        self.refuse(to, index, incarnation, &request);
+                    }
                     self.send(index, to, |_| Message::Request {
                         from: index,
                         incarnation,
@@ -674,6 +698,12 @@ impl World {
             let at = self.now_ms + 1 + self.random.below(late);
             self.put(at, message(copy));
         }
+    }
+
+    /// One hears that nobody listens where it asked.
+    fn refuse(&mut self, from: usize, to: usize, incarnation: u64, request: &Request) {
+        let at = self.now_ms + 1 + self.random.below(30);
+        self.put(at, Message::Refusal { from, to, incarnation, request: request.clone() });
     }
 
     fn put(&mut self, at: u64, message: Message) {
