@@ -17,7 +17,9 @@ use crate::random::Random;
 /// How long after the chaos the quorum has to get to work again.
 const HEAL_MS: u64 = 120_000;
 const FETCH_TIMEOUT_MS: u64 = 2_000;
-/// How long one hears nothing, after everybody has come to rest.
+/// How long it takes everybody to come to rest.
+const REST_MS: u64 = 3 * FETCH_TIMEOUT_MS;
+/// How long one hears nothing after that.
 const ISOLATED_MS: u64 = 20_000;
 /// Who follows without a vote, until it gets one.
 const OBSERVERS: [i32; 2] = [100, 101];
@@ -220,8 +222,18 @@ impl World {
         }
     }
 
+    fn pass(&mut self, milliseconds: u64) {
+        let end = self.now_ms + milliseconds;
+        while self.now_ms < end {
+            self.step();
+        }
+    }
+
     /// Whether one that hears nothing any more, and that the others can do without, lets them be.
     pub fn isolate_one(&mut self) {
+        // Who had not heard of its leader for long when the chaos ended may still give it up, and what was late arrives.
+        self.pass(REST_MS);
+        self.heal();
         let index = self.random.below(self.nodes.len() as u64) as usize;
         let leads = |node: &&Node| node.quorum.as_ref().is_some_and(Quorum::is_leader);
         let leader = self.nodes.iter().find(leads).expect("there is one");
@@ -232,10 +244,7 @@ impl World {
             return;
         }
         self.cuts.extend((0..self.nodes.len()).map(|other| (other, index)));
-        let end = self.now_ms + ISOLATED_MS;
-        while self.now_ms < end {
-            self.step();
-        }
+        self.pass(ISOLATED_MS);
         for node in self.nodes.iter().filter(|node| node.id != isolated.id) {
             let now = node.quorum.as_ref().map(Quorum::election).expect("it runs");
             assert_eq!(
