@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::{self, BoxFuture};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -175,7 +176,21 @@ pub struct SinkBatch {
     pub operation: Operation,
     /// The records.
     pub rows: Rows,
+    /// Their keys, row by row; where there are fewer, the other records have none.
+    pub keys: Vec<Option<Bytes>>,
 }
+
+impl SinkBatch {
+    /// Records without keys.
+    #[must_use]
+    pub fn new(operation: Operation, rows: Rows) -> Self {
+        Self { operation, rows, keys: Vec::new() }
+    }
+}
+
+/// Resolves when the target has answered for every row of a batch: to those that it refuses, or to an error as of
+/// [`Sink::write`].
+pub type Answers = BoxFuture<'static, Result<Vec<Rejected>, ConnectorError>>;
 
 /// A record that the target does not take, whatever is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +249,22 @@ pub trait Sink: Send {
     ) -> Result<Vec<Rejected>, ConnectorError> {
         let _ = partition;
         self.write(batch).await
+    }
+
+    /// Takes a batch on and tells later what the target answers. A sink that [takes ahead](Sink::takes_ahead) sends meanwhile
+    /// what it has been given; the others write it here.
+    ///
+    /// # Errors
+    /// As [`write`](Sink::write).
+    async fn take(&mut self, partition: i32, batch: SinkBatch) -> Result<Answers, ConnectorError> {
+        let rejected = self.write_partition(partition, batch).await?;
+        Ok(Box::pin(future::ready(Ok(rejected))))
+    }
+
+    /// Whether it takes batches while earlier ones are not answered. The worker bounds how much that is, and commits the
+    /// offsets of what is answered with all before it, so this is only for [`OffsetStore::Group`].
+    fn takes_ahead(&self) -> bool {
+        false
     }
 
     /// Makes everything written since the last commit durable, together with these offsets. Offsets of partitions not

@@ -6,6 +6,7 @@
 //! | `source_task.rs` | source to topic | |
 //! | `source_records.rs` | rows of a source as records: key, partition, headers | yes |
 //! | `sink_task.rs` | topic to sink | |
+//! | `sink_under_way.rs` | what a sink was given and has not answered | |
 //! | `sink_letters.rs` | the dead letters of a sink | |
 //! | `sink_batches.rs` | records as batches, deletes and bad records | yes |
 //! | `offsets.rs` | the `connect-offsets` topic's keys and values | yes |
@@ -21,6 +22,7 @@ mod origin;
 mod sink_batches;
 mod sink_letters;
 mod sink_task;
+mod sink_under_way;
 mod source_records;
 mod source_task;
 mod task;

@@ -103,6 +103,10 @@ impl RecordReader {
             }
             from += length;
         }
+        for run in &mut read.runs {
+            let key = |record: &usize| records.get(*record).and_then(|record| record.key.clone());
+            run.batch.keys = run.records.iter().map(key).collect();
+        }
         Ok(read)
     }
 
@@ -126,7 +130,7 @@ impl RecordReader {
         let Some(schema) = &self.schema else {
             let rows = Rows::Raw(values.cloned().collect());
             let indexes = (from..from + records.len()).collect();
-            let mut run = Run { batch: SinkBatch { operation: Operation::Write, rows }, records: indexes };
+            let mut run = Run { batch: SinkBatch::new(Operation::Write, rows), records: indexes };
             run.keep(kept, from)?;
             read.push(run);
             return Ok(());
@@ -230,7 +234,7 @@ fn decode(
     read.bad.extend(decoded.bad.into_iter().map(|bad| (index_of(bad.index), bad.reason)));
     if !decoded.rows.is_empty() {
         let records = decoded.rows.into_iter().map(index_of).collect();
-        read.runs.push(Run { batch: SinkBatch { operation, rows: Rows::Arrow(decoded.batch) }, records });
+        read.runs.push(Run { batch: SinkBatch::new(operation, Rows::Arrow(decoded.batch)), records });
     }
     Ok(())
 }
@@ -291,6 +295,7 @@ mod tests {
             runs,
             [(Operation::Write, vec![0]), (Operation::Delete, vec![2, 3]), (Operation::Write, vec![5])]
         );
+        assert_eq!(read.runs[1].batch.keys, [Some("a".into()), Some(r#"{"k":"b"}"#.into())]);
         let bad: Vec<usize> = read.bad.iter().map(|(index, _)| *index).collect();
         assert_eq!(bad, [1, 4]);
     }

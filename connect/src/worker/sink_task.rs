@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   start    offsets stored in the target ─► read from there; dead letters already written behind the stored end
-//!   loop     fetch ─► read into runs ─► Sink::write ─► dead letters, acknowledged ─► Sink::commit(offsets)
+//!   loop     fetch ─► read into runs ─► Sink::take ─► answered ─► dead letters, acknowledged ─► Sink::commit(offsets)
 //! ```
+//! A sink that takes ahead is given more while earlier fetches are not answered (`sink_under_way.rs`); what is committed
+//! has no gap either way.
+//!
 //! The offsets committed with the rows are those of the topic and, so that dead letters are not doubled either, the end of
 //! the dead-letter topic after the last letter.
 //!
 //! A sink whose target has no place for offsets keeps them in a consumer group, committed after the sink says that all is
 //! delivered. Letters written just before a crash may come twice then, as the records do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,7 @@ use super::cluster::{Cluster, Fetched, KafkaCluster, Reader, Topic};
 use super::dead_letter::Stage;
 use super::sink_batches::{Read, RecordReader, written_schema};
 use super::sink_letters::{Bad, From, Letters, stored_offsets};
+use super::sink_under_way::{Asked, Taken, UnderWay};
 use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, TaskState, spawn};
 use crate::connector::{ConsumedOffset, OffsetStore, Sink, SinkContext};
 use crate::error::ConnectError;
@@ -135,8 +139,11 @@ struct Attempt {
     store: OffsetStore,
     records: Arc<RecordReader>,
     topic: Topic,
-    /// By partition, the offset after the last record taken.
+    /// By partition, the offset after the last record that is answered, with all before it.
     next_offsets: BTreeMap<i32, i64>,
+    /// By partition, the offset after the last record that the sink was given.
+    taken_offsets: BTreeMap<i32, i64>,
+    under_way: UnderWay,
     /// By partition, its end as far as known.
     ends: BTreeMap<i32, i64>,
     letters: Option<Letters>,
@@ -213,7 +220,9 @@ impl Task {
             store,
             records,
             topic,
+            taken_offsets: next_offsets.clone(),
             next_offsets,
+            under_way: UnderWay::default(),
             ends,
             letters,
             last_commit: Instant::now(),
@@ -247,16 +256,32 @@ async fn stopped_for(patience: Duration, mut orders: Orders) {
     tokio::time::sleep(patience).await;
 }
 
+/// What the loop of a task hears.
+enum Event {
+    Fetched(Vec<Fetched>),
+    Settled(Vec<Taken>),
+}
+
 impl Attempt {
     async fn run(&mut self, reader: &mut dyn Reader, mut orders: Orders) -> Result<End, ConnectError> {
         let name = self.task.config.name.clone();
         let fetching = ConnectError::client(&name, "reading its topic");
+        let writing = ConnectError::connector(&name);
+        let takes_ahead = self.sink.takes_ahead();
         let mut targets: Option<BTreeMap<i32, i64>> = None;
         let mut order = orders.current();
         loop {
             match order {
                 Order::Run => {}
-                Order::Stop => return Ok(End::Stopped),
+                Order::Stop => {
+                    // What the target has not committed comes again, as after a crash.
+                    if let Ok(settled) = tokio::time::timeout(STOP_PATIENCE, self.settle_all()).await {
+                        settled?;
+                    } else {
+                        tracing::warn!(connector = %name, "its target does not take the last records before it stops");
+                    }
+                    return Ok(End::Stopped);
+                }
                 Order::Finish => {
                     if targets.is_none() {
                         let bounds = self.task.cluster.bounds(&self.topic).await.map_err(&fetching)?;
@@ -267,69 +292,80 @@ impl Attempt {
                         self.next_offsets.get(partition).is_none_or(|next| next >= end)
                     };
                     if targets.iter().flatten().all(is_reached) {
-                        self.sink.flush().await.map_err(ConnectError::connector(&name))?;
+                        self.settle_all().await?;
+                        self.sink.flush().await.map_err(&writing)?;
                         return Ok(End::Drained);
                     }
                 }
             }
+            let event = tokio::select! {
+                next = orders.beyond(order) => {
+                    order = next;
+                    continue;
+                }
+                settled = self.under_way.settled(), if !self.under_way.is_empty() => {
+                    Event::Settled(settled.map_err(&writing)?)
+                }
+                fetched = reader.poll(FETCH_WAIT), if self.under_way.has_room(takes_ahead) => {
+                    Event::Fetched(fetched.map_err(&fetching)?)
+                }
+            };
+            let step = async {
+                match event {
+                    Event::Fetched(fetched) => self.on_fetched(fetched).await,
+                    Event::Settled(settled) => self.on_settled(settled).await,
+                }
+            };
             tokio::select! {
-                next = orders.beyond(order) => order = next,
-                fetched = reader.poll(FETCH_WAIT) => {
-                    let fetched = fetched.map_err(&fetching)?;
-                    if fetched.iter().all(|fetched| fetched.records.is_empty()) {
-                        self.on_fetched(fetched).await?;
-                        self.keep_offsets().await?;
-                        continue;
-                    }
-                    tokio::select! {
-                        taken = self.on_fetched(fetched) => taken?,
-                        // What the target has not committed comes again, as after a crash.
-                        () = stopped_for(STOP_PATIENCE, orders.clone()) => {
-                            tracing::warn!(connector = %name, "its target does not take the last records before it stops");
-                            return Ok(End::Stopped);
-                        }
-                    }
+                done = step => done?,
+                () = stopped_for(STOP_PATIENCE, orders.clone()) => {
+                    tracing::warn!(connector = %name, "its target does not take the last records before it stops");
+                    return Ok(End::Stopped);
                 }
             }
         }
     }
 
-    /// Takes what one fetch brought, as one transaction of the sink.
-    async fn on_fetched(&mut self, fetched: Vec<Fetched>) -> Result<(), ConnectError> {
-        let mut taken = 0;
-        let mut letters = 0;
-        for Fetched { partition, mut records, next_offset, end } in fetched {
-            let known = self.ends.entry(partition).or_default();
-            *known = end.max(*known);
-            let next = self.next_offsets.get(&partition).copied().unwrap_or(0);
-            records.retain(|record| record.offset >= next);
-            if !records.is_empty() {
-                let (records, bad) = self.write(partition, records).await?;
-                taken += records.len() as u64;
-                letters += bad.len() as u64;
-                self.write_letters(partition, &records, bad).await?;
-            }
-            self.next_offsets.insert(partition, next_offset.max(next));
+    /// Waits until nothing is under way.
+    async fn settle_all(&mut self) -> Result<(), ConnectError> {
+        while !self.under_way.is_empty() {
+            let settled = self.under_way.settled().await;
+            let settled = settled.map_err(ConnectError::connector(&self.task.config.name))?;
+            self.on_settled(settled).await?;
         }
-        if taken > 0 {
-            self.commit().await?;
-        }
-        let shared = &self.shared;
-        shared.add(&shared.records_in, taken);
-        shared.add(&shared.records_out, taken - letters);
-        shared.add(&shared.records_bad, letters);
-        self.show_position();
         Ok(())
     }
 
-    /// Gives records to the sink; gives them back with those that cannot be read or that it refuses.
-    async fn write(
-        &mut self,
-        partition: i32,
-        records: Vec<ConsumerRecord>,
-    ) -> Result<(Vec<ConsumerRecord>, Vec<Bad>), ConnectError> {
+    /// Gives the sink what one fetch brought.
+    async fn on_fetched(&mut self, fetched: Vec<Fetched>) -> Result<(), ConnectError> {
+        if fetched.is_empty() && !self.under_way.is_empty() {
+            return Ok(());
+        }
+        let mut parts = Vec::new();
+        for Fetched { partition, mut records, next_offset, end } in fetched {
+            let known = self.ends.entry(partition).or_default();
+            *known = end.max(*known);
+            let next = self.taken_offsets.get(&partition).copied().unwrap_or(0);
+            records.retain(|record| record.offset >= next);
+            let next_offset = next_offset.max(next);
+            let mut taken =
+                Taken { partition, records, next_offset, bad: Vec::new(), asked: VecDeque::new() };
+            if !taken.records.is_empty() {
+                self.give(&mut taken).await?;
+            }
+            parts.push(taken);
+            self.taken_offsets.insert(partition, next_offset);
+        }
+        self.under_way.push(parts);
+        Ok(())
+    }
+
+    /// Gives records to the sink, as far as they can be read.
+    async fn give(&mut self, taken: &mut Taken) -> Result<(), ConnectError> {
         let name = &self.task.config.name;
         let reader = Arc::clone(&self.records);
+        let partition = taken.partition;
+        let records = std::mem::take(&mut taken.records);
         // Some megabytes take some milliseconds: too long for a thread that serves connections.
         let (records, read) = tokio::task::spawn_blocking(move || {
             let read = reader.read(partition, &records);
@@ -337,24 +373,40 @@ impl Attempt {
         })
         .await
         .map_err(|lost| ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })?;
+        taken.records = records;
         let Read { runs, bad } = read.map_err(ConnectError::format(name))?;
-        let mut bad: Vec<Bad> = bad
-            .into_iter()
-            .map(|(index, reason)| Bad { index, stage: Stage::KeyOrValueConverter, reason })
-            .collect();
+        let unread = bad.into_iter();
+        taken.bad =
+            unread.map(|(index, reason)| Bad { index, stage: Stage::KeyOrValueConverter, reason }).collect();
         for run in runs {
-            let rejected = self
-                .sink
-                .write_partition(partition, run.batch)
-                .await
-                .map_err(ConnectError::connector(name))?;
-            bad.extend(rejected.into_iter().filter_map(|rejected| {
-                let index = *run.records.get(rejected.row)?;
-                Some(Bad { index, stage: Stage::TaskPut, reason: rejected.reason })
-            }));
+            let answers =
+                self.sink.take(partition, run.batch).await.map_err(ConnectError::connector(name))?;
+            taken.asked.push_back(Asked { records: run.records, answers });
         }
-        bad.sort_by_key(|bad| bad.index);
-        Ok((records, bad))
+        Ok(())
+    }
+
+    /// Commits what is answered, as one transaction of the sink.
+    async fn on_settled(&mut self, settled: Vec<Taken>) -> Result<(), ConnectError> {
+        let mut taken = 0;
+        let mut letters = 0;
+        for Taken { partition, records, next_offset, bad, .. } in settled {
+            taken += records.len() as u64;
+            letters += bad.len() as u64;
+            self.write_letters(partition, &records, bad).await?;
+            self.next_offsets.insert(partition, next_offset);
+        }
+        if taken > 0 {
+            self.commit().await?;
+        } else {
+            self.keep_offsets().await?;
+        }
+        let shared = &self.shared;
+        shared.add(&shared.records_in, taken);
+        shared.add(&shared.records_out, taken - letters);
+        shared.add(&shared.records_bad, letters);
+        self.show_position();
+        Ok(())
     }
 
     /// Writes dead letters and waits until they are safe; without a topic for them the first bad record is an error.

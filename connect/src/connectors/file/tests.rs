@@ -155,7 +155,7 @@ fn open_sink(path: &Path) -> Result<Box<dyn Sink>, ConnectorError> {
 
 fn raw(values: &[&'static str]) -> SinkBatch {
     let values = values.iter().map(|value| Bytes::from_static(value.as_bytes())).collect();
-    SinkBatch { operation: Operation::Write, rows: Rows::Raw(values) }
+    SinkBatch::new(Operation::Write, Rows::Raw(values))
 }
 
 fn offset(topic_id: &str, next_offset: i64) -> ConsumedOffset {
@@ -184,7 +184,7 @@ async fn appends_lines_and_forgets_what_was_not_committed() {
     assert_eq!(sink.committed().await.unwrap(), [offset("x", 1)]);
     let schema = schema_of([("b", "string")]).unwrap();
     let rows = Rows::Arrow(JsonFormat.decode(&[br#"{"b":"2\n"}"#], &schema).unwrap().batch);
-    sink.write(SinkBatch { operation: Operation::Write, rows }).await.unwrap();
+    sink.write(SinkBatch::new(Operation::Write, rows)).await.unwrap();
     sink.commit(&[offset("x", 2), offset("y", 5)]).await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "{\"old\":1}\n{\"a\": 1}\n{\"b\":\"2\\n\"}\n");
     assert_eq!(open_sink(&path).unwrap().committed().await.unwrap(), [offset("x", 2), offset("y", 5)]);

@@ -17,6 +17,8 @@ use crate::secret::Secret;
 
 /// Records of one request, at most.
 const BATCH_SIZE_MAX: usize = 100_000;
+/// Requests under way, at most.
+const IN_FLIGHT_MAX: usize = 256;
 /// Bytes of one request, at most.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
@@ -54,6 +56,17 @@ pub(crate) enum Body {
     Ndjson,
     /// One record, as it is.
     Single,
+}
+
+/// Which order records keep when several requests are under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// A record never overtakes one of its key; those without a key, none of their partition without one.
+    #[default]
+    PerKey,
+    /// Any.
+    None,
 }
 
 /// How an endpoint gives its records in pages.
@@ -137,6 +150,12 @@ pub(crate) struct HttpSinkConfig {
     /// Bytes of records in one request, at most; a larger record goes alone.
     #[serde(default = "default_batch_bytes_max")]
     pub(crate) batch_bytes_max: usize,
+    /// Requests under way at a time, at most: what the endpoint's latency costs is divided by it.
+    #[serde(default = "default_max_in_flight_requests")]
+    pub(crate) max_in_flight_requests: usize,
+    /// Which order records keep when more than one request is under way: `per_key` (one of a key at a time) or `none`.
+    #[serde(default)]
+    pub(crate) order: Order,
     /// Requests a second, at most; without it as many as the endpoint answers.
     #[serde(default)]
     pub(crate) requests_per_second: Option<f64>,
@@ -157,6 +176,11 @@ pub(crate) struct HttpSinkConfig {
 
 fn default_batch_size() -> usize {
     500
+}
+
+/// One: an endpoint gets the order of partitions, and more load, only where that is asked for.
+fn default_max_in_flight_requests() -> usize {
+    1
 }
 
 fn default_batch_bytes_max() -> usize {
@@ -254,6 +278,10 @@ impl CheckConfig for HttpSinkConfig {
         if self.batch_bytes_max == 0 || self.batch_bytes_max > BATCH_BYTES_MAX {
             let message = format!("must be between 1 and {BATCH_BYTES_MAX} bytes");
             errors.push(FieldError::new("batch_bytes_max", message));
+        }
+        if self.max_in_flight_requests == 0 || self.max_in_flight_requests > IN_FLIGHT_MAX {
+            let message = format!("must be between 1 and {IN_FLIGHT_MAX} requests");
+            errors.push(FieldError::new("max_in_flight_requests", message));
         }
         errors
     }

@@ -1,4 +1,4 @@
-//! Requests to one endpoint, one after the other: with its credentials, at its pace, and again while it cannot answer.
+//! Requests to one endpoint: with its credentials, at its pace, and again while it cannot answer.
 //!
 //! | answer | meaning |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | every other 4xx | what was sent is refused |
 
 use std::error::Error as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -28,8 +29,8 @@ pub(super) struct Requests {
     client: Client,
     endpoint: Endpoint,
     headers: HeaderMap,
-    /// When the next request may be sent.
-    next_at: Option<Instant>,
+    /// When the next request may be sent, whoever sends it.
+    next_at: Mutex<Option<Instant>>,
 }
 
 /// What came of a request.
@@ -62,7 +63,7 @@ impl Requests {
             .build()
             .map_err(|error| ConnectorError::fatal(what(), error))?;
         let headers = endpoint.header_map().map_err(|error| ConnectorError::fatal(what(), error))?;
-        Ok(Self { client, endpoint, headers, next_at: None })
+        Ok(Self { client, endpoint, headers, next_at: Mutex::new(None) })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -75,7 +76,7 @@ impl Requests {
     /// # Errors
     /// Retriable ones when the server could not answer for too long; others when the endpoint is not what the config says.
     pub(super) async fn send(
-        &mut self,
+        &self,
         what: &str,
         method: Method,
         url: &Url,
@@ -116,11 +117,15 @@ impl Requests {
         full.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
-    async fn keep_pace(&mut self) {
+    async fn keep_pace(&self) {
         let Some(rate) = self.endpoint.requests_per_second else { return };
-        let now = Instant::now();
-        let at = self.next_at.unwrap_or(now).max(now);
-        self.next_at = Some(at + Duration::from_secs_f64(1.0 / rate));
+        let at = {
+            let mut next_at = self.next_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let at = next_at.unwrap_or(now).max(now);
+            *next_at = Some(at + Duration::from_secs_f64(1.0 / rate));
+            at
+        };
         tokio::time::sleep_until(at.into()).await;
     }
 

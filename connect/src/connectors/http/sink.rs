@@ -1,79 +1,37 @@
-//! The HTTP sink: records in requests, in their order, one request after the other.
+//! The HTTP sink: records in requests, several at a time where the config says so.
 //!
 //! The target keeps no offsets, so they are in the connector's group and a record that was sent just before a crash is sent
-//! again. A batch that the server refuses is sent again in halves until the record is found that it does not take.
-//!
-//! ```text
-//!   [a b c d]  400   ─►  [a b]  200,  [c d]  400   ─►  [c]  200,  [d]  400: rejected
-//! ```
-
-use std::ops::Range;
+//! again.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use ottla_formats::{Format as _, JsonFormat};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::bodies::{Limits, fits, join, split};
+use super::bodies::{Limits, fits};
 use super::config::{Body, HttpSinkConfig};
-use super::requests::{Answer, Requests};
-use crate::connector::{ConsumedOffset, Rejected, Rows, Sink, SinkBatch};
+use super::delivery::Delivery;
+use super::lanes::Lanes;
+use super::requests::Requests;
+use crate::connector::{Answers, ConsumedOffset, Rejected, Rows, Sink, SinkBatch};
 use crate::error::ConnectorError;
 
 /// An endpoint being sent to.
 pub(crate) struct HttpSink {
-    requests: Requests,
-    method: reqwest::Method,
+    lanes: Lanes,
     body: Body,
-    limits: Limits,
     what: String,
 }
 
 impl HttpSink {
+    /// Must be called on a runtime.
     pub(crate) fn open(config: &HttpSinkConfig) -> Result<Self, ConnectorError> {
-        let requests = Requests::new(config.endpoint()?)?;
+        let delivery = Delivery::new(Requests::new(config.endpoint()?)?, config.method.into(), config.body);
         let records_max = if config.body == Body::Single { 1 } else { config.batch_size };
+        let limits = Limits { records_max, bytes_max: config.batch_bytes_max };
         Ok(Self {
-            method: config.method.into(),
             body: config.body,
-            limits: Limits { records_max, bytes_max: config.batch_bytes_max },
-            what: format!("sending records to {}", requests.endpoint().place()),
-            requests,
+            what: delivery.what().to_owned(),
+            lanes: Lanes::start(delivery, config.max_in_flight_requests, config.order, limits),
         })
-    }
-
-    /// Sends values, at most as many as go in one request; says which are refused.
-    async fn deliver(
-        &mut self,
-        values: &[Bytes],
-        run: Range<usize>,
-        is_json: bool,
-    ) -> Result<Vec<Rejected>, ConnectorError> {
-        let content_type = match self.body {
-            Body::Ndjson => "application/x-ndjson",
-            Body::Single if !is_json => "application/octet-stream",
-            Body::Single | Body::JsonArray => "application/json",
-        };
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-        let url = self.requests.endpoint().url.clone();
-        let mut rejected = Vec::new();
-        // The next to send is the last: what is split keeps its order.
-        let mut open = vec![run];
-        while let Some(run) = open.pop() {
-            let body = join(self.body, values.get(run.clone()).unwrap_or(&[]));
-            let sent = self.requests.send(&self.what, self.method.clone(), &url, &headers, body, 0).await?;
-            match sent {
-                Answer::Taken { .. } => {}
-                Answer::Refused(reason) if run.len() == 1 => {
-                    rejected.push(Rejected { row: run.start, reason })
-                }
-                Answer::Refused(_) => {
-                    let middle = run.start + run.len() / 2;
-                    open.extend([middle..run.end, run.start..middle]);
-                }
-            }
-        }
-        Ok(rejected)
     }
 }
 
@@ -84,7 +42,10 @@ impl Sink for HttpSink {
     }
 
     async fn write(&mut self, batch: SinkBatch) -> Result<Vec<Rejected>, ConnectorError> {
-        let mut rejected = Vec::new();
+        self.take(0, batch).await?.await
+    }
+
+    async fn take(&mut self, partition: i32, batch: SinkBatch) -> Result<Answers, ConnectorError> {
         let (values, is_json) = match batch.rows {
             Rows::Arrow(rows) => {
                 // Some megabytes take some milliseconds: too long for a thread that serves connections.
@@ -94,29 +55,31 @@ impl Sink for HttpSink {
             }
             Rows::Raw(values) => (values, false),
         };
-        let mut rows: Vec<usize> = (0..values.len()).collect();
-        let mut kept = values;
-        if !is_json {
-            rows.retain(|row| match fits(self.body, kept.get(*row).map_or(&[], |value| value)) {
-                Ok(()) => true,
-                Err(reason) => {
-                    rejected.push(Rejected { row: *row, reason });
-                    false
-                }
-            });
-            kept = rows.iter().filter_map(|row| kept.get(*row).cloned()).collect();
+        let mut unfit = Vec::new();
+        let mut records = Vec::with_capacity(values.len());
+        let mut keys = batch.keys.into_iter();
+        for (row, value) in values.into_iter().enumerate() {
+            let key = keys.next().flatten();
+            // What is encoded here is JSON.
+            match if is_json { Ok(()) } else { fits(self.body, &value) } {
+                Ok(()) => records.push((row, key, value)),
+                Err(reason) => unfit.push(Rejected { row, reason }),
+            }
         }
-        for run in split(&kept, self.limits) {
-            let refused = self.deliver(&kept, run, is_json).await?;
-            rejected.extend(refused.into_iter().filter_map(|refused| {
-                Some(Rejected { row: *rows.get(refused.row)?, reason: refused.reason })
-            }));
-        }
-        rejected.sort_by_key(|rejected| rejected.row);
-        Ok(rejected)
+        let answers = self.lanes.give(partition, is_json, records);
+        Ok(Box::pin(async move {
+            let mut rejected = answers.await?;
+            rejected.extend(unfit);
+            rejected.sort_by_key(|rejected| rejected.row);
+            Ok(rejected)
+        }))
     }
 
-    /// Everything was delivered when it was written.
+    fn takes_ahead(&self) -> bool {
+        true
+    }
+
+    /// Everything that counts was delivered before.
     async fn commit(&mut self, _: &[ConsumedOffset]) -> Result<(), ConnectorError> {
         Ok(())
     }

@@ -118,12 +118,12 @@ fn rows(numbers: std::ops::Range<u32>) -> SinkBatch {
     let payloads: Vec<String> = numbers.map(|number| format!("{{\"n\":{number}}}")).collect();
     let payloads: Vec<&[u8]> = payloads.iter().map(|payload| payload.as_bytes()).collect();
     let batch = JsonFormat.decode(&payloads, &schema_of([("n", "int")]).unwrap()).unwrap().batch;
-    SinkBatch { operation: Operation::Write, rows: Rows::Arrow(batch) }
+    SinkBatch::new(Operation::Write, Rows::Arrow(batch))
 }
 
 fn raw(values: &[&str]) -> SinkBatch {
     let values = values.iter().map(|value| Bytes::copy_from_slice(value.as_bytes())).collect();
-    SinkBatch { operation: Operation::Write, rows: Rows::Raw(values) }
+    SinkBatch::new(Operation::Write, Rows::Raw(values))
 }
 
 #[tokio::test]

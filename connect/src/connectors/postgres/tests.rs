@@ -247,7 +247,7 @@ fn batch(operation: Operation, rows: &[&str]) -> SinkBatch {
     let payloads: Vec<&[u8]> = rows.iter().map(|row| row.as_bytes()).collect();
     let decoded = JsonFormat.decode(&payloads, &schema).unwrap();
     assert!(decoded.bad.is_empty(), "{:?}", decoded.bad);
-    SinkBatch { operation, rows: Rows::Arrow(decoded.batch) }
+    SinkBatch::new(operation, Rows::Arrow(decoded.batch))
 }
 
 fn offset(topic_id: &str, partition: i32, next_offset: i64) -> ConsumedOffset {

@@ -42,7 +42,7 @@ fn batch(partition: i32, offsets: std::ops::Range<i64>, is_raw: bool) -> SinkBat
             Rows::Arrow(JsonFormat.decode(&slices, &schema_of(COLUMNS).unwrap()).unwrap().batch)
         }
     };
-    SinkBatch { operation: Operation::Write, rows }
+    SinkBatch::new(Operation::Write, rows)
 }
 
 fn consumed(next: &BTreeMap<i32, i64>) -> Vec<ConsumedOffset> {
@@ -202,7 +202,7 @@ async fn values_that_are_no_json_are_refused_one_by_one() {
     sink.committed().await.unwrap();
     let values =
         ["{\"offset\":\n 1}", "no", "{\"offset\": 2}"].map(|text| Bytes::from_static(text.as_bytes()));
-    let rows = SinkBatch { operation: Operation::Write, rows: Rows::Raw(values.to_vec()) };
+    let rows = SinkBatch::new(Operation::Write, Rows::Raw(values.to_vec()));
     let rejected = sink.write_partition(1, rows).await.unwrap();
     assert_eq!(rejected.iter().map(|rejected| rejected.row).collect::<Vec<_>>(), [1]);
     sink.flush().await.unwrap();
