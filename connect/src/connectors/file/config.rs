@@ -15,7 +15,7 @@ use crate::registry::{CheckConfig, SinkConfig, SourceConfig};
 /// Most rows of one batch: keeps a batch of wide rows within some megabytes.
 const BATCH_SIZE_MAX: usize = 100_000;
 
-/// What the lines of a file are.
+/// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FileFormat {
@@ -31,7 +31,7 @@ pub(crate) enum FileFormat {
 pub(crate) struct FileSourceConfig {
     /// The file to read.
     pub(crate) path: PathBuf,
-    /// What its lines are: csv or json.
+    /// What it holds: csv or json (lines).
     pub(crate) format: FileFormat,
     /// CSV: the character between two fields.
     #[serde(default = "default_delimiter")]
@@ -45,6 +45,9 @@ pub(crate) struct FileSourceConfig {
     /// How often to look for new lines, in milliseconds; without it the source ends at the end of the file.
     #[serde(default)]
     pub(crate) poll_interval_ms: Option<u32>,
+    /// When the file is rotated: how long lines are still expected in the old one, in milliseconds.
+    #[serde(default = "default_rotate_wait_ms")]
+    pub(crate) rotate_wait_ms: u32,
     /// Rows in one batch.
     #[serde(default = "default_batch_size")]
     pub(crate) batch_size: usize,
@@ -60,6 +63,10 @@ fn default_header() -> bool {
 
 fn default_null_values() -> Vec<String> {
     vec![String::new()]
+}
+
+fn default_rotate_wait_ms() -> u32 {
+    5_000
 }
 
 fn default_batch_size() -> usize {
