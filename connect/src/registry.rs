@@ -93,7 +93,7 @@ static CONNECTOR_TYPES: [ConnectorType; 12] = [
     },
     ConnectorType {
         name: "file",
-        description: "reads a CSV file or a file of JSON lines to its end",
+        description: "reads a CSV file, a file of JSON lines or a Parquet file, once or, but Parquet, as it grows",
         build: Build::Source(|config| Ok(Box::new(read_config::<file::config::FileSourceConfig>(config)?))),
         schema: || schemars::schema_for!(file::config::FileSourceConfig),
     },

@@ -14,7 +14,7 @@
 //! | `json/`, `csv/`, `avro/` | the formats |
 //! | `rows.rs`, `csv/reader.rs`, `json/lines.rs` | files cut into batches, with the position after each row |
 //!
-//! | `parquet.rs` | Parquet files |
+//! | `parquet.rs`, `parquet/` | Parquet files |
 //! | `registry/` | the schema registry, and the client that formats ask |
 //!
 //! The formats know neither topics nor files: bytes in, batches out, and back. Only `registry/` has sockets and a topic.
@@ -44,6 +44,7 @@ pub use avro::AvroFormat;
 pub use csv::{CsvFormat, CsvOptions, CsvReader};
 pub use error::FormatError;
 pub use json::{JsonFormat, JsonLinesReader};
+pub use parquet::ParquetReader;
 pub use rows::{BadRow, Position, RowBatch};
 pub use types::{TypeError, parse_type, schema_of, type_word};
 

@@ -1,6 +1,12 @@
-//! Parquet files: batches of rows to one file in memory, and back.
+//! Parquet files: batches of rows to one file in memory, and back; and a file of any size, row group by row group.
 //!
-//! A whole file is in memory at once, so whoever makes one bounds what goes into it.
+//! A file that is made here is in memory at once, so whoever makes one bounds what goes into it.
+
+mod declared;
+mod file;
+mod reader;
+#[cfg(test)]
+mod reader_tests;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -9,6 +15,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+
+pub use reader::{BadParquetRow, ParquetReader, ParquetRows};
 
 use crate::FormatError;
 
@@ -51,7 +59,7 @@ pub fn write_parquet(
     writer.into_inner().map(Bytes::from).map_err(told)
 }
 
-/// The rows of a file, in batches of at most `batch_rows`.
+/// The rows of a file in memory, in batches of at most `batch_rows`.
 ///
 /// # Errors
 /// [`FormatError::Parquet`] when it is no Parquet file, or a damaged one.

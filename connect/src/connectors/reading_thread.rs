@@ -2,6 +2,7 @@
 //! nothing of what is read.
 
 use std::io;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ pub(super) type Batches = mpsc::Sender<Result<SourceBatch, ConnectorError>>;
 /// What the thread has read, and how far that is.
 pub(super) struct ReadingThread {
     batches: mpsc::Receiver<Result<SourceBatch, ConnectorError>>,
+    /// Until it has ended.
+    thread: Option<JoinHandle<()>>,
     pub progress: SourceProgress,
 }
 
@@ -32,13 +35,21 @@ impl ReadingThread {
         read: impl FnOnce(&Batches) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        std::thread::Builder::new().name(name).spawn(move || read(&sender))?;
-        Ok(Self { batches, progress })
+        let thread = std::thread::Builder::new().name(name).spawn(move || read(&sender))?;
+        Ok(Self { batches, thread: Some(thread), progress })
     }
 
     /// The next batch, or `None` when the thread has ended. Cancel safe.
+    ///
+    /// # Errors
+    /// What the thread sent, or that it was lost: its end is no end of the source then.
     pub async fn poll(&mut self) -> Result<Option<SourceBatch>, ConnectorError> {
-        let Some(batch) = self.batches.recv().await.transpose()? else { return Ok(None) };
+        let Some(batch) = self.batches.recv().await.transpose()? else {
+            // It has let go of the batches, so it is ending.
+            let is_lost = self.thread.take().is_some_and(|thread| thread.join().is_err());
+            let lost = || ConnectorError::fatal("reading", "the thread that reads was lost");
+            return if is_lost { Err(lost()) } else { Ok(None) };
+        };
         self.progress.position = batch.resume.position;
         self.progress.total = self.progress.total.max(batch.resume.position);
         Ok(Some(batch))
@@ -56,4 +67,19 @@ pub(super) fn wait(interval: Duration, sender: &Batches) -> bool {
         std::thread::sleep(left.min(ATTENTION));
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_no_end_of_the_source() {
+        let progress = SourceProgress { position: 0, total: 0 };
+        let panics = |_: &Batches| panic!("a reader's bug");
+        let mut thread = ReadingThread::start("lost".to_owned(), progress, panics).unwrap();
+        assert!(thread.poll().await.unwrap_err().to_string().contains("was lost"));
+        let mut thread = ReadingThread::start("done".to_owned(), progress, |_| {}).unwrap();
+        assert!(thread.poll().await.unwrap().is_none());
+    }
 }

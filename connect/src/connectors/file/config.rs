@@ -23,6 +23,8 @@ pub(crate) enum FileFormat {
     Csv,
     /// One JSON object per line.
     Json,
+    /// Rows of columns.
+    Parquet,
 }
 
 /// Reads a file to its end, and on as it grows if it is told to.
@@ -31,7 +33,7 @@ pub(crate) enum FileFormat {
 pub(crate) struct FileSourceConfig {
     /// The file to read.
     pub(crate) path: PathBuf,
-    /// What it holds: csv or json (lines).
+    /// What it holds: csv, json (lines) or parquet.
     pub(crate) format: FileFormat,
     /// CSV: the character between two fields.
     #[serde(default = "default_delimiter")]
@@ -42,7 +44,7 @@ pub(crate) struct FileSourceConfig {
     /// CSV: the texts that mean null, where they stand without quotes.
     #[serde(default = "default_null_values")]
     pub(crate) null_values: Vec<String>,
-    /// How often to look for new lines, in milliseconds; without it the source ends at the end of the file.
+    /// How often to look for new lines of CSV or JSON, in milliseconds; without it the source ends at the end of the file.
     #[serde(default)]
     pub(crate) poll_interval_ms: Option<u32>,
     /// When the file is rotated: how long lines are still expected in the old one, in milliseconds.
@@ -94,6 +96,9 @@ impl CheckConfig for FileSourceConfig {
         }
         if self.poll_interval_ms == Some(0) {
             errors.push(FieldError::new("poll_interval_ms", "must be at least 1"));
+        }
+        if self.poll_interval_ms.is_some() && self.format == FileFormat::Parquet {
+            errors.push(FieldError::new("poll_interval_ms", "must not be set: a Parquet file does not grow"));
         }
         if self.batch_size == 0 || self.batch_size > BATCH_SIZE_MAX {
             errors

@@ -1,10 +1,11 @@
-//! Files: CSV and JSON lines in, JSON lines out.
+//! Files: CSV, JSON lines and Parquet in, JSON lines out.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `config.rs` | the configs of both |
 //! | `source.rs` | finding the place to read from |
 //! | `lines.rs` | one face for CSV and JSON lines |
+//! | `parquet.rs` | reading Parquet |
 //! | `reading.rs` | the thread that reads and follows |
 //! | `known.rs` | by what a file is known again |
 //! | `rotation.rs` | files that have other names now |
@@ -13,6 +14,9 @@
 pub(crate) mod config;
 mod known;
 mod lines;
+mod parquet;
+#[cfg(test)]
+mod parquet_tests;
 mod reading;
 mod rotation;
 #[cfg(test)]

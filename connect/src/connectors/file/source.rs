@@ -1,4 +1,5 @@
-//! The file source: a CSV file or a file of JSON lines, from where it stopped to its end, or on as it grows.
+//! The file source: a CSV file or a file of JSON lines, from where it stopped to its end, or on as it grows; or a Parquet
+//! file (`parquet.rs`).
 //!
 //! A thread of its own reads and parses, at most two batches ahead. The offset holds, besides the byte position and line,
 //! by what the file is known again (`known.rs`). One that follows the file goes through its rotations; for one that reads
@@ -16,6 +17,7 @@ use ottla_formats::{FormatError, Position};
 use super::config::{FileFormat, FileSourceConfig};
 use super::known::{Known, Mark};
 use super::lines::{LineFormat, LinesReader};
+use super::parquet;
 use super::reading::{CHUNK_BYTES, Follow, Reading, read_error};
 use super::rotation::{self, Found};
 use crate::connector::{Source, SourceBatch, SourceContext, SourceOffset, SourceProgress};
@@ -38,6 +40,9 @@ struct Place {
 
 impl FileSource {
     pub(crate) fn open(config: &FileSourceConfig, context: SourceContext) -> Result<Self, ConnectorError> {
+        if config.format == FileFormat::Parquet {
+            return Ok(Self { thread: parquet::open(config, context)?, is_bounded: true });
+        }
         let path = config.path.clone();
         let failed = |error: std::io::Error| read_error(&path, &error);
         let follow = config.poll_interval_ms.map(|interval_ms| Follow {
