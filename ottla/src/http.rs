@@ -1,5 +1,5 @@
 //! The HTTP API: `/health` for load balancers and scripts, `/metrics` for Prometheus, `POST /sql` for statements,
-//! `/pipelines` for pipelines.
+//! `/pipelines` for pipelines, `/plugins` for plugins.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::failure::Failure;
 use crate::pipelines_api::PipelinesApi;
+use crate::plugins_api::PluginsApi;
 use crate::sql_api::SqlApi;
 
 /// A bound HTTP server.
@@ -45,9 +46,16 @@ impl Http {
     /// Serves until the process ends. What the node's roles leave to other nodes is refused with the reason.
     pub async fn run(self, monitor: Monitor, sql: Option<Arc<SqlApi>>, pipelines: Option<Arc<PipelinesApi>>) {
         let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics));
-        let statements = match sql {
-            Some(sql) => Router::new().route("/sql", post(run_sql)).with_state(sql),
-            None => Router::new().route("/sql", any(async || without_role("streams"))),
+        let of_sql = match sql {
+            Some(sql) => {
+                let plugins = PluginsApi::new(Arc::clone(&sql), pipelines.clone());
+                Router::new().route("/sql", post(run_sql)).with_state(sql).merge(plugins.router())
+            }
+            None => {
+                let refuse = || any(async || without_role("streams"));
+                let paths = ["/sql", "/plugins", "/plugins/{*rest}"];
+                paths.into_iter().fold(Router::new(), |router, path| router.route(path, refuse()))
+            }
         };
         let of_pipelines = match pipelines {
             Some(pipelines) => pipelines.router(),
@@ -56,7 +64,7 @@ impl Http {
                 Router::new().route("/pipelines", refuse()).route("/pipelines/{*rest}", refuse())
             }
         };
-        let router = router.with_state(monitor).merge(statements).merge(of_pipelines);
+        let router = router.with_state(monitor).merge(of_sql).merge(of_pipelines);
         if let Err(error) = axum::serve(self.listener, router).await {
             tracing::error!(%error, "the HTTP API stopped");
         }

@@ -11,6 +11,7 @@ mod http;
 mod output;
 mod pg;
 mod pipelines_api;
+mod plugins_api;
 mod rest_client;
 mod sql_api;
 

@@ -78,7 +78,8 @@ impl PipelinesApi {
         }
     }
 
-    async fn service(&self) -> Result<Arc<PipelineService>, Refusal> {
+    /// Once what was applied has been read.
+    pub async fn service(&self) -> Result<Arc<PipelineService>, Refusal> {
         let mut opened = self.service.subscribe();
         let found = opened.wait_for(Option::is_some).await.map(|found| found.clone());
         match found {
@@ -113,10 +114,11 @@ async fn guard(State(api): State<Arc<PipelinesApi>>, request: Request, next: Nex
     next.run(request).await
 }
 
-struct Refusal(StatusCode, Value);
+/// An answer that says why something is not done.
+pub struct Refusal(StatusCode, Value);
 
 impl Refusal {
-    fn of(status: StatusCode, message: &str) -> Refusal {
+    pub fn of(status: StatusCode, message: &str) -> Refusal {
         Refusal(status, json!({ "message": message }))
     }
 }
@@ -139,6 +141,7 @@ impl From<ServiceError> for Refusal {
             ServiceError::Refused(_) | ServiceError::Stale { .. } => StatusCode::CONFLICT,
             ServiceError::Store { .. }
             | ServiceError::Client(_)
+            | ServiceError::Plugins(_)
             | ServiceError::NotRunning { .. }
             | ServiceError::GoingAway => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, StatusCode};
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -60,11 +61,28 @@ impl RestClient {
             }
             None => self.answer(request).await?,
         };
-        let body = match text.is_empty() {
-            true => Value::Null,
-            false => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        };
-        Ok((status, body))
+        Ok((status, json_of(text)))
+    }
+
+    /// The same with bytes.
+    pub async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let request = self.client.request(method, format!("{}/{path}", self.url)).body(body);
+        let (status, text) = self.answer(request).await?;
+        Ok((status, json_of(text)))
+    }
+
+    /// An answer that is bytes.
+    pub async fn get_bytes(&self, path: &str) -> Result<Bytes, Failure> {
+        let answer = self.reached(self.client.get(format!("{}/{path}", self.url))).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer.bytes().await?),
+            status => Err(RestClient::failure(status, &json_of(answer.text().await?))),
+        }
     }
 
     /// The same with a text, and an answer that is one.
@@ -78,17 +96,29 @@ impl RestClient {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, String), Failure> {
-        let answer = request.send().await.map_err(|error| {
+        let answer = self.reached(request).await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+
+    async fn reached(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        request.send().await.map_err(|error| {
             Failure::failed(format!(
                 "no {} answers at {}: {error}; `ottla server` is one, or name another with {}",
                 self.what, self.url, self.flag
             ))
-        })?;
-        Ok((answer.status(), answer.text().await?))
+        })
     }
 
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None).await
+    }
+}
+
+/// A body; one that is no JSON is a text.
+fn json_of(body: String) -> Value {
+    match body.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_str(&body).unwrap_or(Value::String(body)),
     }
 }
 

@@ -48,6 +48,11 @@ impl SqlApi {
         SqlApi { config, transport, engine: OnceCell::new(), refusal }
     }
 
+    /// Why nobody is let in by HTTP, if so.
+    pub fn refusal(&self) -> Option<&'static str> {
+        self.refusal
+    }
+
     /// Starts the queries that were made before, if any were.
     pub async fn resume(&self) {
         let outcome = async {

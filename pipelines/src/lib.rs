@@ -33,7 +33,8 @@ mod topic_log;
 pub mod transform_stage;
 pub mod yaml;
 
+pub use check::plugins::InstalledPlugins;
 pub use diagnostic::{Diagnostic, Position, Severity};
-pub use load::{Pipeline, declared_variables, json_schema, validate};
+pub use load::{Pipeline, declared_variables, installed_plugins_named, json_schema, validate};
 pub use resolve::{ErrorPolicy, ResolvedPipeline, ResolvedStage, TopicSettings, Work};
 pub use run::{Event, Outcome, StageSummary, Summary, run};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use ottla_plugins::Transform;
+use ottla_plugins::{AnyPlugin, Transform};
 use ottla_streams::{ChangelogMode, QueryPlan};
 
 use crate::check::configs::Configs;
@@ -204,7 +204,7 @@ fn work(stage: &Stage<'_>, parts: &Parts<'_>) -> Option<Work> {
                     Some(Work::Query { sql: sql.clone(), plan: Arc::new(parts.plans.get(name)?.clone()) })
                 }
                 (None, Some(wasm)) => {
-                    let plugin = parts.plugins.get(&wasm.plugin)?;
+                    let AnyPlugin::Transform(plugin) = parts.plugins.get(&wasm.plugin)? else { return None };
                     Some(Work::Plugin { transform: plugin.transform(), sha256: plugin.sha256().to_owned() })
                 }
                 (None, None) => None,

@@ -14,6 +14,7 @@
 //!
 //! This crate knows nothing of topics, offsets or pipelines: who calls it decides what a failure means.
 
+mod any;
 mod cache;
 mod call;
 pub mod columns;
@@ -31,6 +32,7 @@ mod signature;
 mod transform;
 mod world;
 
+pub use any::AnyPlugin;
 pub use cache::CacheDir;
 pub use columns::ColumnError;
 pub use componentize::component_of;

@@ -55,10 +55,7 @@ impl Plugin {
     ) -> Result<Plugin, PluginError> {
         let load = || -> Result<Plugin, PluginFault> {
             let bytes = read_component(path, limits)?;
-            let actual = sha256_hex(&bytes);
-            if let Some(expected) = sha256.filter(|expected| !expected.eq_ignore_ascii_case(&actual)) {
-                return Err(PluginFault::WrongHash { expected: expected.to_owned(), actual });
-            }
+            check_sha256(&sha256_hex(&bytes), sha256)?;
             Ok(Plugin { inner: Arc::new(open(host, name, &bytes, World::Transform, limits)?) })
         };
         load().map_err(|fault| fault.of(name))
@@ -173,6 +170,16 @@ pub fn read_component(path: &Path, limits: &Limits) -> Result<Vec<u8>, PluginFau
         return Err(PluginFault::ComponentTooLarge { path: path.to_owned(), bytes: length, bytes_max });
     }
     Ok(bytes)
+}
+
+/// Whether a hash is the one that was asked for, if one was.
+pub(crate) fn check_sha256(actual: &str, expected: Option<&str>) -> Result<(), PluginFault> {
+    match expected.filter(|expected| !expected.eq_ignore_ascii_case(actual)) {
+        Some(expected) => {
+            Err(PluginFault::WrongHash { expected: expected.to_owned(), actual: actual.to_owned() })
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_limits(limits: &Limits) -> Result<(), PluginFault> {

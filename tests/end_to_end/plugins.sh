@@ -108,6 +108,20 @@ elif grep -q "no Rust compiler here makes WebAssembly" rust.err; then
 else
     same "a function in Rust is built" "" "$(cat rust.err)"
 fi
+install=("$ottla" plugin install --http "http://$http")
+list() { "$ottla" plugin list --http "http://$http" -o json | python3 -c 'import json, sys; print(*(f"{p[\"name\"]} {p[\"world\"]} {len(p[\"used_by\"])}" for p in json.load(sys.stdin)), sep="\n")'; }
+"${install[@]}" "$root/plugins/examples/text-functions/text-functions.wasm" >/dev/null
+"${install[@]}" "$root/plugins/examples/split-lines/split-lines.wasm" --name lines >/dev/null
+sql "CREATE FUNCTION mask(text STRING, keep INT) RETURNS STRING LANGUAGE wasm AS 'text-functions'" >/dev/null
+same "SQL calls a function of an installed plugin" "$masked" "$(sql 'SELECT n, mask(name, 1) AS name FROM people ORDER BY n')"
+kill -9 "$server"; wait "$server" || true
+rm ready
+start_server
+same "installed plugins are there after kill -9" "$(printf 'lines transform 0\ntext-functions udf-scalar 1')" "$(list)"
+fails "a plugin that is used stays" "is used by function mask" "$ottla" plugin uninstall text-functions --http "http://$http"
+fails "a file that is no component is refused" "this is no WebAssembly component" \
+    "$ottla" plugin install "$root/README.md" --name readme --http "http://$http"
+
 fails "a folder without a project is told" "has no Cargo.toml and no package.json" "$ottla" plugin build data
 fails "a name that is taken is told" "is there already" "$ottla" plugin new upper
 

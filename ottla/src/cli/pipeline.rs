@@ -28,6 +28,8 @@ pub enum PipelineCommand {
         file: PathBuf,
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
     },
     /// Run the tests of a pipeline file: rows in, and what must come out of its transforms.
     Test {
@@ -38,6 +40,8 @@ pub enum PipelineCommand {
         name: Option<String>,
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
     },
     /// Show what applying a file to a server would change, and what is refused and why.
     Plan {

@@ -27,7 +27,7 @@ const RECORDS_LOOKED_AT: usize = 200_000;
 const POLL: Duration = Duration::from_millis(200);
 
 pub async fn run(arguments: RunArguments) -> Result<(), Failure> {
-    let pipeline = load(&arguments.file).await?;
+    let pipeline = load(&arguments.file, None).await?;
     let pipeline = pipeline.resolve();
     let embedded = Embedded::start(arguments.data_dir, "ottla-run").await?;
     let client = &embedded.client;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::check::configs::Folders;
 use crate::check::graph::Graph;
+use crate::check::plugins::InstalledPlugins;
 use crate::check::values::Environment;
 use crate::check::{configs, plugins, schemas, shape, sql, tests_section, values, wiring};
 use crate::diagnostic::{Diagnostic, Findings, Position};
@@ -37,6 +38,14 @@ impl Pipeline {
     /// # Errors
     /// Everything that is wrong, in the order of the file; warnings are among them.
     pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Pipeline, Vec<Diagnostic>> {
+        Self::from_text(path, &Self::read(path)?, environment)
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// That it cannot be read.
+    pub fn read(path: &Path) -> Result<String, Vec<Diagnostic>> {
         let unreadable = |reason: String, help: &str| {
             let mut findings = Findings::new(path, "");
             findings.file_error(reason, Some(help.to_owned()));
@@ -45,9 +54,7 @@ impl Pipeline {
         let bytes = std::fs::read(path).map_err(|reason| {
             unreadable(format!("cannot read it: {reason}"), "give the path of a pipeline file")
         })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| unreadable("it is not UTF-8".to_owned(), "save it as UTF-8"))?;
-        Self::from_text(path, &text, environment)
+        String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8".to_owned(), "save it as UTF-8"))
     }
 
     /// [`Pipeline::load`] of a text that stands for the file at `path`: relative paths start at its folder.
@@ -56,19 +63,21 @@ impl Pipeline {
         text: &str,
         environment: &Environment<'_>,
     ) -> Result<Pipeline, Vec<Diagnostic>> {
-        Self::from_text_in(path, text, environment, None)
+        Self::from_text_in(path, text, environment, None, &InstalledPlugins::default())
     }
 
-    /// [`Pipeline::from_text`], with the folder in which the working directory's relative paths start.
+    /// [`Pipeline::from_text`], with the folder in which the working directory's relative paths start, and with the plugins
+    /// that the server has.
     pub fn from_text_in(
         path: &Path,
         text: &str,
         environment: &Environment<'_>,
         working_dir: Option<&Path>,
+        installed: &InstalledPlugins,
     ) -> Result<Pipeline, Vec<Diagnostic>> {
         let mut findings = Findings::new(path, text);
         let folders = Folders { file: path.parent().unwrap_or(Path::new("")), working_dir };
-        match check(folders, text, environment, &mut findings) {
+        match check(folders, text, environment, installed, &mut findings) {
             Some((spec, resolved, tests)) if !findings.has_errors() => Ok(Pipeline {
                 file: path.to_owned(),
                 spec,
@@ -103,6 +112,15 @@ pub fn declared_variables(text: &str) -> Vec<String> {
     variables.iter().map(|entry| entry.key.clone()).collect()
 }
 
+/// The plugins that a text names without a path, so that they must be installed; none of a text that is no YAML.
+pub fn installed_plugins_named(text: &str) -> Vec<String> {
+    let root = yaml::parse(text).ok();
+    let plugins =
+        root.as_ref().and_then(|root| root.get("plugins")).map(yaml::Node::entries).unwrap_or_default();
+    let without_path = plugins.iter().filter(|entry| entry.value.get("path").is_none());
+    without_path.map(|entry| entry.key.clone()).collect()
+}
+
 /// The JSON Schema of pipeline files, for editors. Each connector's config is described under its type.
 pub fn json_schema() -> serde_json::Value {
     let mut schema = schemars::schema_for!(Spec).to_value();
@@ -132,6 +150,7 @@ fn check(
     folders: Folders<'_>,
     text: &str,
     environment: &Environment<'_>,
+    installed: &InstalledPlugins,
     findings: &mut Findings,
 ) -> Option<(Spec, ResolvedPipeline, Vec<TestCase>)> {
     let folder = folders.file;
@@ -153,7 +172,7 @@ fn check(
     let schemas = schemas::read(&root, findings);
     wiring::check(&root, &graph, &schemas, findings);
     let configs = configs::check(&graph, folders, &substitutes, &secrets, findings);
-    let plugins = plugins::load(&root, folder, &substitutes, findings);
+    let plugins = plugins::load(&root, folder, installed, &substitutes, findings);
     let plans = sql::plan_all(&root, &graph, &schemas, text, findings);
     let tests = tests_section::check(&root, &graph, &schemas, &plans, &substitutes, findings);
     if findings.has_errors() {

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::resolve::{ErrorPolicy, Work};
 
+mod plugins;
+
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -360,22 +362,6 @@ fn a_secret_reaches_its_connector_and_no_message() {
     let wrong = text.replace("mode: upsert", "mode: !secret n");
     let findings = Pipeline::from_text(&path, &wrong, &no_environment).unwrap_err();
     assert!(findings.iter().all(|finding| !finding.to_string().contains("hidden-name")), "{findings:?}");
-}
-
-#[test]
-fn a_plugin_is_loaded_and_its_hash_checked() {
-    let wasm = manifest_dir().join("../plugins/examples/split-lines/split-lines.wasm");
-    let wasm = wasm.display();
-    let text = format!(
-        "version: ottla/v1\nname: lines\ntopics: {{ raw: {{}} }}\nplugins:\n  split: {{ path: {wasm} }}\n\
-         transforms:\n  split_lines: {{ from: raw, wasm: {{ plugin: split }}, on_error: {{ to: raw.dlq }} }}\n"
-    );
-    let pipeline = load_text(&text).unwrap();
-    assert!(matches!(pipeline.resolve().stages[0].work, Work::Plugin { .. }));
-    let findings = found(&text.replace(" }\ntransforms", ", sha256: abcd }\ntransforms"));
-    assert!(findings[0].starts_with("5:10 plugin `split`: its sha256 is "), "{findings:?}");
-    let findings = found(&text.replace(" }\ntransforms", ", limits: { memory: 64MB } }\ntransforms"));
-    assert!(findings[0].contains("this is no amount of memory (write it as `64MiB`)"), "{findings:?}");
 }
 
 #[test]

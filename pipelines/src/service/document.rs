@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::plugins::InstalledPlugins;
 use crate::diagnostic::Diagnostic;
 use crate::load::Pipeline;
 
@@ -28,12 +29,12 @@ impl Document {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn load(&self) -> Result<Pipeline, Vec<Diagnostic>> {
+    pub fn load(&self, installed: &InstalledPlugins) -> Result<Pipeline, Vec<Diagnostic>> {
         let environment = |name: &str| match self.env.get(name) {
             Some(value) => value.clone(),
             None => std::env::var(name).ok(),
         };
-        Pipeline::from_text_in(&self.file, &self.text, &environment, Some(&self.working_dir))
+        Pipeline::from_text_in(&self.file, &self.text, &environment, Some(&self.working_dir), installed)
     }
 }
 
@@ -81,10 +82,10 @@ mod tests {
             env: [("PATH".to_owned(), value.map(str::to_owned))].into(),
             working_dir: "/w".into(),
         };
-        let pipeline = document(Some("given.csv")).load().unwrap();
+        let pipeline = document(Some("given.csv")).load(&InstalledPlugins::default()).unwrap();
         let Work::Source { config, .. } = &pipeline.resolve().stages[0].work else { panic!("a source") };
         assert_eq!(config["path"], "/w/given.csv", "it starts where its author was");
-        let found = document(None).load().unwrap_err();
+        let found = document(None).load(&InstalledPlugins::default()).unwrap_err();
         assert!(found[0].message.contains("PATH is not set"), "{found:?}");
     }
 }

@@ -25,10 +25,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_client::{Client, ClientError};
-use tokio::sync::Mutex;
+use ottla_streams::engine::{EngineError, installed_plugins};
+use tokio::sync::{Mutex, MutexGuard};
 
+use crate::check::plugins::InstalledPlugins;
 use crate::diagnostic::Diagnostic;
-use crate::load::Pipeline;
+use crate::load::{Pipeline, installed_plugins_named};
 use crate::resolve::{ResolvedPipeline, Work};
 use crate::run::ensure_topics;
 use running::Running;
@@ -59,6 +61,9 @@ pub enum ServiceError {
     /// The cluster refused or could not be reached.
     #[error("{0}")]
     Client(#[from] ClientError),
+    /// The plugins that are installed could not be read.
+    #[error("{0}")]
+    Plugins(#[from] EngineError),
     /// It was taken up, and something on the way failed; it is tried again when it is applied again or the server starts.
     #[error("`{name}` was applied, but does not run: {reason}")]
     NotRunning { name: String, reason: String },
@@ -85,6 +90,20 @@ pub struct PipelineService {
     state: Mutex<State>,
 }
 
+/// The pipelines, held as they are.
+pub struct PluginUsers<'a>(MutexGuard<'a, State>);
+
+impl PluginUsers<'_> {
+    /// The pipelines whose files name the plugin of this name without a path.
+    pub fn of(&self, plugin: &str) -> Vec<String> {
+        let names_it = |applied: &Applied| {
+            installed_plugins_named(&applied.kept.document.text).iter().any(|named| named == plugin)
+        };
+        let users = self.0.applied.iter().filter(|(_, applied)| names_it(applied));
+        users.map(|(name, _)| name.clone()).collect()
+    }
+}
+
 struct State {
     store: Store,
     applied: BTreeMap<String, Applied>,
@@ -108,7 +127,7 @@ impl PipelineService {
         let mut state = State { store: Store::new(client.clone()), applied: BTreeMap::new() };
         for (name, kept) in state.store.load().await? {
             tracing::info!(pipeline = name, revision = kept.revision, "the pipeline is back");
-            match load(&kept.document).await {
+            match load(&client, &kept.document).await {
                 Ok(pipeline) => {
                     if let Err(error) =
                         state.converge(&client, kept, Arc::new(pipeline.resolve().clone())).await
@@ -133,7 +152,7 @@ impl PipelineService {
     /// # Errors
     /// [`ServiceError::Wrong`], and when the cluster cannot be reached.
     pub async fn plan(&self, document: Document) -> Result<Plan, ServiceError> {
-        let pipeline = load(&document).await?;
+        let pipeline = load(&self.client, &document).await?;
         self.state.lock().await.plan(&self.client, &pipeline, document).await
     }
 
@@ -149,8 +168,9 @@ impl PipelineService {
     }
 
     async fn apply_now(&self, plan: Plan) -> Result<u64, ServiceError> {
-        let pipeline = load(&plan.document).await?;
         let mut state = self.state.lock().await;
+        // With the lock: a plugin that it uses must not be uninstalled before it counts as used.
+        let pipeline = load(&self.client, &plan.document).await?;
         let now = state.plan(&self.client, &pipeline, plan.document.clone()).await?;
         let name = now.pipeline.clone();
         if now.base_revision != plan.base_revision {
@@ -226,6 +246,11 @@ impl PipelineService {
         let state = self.state.lock().await;
         let applied = state.applied.get(name).ok_or_else(|| ServiceError::NotFound(name.to_owned()))?;
         Ok((applied.report(name), applied.kept.document.clone()))
+    }
+
+    /// Who uses which installed plugin. While the answer is held, no pipeline changes.
+    pub async fn plugin_users(&self) -> PluginUsers<'_> {
+        PluginUsers(self.state.lock().await)
     }
 
     /// Stops all of them, for the end of the process; they go on when the next begins.
@@ -341,10 +366,16 @@ impl Applied {
     }
 }
 
-/// Reads files and may compile plugins, away from the threads that serve.
-async fn load(document: &Document) -> Result<Pipeline, ServiceError> {
+/// Reads files and installed plugins, and may compile them, away from the threads that serve.
+async fn load(client: &Client, document: &Document) -> Result<Pipeline, ServiceError> {
+    let named = installed_plugins_named(&document.text);
+    let mut installed = InstalledPlugins::default();
+    if !named.is_empty() {
+        let (all, components) = installed_plugins(client, &named).await?;
+        installed = InstalledPlugins { names: all.into_keys().collect(), components };
+    }
     let document = document.clone();
-    let loaded = tokio::task::spawn_blocking(move || document.load()).await;
+    let loaded = tokio::task::spawn_blocking(move || document.load(&installed)).await;
     loaded.map_err(|_| ServiceError::GoingAway)?.map_err(ServiceError::Wrong)
 }
 

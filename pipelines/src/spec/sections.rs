@@ -102,8 +102,9 @@ pub type SchemaSpec = BTreeMap<String, String>;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginSpec {
-    /// The component; a relative path starts at this file's folder.
-    pub path: String,
+    /// The component; a relative path starts at this file's folder. Without it, the plugin of this name that is installed on
+    /// the server (`ottla plugin install`).
+    pub path: Option<String>,
     /// In hex. A component with another hash is refused.
     pub sha256: Option<String>,
     #[serde(default)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::Int64Type;
-use ottla_plugins::{ColumnError, Limits, PluginFault, ScalarPlugin, ValueType, World, worlds_of};
+use ottla_plugins::{
+    AnyPlugin, ColumnError, Limits, PluginFault, ScalarPlugin, ValueType, World, sha256_hex, worlds_of,
+};
 
 use crate::componentize::{component, component_for, folder, host, load_scalar, released_world, world};
 
@@ -136,6 +138,24 @@ fn a_component_tells_its_world() {
     let other = world("package test:fixture; world w { export convert: func() -> u32; }");
     let fault = worlds_of(&host(), &component_for("no-export", &other)).unwrap_err();
     assert!(matches!(fault, PluginFault::WrongExport { .. }), "{fault}");
+}
+
+#[test]
+fn a_component_of_any_world_is_opened_as_what_it_is() {
+    let open = |component: &[u8], sha256: Option<&str>| {
+        AnyPlugin::open_checked(&host(), "it", component, sha256, &Limits::default())
+    };
+    let scalar = component_for("scalar", &released_world("udf-scalar"));
+    let functions = open(&scalar, Some(&sha256_hex(&scalar))).unwrap();
+    assert_eq!((functions.world(), functions.sha256()), (World::UdfScalar, sha256_hex(&scalar).as_str()));
+    assert_eq!(functions.signatures()[0].to_string(), "same(int64) -> int64");
+    let transform = open(&component("identity"), None).unwrap();
+    assert_eq!((transform.world(), transform.signatures().len()), (World::Transform, 0));
+    let error = open(&scalar, Some("00")).unwrap_err();
+    assert!(error.to_string().starts_with("plugin `it`: its sha256 is "), "{error}");
+    let limits = Limits { component_bytes_max: 10, ..Limits::default() };
+    let error = AnyPlugin::open(&host(), "it", &scalar, &limits).unwrap_err();
+    assert!(error.to_string().contains("more than the 10 allowed for a component"), "{error}");
 }
 
 /// Other crates' tests take the component, since they cannot make it.

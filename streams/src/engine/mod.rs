@@ -9,13 +9,15 @@
 //! | `objects.rs` | what is named, and what may follow what | yes |
 //! | `answers.rs` | SHOW, DESCRIBE and EXPLAIN as rows | yes |
 //! | `store.rs` | the topic of the statements kept | no |
-//! | `modules.rs` | the topic of the functions' modules | no |
+//! | `modules.rs` | the topic of plugins' components | no |
+//! | `installed.rs` | plugins that have names | no |
 //! | `functions.rs` | modules read and started | no |
 //! | `pausing.rs` | queries that rest | no |
 //! | `mod.rs` | the order of effects | no |
 
 mod answers;
 mod functions;
+mod installed;
 mod modules;
 mod objects;
 mod pausing;
@@ -28,6 +30,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use ottla_client::{Client, ClientError, ErrorCode, NewTopic};
+use ottla_plugins::PluginError;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::history::{self, HistoryError, HistoryLimits};
@@ -38,6 +41,8 @@ use crate::sql::{self, CreateFunction, DropObject, ObjectKind, QueryStatement, S
 use functions::Module;
 use objects::{Kept, Object, Objects};
 use store::Store;
+
+pub use installed::{InstalledPlugin, installed_plugins};
 
 /// Why statements could not be run. Those before the one that failed have been.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +64,30 @@ pub enum EngineError {
         "{LISTENERS_MAX} queries with EMIT are listened to already; end one of them, or make a MATERIALIZED VIEW"
     )]
     TooManyListeners,
-    /// The topic of statements holds something else.
-    #[error("the topic {topic} holds a record that is no statement: {reason}")]
+    /// A component that no query could use.
+    #[error("{0}")]
+    Plugin(#[from] PluginError),
+    /// No plugin can be called so.
+    #[error("`{0}` is no name of a plugin: a letter, then letters, digits, - and _, at most 64")]
+    PluginName(String),
+    /// No plugin is installed under this name.
+    #[error("no plugin `{name}` is installed{}", .nearest.as_ref().map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default())]
+    NoPlugin {
+        /// The name.
+        name: String,
+        /// One that is.
+        nearest: Option<String>,
+    },
+    /// A plugin stays as it is while it is used.
+    #[error("the plugin `{name}` is used by {users}; drop what uses it first, or install under another name")]
+    PluginInUse {
+        /// The plugin.
+        name: String,
+        /// What uses it, in words.
+        users: String,
+    },
+    /// A topic of the engine's own holds something else.
+    #[error("the topic {topic} holds a record that cannot be read: {reason}")]
     Store {
         /// The topic.
         topic: &'static str,
@@ -126,6 +153,8 @@ struct State {
     failed: BTreeMap<String, String>,
     /// Queries that rest.
     paused: BTreeSet<String>,
+    /// Plugins by their names.
+    installed: BTreeMap<String, InstalledPlugin>,
 }
 
 impl Engine {
@@ -136,9 +165,9 @@ impl Engine {
     pub async fn open(client: Client) -> Result<Engine, EngineError> {
         let (store, kept, paused) = Store::open(&client).await?;
         let (running, failed) = (BTreeMap::new(), BTreeMap::new());
-        let mut state = State { store, objects: Objects::default(), running, failed, paused };
         let wanted: BTreeSet<String> = kept.iter().filter_map(|kept| kept.module.clone()).collect();
-        let modules = modules::read(&client, &wanted).await?;
+        let modules::Found { modules, installed } = modules::read(&client, &wanted).await?;
+        let mut state = State { store, objects: Objects::default(), running, failed, paused, installed };
         for kept in kept {
             // One that cannot run any more, as one whose topic is gone, must not keep the others from running.
             if let Err(error) = state.resume(&client, &kept, &modules).await {
@@ -221,11 +250,20 @@ impl Engine {
             }
             // So may compiling.
             Statement::CreateFunction(create) => {
-                let module = Module::of_statement(&create).await?;
+                let module = self.module(&create).await?;
                 Box::pin(self.state.lock().await.create_function(&self.client, &create, &module, text)).await
             }
             other => Box::pin(self.state.lock().await.run(&self.client, other, text)).await,
         }
+    }
+
+    /// The module that a statement names: an installed plugin, or else a path.
+    async fn module(&self, create: &CreateFunction) -> Result<Module, EngineError> {
+        let is_installed = self.state.lock().await.installed.contains_key(&create.module.text);
+        Ok(match is_installed {
+            true => Module::of_bytes(create, self.plugin_component(&create.module.text).await?).await?,
+            false => Module::of_statement(create).await?,
+        })
     }
 
     async fn pull(&self, query: QueryStatement, catalog: &Catalog) -> Result<Outcome, EngineError> {
@@ -346,7 +384,9 @@ impl State {
         let function = module.function(create)?;
         let object = self.objects.decide_function(&create.name, text, function, module.bytes.len())?;
         // The module first: a statement must not be kept without it.
-        modules::keep(client, module.sha256(), &module.bytes).await?;
+        if !self.is_module_kept(module.sha256()) {
+            modules::keep(client, module.sha256(), &module.bytes).await?;
+        }
         self.store.keep(&object.kept).await?;
         let name = &create.name.text;
         let done = format!("FUNCTION {name} created of the module {}", module.sha256());
@@ -391,13 +431,11 @@ impl State {
                 delete_topic(client, &topic).await?;
             }
         }
-        if let (Some(sha256), Some(function)) = (&object.kept.module, &object.function)
-            && !self.objects.is_module_used(sha256, &name)
-        {
-            modules::forget(client, sha256, function.module_bytes).await?;
-        }
         self.failed.remove(&name);
         self.objects.apply_drop(&name);
+        if let (Some(sha256), Some(function)) = (&object.kept.module, &object.function) {
+            self.forget_module(client, sha256, function.module_bytes).await?;
+        }
         Ok(Outcome::Done(format!("{} {name} dropped", object.kind.word())))
     }
 

@@ -1,5 +1,6 @@
-//! The topic `ottla-plugins`: the modules of functions by their sha256, in parts, so that every server of the cluster has what the
-//! statements in `ottla-sql` need. Compacted, one partition; made with the first function.
+//! The topic `ottla-plugins`: components by their sha256, in parts, so that every server of the cluster has what the
+//! statements in `ottla-sql` need, and the names under which plugins are installed. Compacted, one partition; made with the
+//! first of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -9,14 +10,18 @@ use ottla_client::{Client, ClientError, ErrorCode, NewTopic, ProducerConfig, Rec
 use ottla_plugins::sha256_hex;
 
 use super::EngineError;
+use super::installed::InstalledPlugin;
 use crate::runtime::topics;
 use crate::state::changelog::Offsets;
 
 /// Where modules are kept.
-const TOPIC: &str = "ottla-plugins";
+pub(super) const TOPIC: &str = "ottla-plugins";
 
 /// A module is larger than a record may be, so it is cut. Half of Kafka's default for the largest batch.
 const PART_BYTES: usize = 512 << 10;
+
+/// What the key begins with of a record that names an installed plugin.
+const NAMED: &[u8] = b"plugin:";
 
 /// Keeps a module; it is durable when this returns.
 pub(super) async fn keep(client: &Client, sha256: &str, module: &Bytes) -> Result<(), ClientError> {
@@ -26,32 +31,59 @@ pub(super) async fn keep(client: &Client, sha256: &str, module: &Bytes) -> Resul
         Err(error) if error.code() != Some(ErrorCode::TopicAlreadyExists) => return Err(error),
         _ => {}
     }
-    let parts = parts(module.len()).map(|(part, from, to)| (part, Some(module.slice(from..to))));
-    write(client, sha256, parts).await
+    let parts = parts(module.len()).map(|(part, from, to)| (key(sha256, part), Some(module.slice(from..to))));
+    write(client, parts).await
 }
 
 /// Forgets a module of this size.
 pub(super) async fn forget(client: &Client, sha256: &str, bytes: usize) -> Result<(), ClientError> {
-    write(client, sha256, parts(bytes).map(|(part, _, _)| (part, None))).await
+    write(client, parts(bytes).map(|(part, _, _)| (key(sha256, part), None))).await
 }
 
-/// The modules with these hashes, as far as they are whole.
-pub(super) async fn read(
+/// Keeps or forgets the name of a plugin whose module is kept; it is durable when this returns.
+pub(super) async fn keep_name(
     client: &Client,
-    wanted: &BTreeSet<String>,
-) -> Result<BTreeMap<String, Bytes>, EngineError> {
-    if wanted.is_empty() || !client.admin().list_topics().await?.iter().any(|topic| topic.name == TOPIC) {
-        return Ok(BTreeMap::new());
+    name: &str,
+    plugin: Option<&InstalledPlugin>,
+) -> Result<(), EngineError> {
+    let value = plugin.map(serde_json::to_vec).transpose();
+    let value = value.map_err(|error| EngineError::Store { topic: TOPIC, reason: error.to_string() })?;
+    let key = [NAMED, name.as_bytes()].concat();
+    Ok(write(client, std::iter::once((key, value.map(Bytes::from)))).await?)
+}
+
+/// What the topic has.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Of the modules that were asked for those that are whole, by their sha256.
+    pub modules: BTreeMap<String, Bytes>,
+    /// All plugins that are installed, by their names.
+    pub installed: BTreeMap<String, InstalledPlugin>,
+}
+
+/// The modules with these hashes, and all names.
+pub(super) async fn read(client: &Client, wanted: &BTreeSet<String>) -> Result<Found, EngineError> {
+    if !client.admin().list_topics().await?.iter().any(|topic| topic.name == TOPIC) {
+        return Ok(Found::default());
     }
     let partitions = topics::partitions(client, TOPIC).await?;
     let consumer = topics::reader(client).await?;
     let ends = topics::end_offsets(&consumer, &partitions).await?;
     consumer.close().await?;
     let mut found: BTreeMap<String, BTreeMap<usize, Bytes>> = BTreeMap::new();
+    let mut named: BTreeMap<String, Bytes> = BTreeMap::new();
     let begin = Offsets::new();
     let read = topics::read_range(client, TOPIC, &begin, &ends, |_, records| {
         for record in records {
             let key = record.key.unwrap_or_default();
+            if let Some(name) = key.strip_prefix(NAMED) {
+                let name = String::from_utf8_lossy(name).into_owned();
+                match record.value {
+                    Some(value) => named.insert(name, value),
+                    None => named.remove(&name),
+                };
+                continue;
+            }
             let Some((sha256, part)) = key_parts(&key).filter(|(sha256, _)| wanted.contains(*sha256)) else {
                 continue;
             };
@@ -68,7 +100,12 @@ pub(super) async fn read(
         let module: Vec<u8> = parts.into_values().flatten().collect();
         (sha256_hex(&module) == sha256).then(|| (sha256, Bytes::from(module)))
     });
-    Ok(whole.collect())
+    let named = named.into_iter().map(|(name, value)| {
+        let plugin = serde_json::from_slice(&value)
+            .map_err(|error| EngineError::Store { topic: TOPIC, reason: format!("{name}: {error}") })?;
+        Ok((name, plugin))
+    });
+    Ok(Found { modules: whole.collect(), installed: named.collect::<Result<_, EngineError>>()? })
 }
 
 /// Numbers, beginnings and ends of a module's parts.
@@ -79,8 +116,8 @@ fn parts(bytes: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     })
 }
 
-fn key(sha256: &str, part: usize) -> String {
-    format!("{sha256}/{part}")
+fn key(sha256: &str, part: usize) -> Vec<u8> {
+    format!("{sha256}/{part}").into_bytes()
 }
 
 fn key_parts(key: &[u8]) -> Option<(&str, usize)> {
@@ -90,12 +127,11 @@ fn key_parts(key: &[u8]) -> Option<(&str, usize)> {
 
 async fn write(
     client: &Client,
-    sha256: &str,
-    parts: impl Iterator<Item = (usize, Option<Bytes>)>,
+    records: impl Iterator<Item = (Vec<u8>, Option<Bytes>)>,
 ) -> Result<(), ClientError> {
     let producer = client.producer(ProducerConfig::default()).await?;
-    for (part, value) in parts {
-        let record = Record { key: Some(Bytes::from(key(sha256, part))), value, ..Record::default() };
+    for (key, value) in records {
+        let record = Record { key: Some(Bytes::from(key)), value, ..Record::default() };
         producer.send_batch(TOPIC, 0, vec![record]).await?.await?;
     }
     producer.close().await
@@ -111,7 +147,7 @@ mod tests {
         #[test]
         fn a_key_is_read_as_it_was_written(sha256 in "[0-9a-f]{64}", part in any::<usize>()) {
             let written = key(&sha256, part);
-            prop_assert_eq!(key_parts(written.as_bytes()), Some((sha256.as_str(), part)));
+            prop_assert_eq!(key_parts(&written), Some((sha256.as_str(), part)));
         }
 
         #[test]

@@ -159,12 +159,6 @@ impl Objects {
         })
     }
 
-    /// Whether a function other than `name` is in the module with this hash.
-    pub fn is_module_used(&self, sha256: &str, name: &str) -> bool {
-        self.of_kind(ObjectKind::Function)
-            .any(|object| object.kept.name != name && object.kept.module.as_deref() == Some(sha256))
-    }
-
     /// What has this name.
     pub fn get(&self, name: &str) -> Option<&Object> {
         self.objects.get(name)

@@ -3,19 +3,23 @@
 mod server;
 mod test;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use ottla_pipelines::{Diagnostic, Pipeline, Severity};
+use ottla_pipelines::{Diagnostic, InstalledPlugins, Pipeline, Severity, installed_plugins_named};
 use serde_json::json;
 
-use crate::cli::{Output, PipelineCommand};
+use crate::cli::{HttpArguments, Output, PipelineCommand};
 use crate::failure::Failure;
 use crate::output::print_json;
+use crate::rest_client::{RestClient, encoded, text};
 
 pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
     match command {
-        PipelineCommand::Validate { file, output } => validate(&file, output).await,
-        PipelineCommand::Test { file, name, output } => test::run(&file, name.as_deref(), output).await,
+        PipelineCommand::Validate { file, output, http } => validate(&file, output, &http).await,
+        PipelineCommand::Test { file, name, output, http } => {
+            test::run(&file, name.as_deref(), output, &http).await
+        }
         PipelineCommand::Plan { file, out, exit_code, output, http } => {
             server::plan(&file, out.as_deref(), exit_code, output, &http).await
         }
@@ -29,9 +33,9 @@ pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
     }
 }
 
-async fn validate(file: &Path, output: Output) -> Result<(), Failure> {
+async fn validate(file: &Path, output: Output, http: &HttpArguments) -> Result<(), Failure> {
     if output == Output::Json {
-        let read = read(file).await?;
+        let read = read(file, Some(http)).await?;
         let (is_valid, findings) = match &read {
             Ok(pipeline) => (true, &pipeline.warnings),
             Err(findings) => (false, findings),
@@ -40,7 +44,7 @@ async fn validate(file: &Path, output: Output) -> Result<(), Failure> {
         print_json(&json!({ "file": file, "valid": is_valid, "findings": told }))?;
         return read.map(|_| ()).map_err(|findings| wrong(file, &findings));
     }
-    let pipeline = load(file).await?;
+    let pipeline = load(file, Some(http)).await?;
     for warning in &pipeline.warnings {
         eprintln!("{warning}");
     }
@@ -55,9 +59,10 @@ async fn validate(file: &Path, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads and checks a file. What is wrong goes to stderr, all of it at once. Warnings alone are for `validate` to show.
-pub async fn load(file: &Path) -> Result<Pipeline, Failure> {
-    read(file).await?.map_err(|findings| {
+/// Reads and checks a file, with the plugins of a server if there is one. What is wrong goes to stderr, all of it at once.
+/// Warnings alone are for `validate` to show.
+pub async fn load(file: &Path, server: Option<&HttpArguments>) -> Result<Pipeline, Failure> {
+    read(file, server).await?.map_err(|findings| {
         for finding in &findings {
             eprintln!("{finding}");
         }
@@ -65,10 +70,43 @@ pub async fn load(file: &Path) -> Result<Pipeline, Failure> {
     })
 }
 
-async fn read(file: &Path) -> Result<Result<Pipeline, Vec<Diagnostic>>, Failure> {
+async fn read(
+    file: &Path,
+    server: Option<&HttpArguments>,
+) -> Result<Result<Pipeline, Vec<Diagnostic>>, Failure> {
+    match Pipeline::read(file) {
+        Ok(text) => checked(file, text, server).await,
+        Err(findings) => Ok(Err(findings)),
+    }
+}
+
+/// Checks a text that stands for the file.
+async fn checked(
+    file: &Path,
+    text: String,
+    server: Option<&HttpArguments>,
+) -> Result<Result<Pipeline, Vec<Diagnostic>>, Failure> {
+    // A server is asked only by a file that names what is installed there.
+    let installed = match (installed_plugins_named(&text), server) {
+        (named, Some(server)) if !named.is_empty() => installed_on(server, &named).await?,
+        _ => InstalledPlugins::default(),
+    };
     let path = file.to_owned();
-    let read = move || Pipeline::load(&path, &|name| std::env::var(name).ok());
+    let read =
+        move || Pipeline::from_text_in(&path, &text, &|name| std::env::var(name).ok(), None, &installed);
     Ok(tokio::task::spawn_blocking(read).await?)
+}
+
+async fn installed_on(server: &HttpArguments, named: &[String]) -> Result<InstalledPlugins, Failure> {
+    let server = RestClient::at(&server.http, "Ottla server", "--http")?;
+    let all = server.get("plugins").await?;
+    let names: Vec<String> = all.as_array().into_iter().flatten().map(|one| text(&one["name"])).collect();
+    let mut components = BTreeMap::new();
+    for name in named.iter().filter(|name| names.contains(name)) {
+        let path = format!("plugins/{}/component", encoded(name));
+        components.insert(name.clone(), server.get_bytes(&path).await?);
+    }
+    Ok(InstalledPlugins { names, components })
 }
 
 fn wrong(file: &Path, findings: &[Diagnostic]) -> Failure {

@@ -6,13 +6,18 @@ use ottla_pipelines::testing;
 use serde_json::json;
 
 use super::{finding_json, load};
-use crate::cli::Output;
+use crate::cli::{HttpArguments, Output};
 use crate::commands::run::Embedded;
 use crate::failure::Failure;
 use crate::output::print_json;
 
-pub(super) async fn run(file: &Path, name: Option<&str>, output: Output) -> Result<(), Failure> {
-    let pipeline = load(file).await?;
+pub(super) async fn run(
+    file: &Path,
+    name: Option<&str>,
+    output: Output,
+    http: &HttpArguments,
+) -> Result<(), Failure> {
+    let pipeline = load(file, Some(http)).await?;
     let is_meant = |test: &&testing::TestCase| name.is_none_or(|name| test.name.contains(name));
     let cases: Vec<&testing::TestCase> = pipeline.tests.iter().filter(is_meant).collect();
     if let (true, Some(name)) = (cases.is_empty(), name) {

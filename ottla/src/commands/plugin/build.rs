@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ottla_plugins::{
-    Host, Limits, Plugin, PluginError, PluginFault, ScalarPlugin, Transform, World, component_of, sha256_hex,
-    worlds_of,
-};
+use ottla_plugins::{AnyPlugin, Host, Limits, PluginError, PluginFault, component_of, sha256_hex};
 use serde_json::json;
 
 use super::{at, toolchain};
@@ -30,22 +27,23 @@ pub(super) fn run(path: &Path, to: Option<PathBuf>, output: Output) -> Result<()
     let bytes = std::fs::read(&module).map_err(|error| at(&module, &error))?;
     let wrong = |fault: PluginFault| Failure::failed(PluginError { plugin: stem(&to), fault });
     let component = component_of(&bytes).map_err(wrong)?;
-    let checked = check(&stem(&to), &component)?;
+    let plugin = open(&stem(&to), &component)?;
+    let functions: Vec<String> = plugin.signatures().iter().map(ToString::to_string).collect();
     std::fs::write(&to, &component).map_err(|error| at(&to, &error))?;
     match output {
         Output::Json => print_json(&json!({
             "file": to.display().to_string(),
-            "world": checked.world.id(),
-            "functions": checked.functions,
+            "world": plugin.world().id(),
+            "functions": functions,
             "bytes": component.len(),
             "sha256": sha256_hex(&component),
         }))?,
         _ => {
             let mut rows = vec![
                 vec!["file".to_owned(), to.display().to_string()],
-                vec!["world".to_owned(), checked.world.id().to_owned()],
+                vec!["world".to_owned(), plugin.world().id().to_owned()],
             ];
-            rows.extend(checked.functions.into_iter().map(|function| vec!["function".to_owned(), function]));
+            rows.extend(functions.into_iter().map(|function| vec!["function".to_owned(), function]));
             rows.push(vec!["bytes".to_owned(), component.len().to_string()]);
             rows.push(vec!["sha256".to_owned(), sha256_hex(&component)]);
             print_table(&["property", "value"], &rows)?;
@@ -54,38 +52,10 @@ pub(super) fn run(path: &Path, to: Option<PathBuf>, output: Output) -> Result<()
     Ok(())
 }
 
-/// What a component is for.
-struct Checked {
-    world: World,
-    /// The signatures of its functions.
-    functions: Vec<String>,
-}
-
 /// Starts a component as a server does.
-fn check(name: &str, component: &[u8]) -> Result<Checked, Failure> {
-    let functions = match open(name, component)? {
-        Started::Transform(_) => return Ok(Checked { world: World::Transform, functions: Vec::new() }),
-        Started::Functions(plugin) => plugin.signatures().iter().map(ToString::to_string).collect(),
-    };
-    Ok(Checked { world: World::UdfScalar, functions })
-}
-
-/// A component at work.
-pub(super) enum Started {
-    Transform(Transform),
-    Functions(ScalarPlugin),
-}
-
-/// Starts a component with the limits of a server.
-pub(super) fn open(name: &str, component: &[u8]) -> Result<Started, Failure> {
-    let limits = Limits::default();
+pub(super) fn open(name: &str, component: &[u8]) -> Result<AnyPlugin, Failure> {
     let host = Host::shared().map_err(Failure::failed)?;
-    let worlds = worlds_of(&host, component)
-        .map_err(|fault| Failure::failed(PluginError { plugin: name.to_owned(), fault }))?;
-    Ok(match worlds.first() {
-        Some(World::UdfScalar) => Started::Functions(ScalarPlugin::open(&host, name, component, &limits)?),
-        _ => Started::Transform(Plugin::open(&host, name, component, &limits)?.transform()),
-    })
+    Ok(AnyPlugin::open(&host, name, component, &Limits::default())?)
 }
 
 pub(super) fn stem(path: &Path) -> String {

@@ -1,6 +1,7 @@
-//! `ottla plugin …`: a plugin's project, its build, and what it does to records.
+//! `ottla plugin …`: a plugin's project, its build, what it does to records, and the plugins of a server.
 
 mod build;
+mod server;
 mod test;
 mod toolchain;
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 use ottla_plugins::{Language, World, new_project};
 
-use crate::cli::Output;
+use crate::cli::{HttpArguments, Output};
 use crate::failure::Failure;
 use test::TestArguments;
 
@@ -55,15 +56,50 @@ pub enum PluginCommand {
     },
     /// Run records or rows through a component as a server does, and print what becomes of them.
     Test(TestArguments),
+    /// Keep a component on a server under a name, for its pipelines and for CREATE FUNCTION.
+    Install {
+        /// The component, as `ottla plugin build` makes it.
+        file: PathBuf,
+        /// What it is called there; by default as the file is, without `.wasm`.
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
+    /// List a server's plugins, and what uses them.
+    List {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
+    /// Have a server forget plugins that nothing uses.
+    Uninstall {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<String>,
+        #[command(flatten)]
+        http: HttpArguments,
+    },
 }
 
 pub async fn run(command: PluginCommand) -> Result<(), Failure> {
-    // Compilers and plugins keep a thread busy.
-    let work = move || match command {
+    match command {
         PluginCommand::New { name, language, world } => new(&name, language, world),
-        PluginCommand::Build { path, to, output } => build::run(&path, to, output),
-        PluginCommand::Test(arguments) => test::run(&arguments),
-    };
+        PluginCommand::Build { path, to, output } => on_a_thread(move || build::run(&path, to, output)).await,
+        PluginCommand::Test(arguments) => on_a_thread(move || test::run(&arguments)).await,
+        PluginCommand::Install { file, name, output, http } => {
+            server::install(&file, name, output, &http).await
+        }
+        PluginCommand::List { output, http } => server::list(output, &http).await,
+        PluginCommand::Uninstall { names, http } => server::uninstall(&names, &http).await,
+    }
+}
+
+/// Compilers and plugins keep a thread busy.
+async fn on_a_thread(work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Result<(), Failure> {
     tokio::task::spawn_blocking(work).await?
 }
 

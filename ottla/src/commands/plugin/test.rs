@@ -12,12 +12,12 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMillisecondType};
 use clap::Args;
 use ottla_plugins::{
-    Limits, PluginError, Record, ScalarFunction, ScalarPlugin, ThreadTime, Transform, ValueType,
+    AnyPlugin, Limits, PluginError, Record, ScalarFunction, ScalarPlugin, ThreadTime, Transform, ValueType,
     read_component,
 };
 use serde_json::{Value, json};
 
-use super::build::{Started, open, stem};
+use super::build::{open, stem};
 use crate::cli::Output;
 use crate::failure::Failure;
 
@@ -60,8 +60,8 @@ pub(super) fn run(arguments: &TestArguments) -> Result<(), Failure> {
     let component = read_component(&arguments.file, &Limits::default())
         .map_err(|fault| Failure::failed(PluginError { plugin: name.clone(), fault }))?;
     let summary = match open(&name, &component)? {
-        Started::Transform(plugin) => transform(arguments, &lines, &plugin)?,
-        Started::Functions(plugin) => function(arguments, &lines, &plugin)?,
+        AnyPlugin::Transform(plugin) => transform(arguments, &lines, &plugin.transform())?,
+        AnyPlugin::Scalar(plugin) => function(arguments, &lines, &plugin)?,
     };
     let calls = summary.given as f64 * f64::from(arguments.repeat);
     let nanos = if calls > 0.0 { summary.cpu_time.as_nanos() as f64 / calls } else { 0.0 };

@@ -1,0 +1,158 @@
+//! The plugins of a server by HTTP: what `ottla plugin install`, `list` and `uninstall` ask.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /plugins` | | `[{"name", "world", "functions", "bytes", "sha256", "used_by"}]` |
+//! | `PUT /plugins/NAME` | a component | the same of it; 422 when no server can use it, 409 while another of the name is used |
+//! | `GET /plugins/NAME/component` | | the component |
+//! | `DELETE /plugins/NAME` | | 409 while it is used |
+//!
+//! What is wrong is `{"message": "…"}`.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use bytes::Bytes;
+use ottla_pipelines::service::{PipelineService, PluginUsers};
+use ottla_plugins::Limits;
+use ottla_streams::engine::{Engine, EngineError, InstalledPlugin};
+use serde_json::{Value, json};
+
+use crate::http::is_of_own_origin;
+use crate::pipelines_api::{PipelinesApi, Refusal};
+use crate::sql_api::SqlApi;
+
+/// The plugins of a server: kept by its SQL, used by that and by its pipelines.
+pub struct PluginsApi {
+    sql: Arc<SqlApi>,
+    /// None on a node that runs no pipelines.
+    pipelines: Option<Arc<PipelinesApi>>,
+}
+
+impl PluginsApi {
+    pub fn new(sql: Arc<SqlApi>, pipelines: Option<Arc<PipelinesApi>>) -> PluginsApi {
+        PluginsApi { sql, pipelines }
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        let bytes_max = usize::try_from(Limits::default().component_bytes_max).unwrap_or(usize::MAX);
+        let api = Arc::new(self);
+        Router::new()
+            .route("/plugins", get(list))
+            .route("/plugins/{name}", put(install).delete(uninstall))
+            .route("/plugins/{name}/component", get(component))
+            .layer(DefaultBodyLimit::max(bytes_max))
+            .layer(from_fn_with_state(Arc::clone(&api), guard))
+            .with_state(api)
+    }
+
+    async fn engine(&self) -> Result<&Engine, Refusal> {
+        Ok(self.sql.engine().await?)
+    }
+
+    async fn pipelines(&self) -> Result<Option<Arc<PipelineService>>, Refusal> {
+        match &self.pipelines {
+            Some(pipelines) => pipelines.service().await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Lets nobody in where access is controlled, and no page of another origin.
+async fn guard(State(api): State<Arc<PluginsApi>>, request: Request, next: Next) -> Response {
+    if let Some(refusal) = api.sql.refusal() {
+        return Refusal::of(StatusCode::FORBIDDEN, refusal).into_response();
+    }
+    if !is_of_own_origin(request.headers()) {
+        return Refusal::of(StatusCode::FORBIDDEN, "a page of another origin may not do this")
+            .into_response();
+    }
+    next.run(request).await
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Refusal {
+        let status = match &error {
+            EngineError::Plugin(_) | EngineError::PluginName(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            EngineError::NoPlugin { .. } => StatusCode::NOT_FOUND,
+            EngineError::PluginInUse { .. } => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refusal::of(status, &error.to_string())
+    }
+}
+
+type Api = State<Arc<PluginsApi>>;
+
+async fn list(State(api): Api) -> Result<Json<Value>, Refusal> {
+    let pipelines = api.pipelines().await?;
+    let users = users(pipelines.as_ref()).await;
+    let told = api.engine().await?.plugins().await.into_iter().map(|(name, plugin, functions)| {
+        let functions = functions.into_iter().map(|name| json!({ "kind": "function", "name": name }));
+        let pipelines = users.as_ref().map(|users| users.of(&name)).unwrap_or_default();
+        let pipelines = pipelines.into_iter().map(|name| json!({ "kind": "pipeline", "name": name }));
+        let mut told = plugin_json(&name, &plugin);
+        told["used_by"] = functions.chain(pipelines).collect();
+        told
+    });
+    Ok(Json(told.collect()))
+}
+
+async fn install(
+    State(api): Api,
+    Path(name): Path<String>,
+    component: Bytes,
+) -> Result<Json<Value>, Refusal> {
+    // A task of its own: whoever asked may go away in the middle.
+    let installing = tokio::spawn(async move {
+        let pipelines = api.pipelines().await?;
+        let users = users(pipelines.as_ref()).await;
+        let plugin =
+            api.engine().await?.install_plugin(&name, component, &told(users.as_ref(), &name)).await?;
+        Ok(Json(plugin_json(&name, &plugin)))
+    });
+    installing.await.unwrap_or_else(|_| Err(going_away()))
+}
+
+async fn uninstall(State(api): Api, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
+    let uninstalling = tokio::spawn(async move {
+        let pipelines = api.pipelines().await?;
+        let users = users(pipelines.as_ref()).await;
+        api.engine().await?.uninstall_plugin(&name, &told(users.as_ref(), &name)).await?;
+        Ok(Json(json!({ "name": name })))
+    });
+    uninstalling.await.unwrap_or_else(|_| Err(going_away()))
+}
+
+async fn component(State(api): Api, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let component = api.engine().await?.plugin_component(&name).await?;
+    Ok(([(header::CONTENT_TYPE, "application/wasm")], component).into_response())
+}
+
+async fn users(pipelines: Option<&Arc<PipelineService>>) -> Option<PluginUsers<'_>> {
+    match pipelines {
+        Some(pipelines) => Some(pipelines.plugin_users().await),
+        None => None,
+    }
+}
+
+/// The pipelines that use a plugin, in words.
+fn told(users: Option<&PluginUsers<'_>>, plugin: &str) -> Vec<String> {
+    let pipelines = users.map(|users| users.of(plugin)).unwrap_or_default();
+    pipelines.into_iter().map(|pipeline| format!("pipeline {pipeline}")).collect()
+}
+
+fn plugin_json(name: &str, plugin: &InstalledPlugin) -> Value {
+    json!({ "name": name, "world": plugin.world, "functions": plugin.functions, "bytes": plugin.bytes,
+            "sha256": plugin.sha256 })
+}
+
+fn going_away() -> Refusal {
+    Refusal::of(StatusCode::SERVICE_UNAVAILABLE, "the server is going away")
+}
