@@ -21,6 +21,7 @@ use ottla_client::{Client, ClientConfig, Transport};
 use ottla_pipelines::service::{
     Document, PipelineReport, PipelineService, PipelineState, Plan, ServiceError, StageReport,
 };
+use ottla_streams::UserFunction;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -190,6 +191,8 @@ fn report_json(report: &PipelineReport) -> Value {
                 "out": stage.records_out, "dead_lettered": stage.records_bad, "late": stage.records_late,
                 "last_error": stage.last_error })
     };
+    let function = |function: &UserFunction| json!({ "name": function.name(), "plugin": function.plugin(), "signature": function.signature().to_string() });
     json!({ "pipeline": report.name, "revision": report.revision, "state": report.state.word(), "reason": reason,
-            "file": report.file, "stages": report.stages.iter().map(stage).collect::<Vec<_>>() })
+            "file": report.file, "stages": report.stages.iter().map(stage).collect::<Vec<_>>(),
+            "functions": report.functions.iter().map(function).collect::<Vec<_>>() })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use ottla_plugins::{AnyPlugin, Transform};
-use ottla_streams::{ChangelogMode, QueryPlan};
+use ottla_streams::{ChangelogMode, QueryPlan, UserFunction};
 
 use crate::check::configs::Configs;
 use crate::check::graph::{Graph, Stage, StageKind};
@@ -28,6 +28,17 @@ pub struct ResolvedPipeline {
     pub rows: BTreeMap<String, RowsOfTopic>,
     /// To keep secrets out of what is shown.
     pub secrets: Secrets,
+}
+
+impl ResolvedPipeline {
+    /// The functions of plugins that its queries call, by name.
+    pub fn functions(&self) -> BTreeMap<&str, &UserFunction> {
+        let plans = self.stages.iter().filter_map(|stage| match &stage.work {
+            Work::Query { plan, .. } => Some(plan),
+            Work::Source { .. } | Work::Plugin { .. } | Work::Sink { .. } => None,
+        });
+        plans.flat_map(|plan| &plan.functions).map(|function| (function.name(), function)).collect()
+    }
 }
 
 /// What a topic holds.

@@ -4,6 +4,7 @@
 
 pub mod configs;
 pub mod event_time;
+pub mod functions;
 pub mod graph;
 pub mod plugins;
 pub mod schemas;

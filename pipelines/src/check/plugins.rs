@@ -44,7 +44,7 @@ pub fn load(
         let Some(name) = named.text() else { continue };
         if let Some(World::UdfScalar) = plugins.get(name).map(AnyPlugin::world) {
             let message = format!("the plugin `{name}` has functions for SQL, and is no transform");
-            findings.error_with_help(named.at, message, "CREATE FUNCTION takes it");
+            findings.error_with_help(named.at, message, "declare what it has under `functions:`");
         }
     }
     plugins

@@ -7,6 +7,7 @@ use ottla_streams::sql::{self, Statement};
 use ottla_streams::{Catalog, QueryPlan, SqlError, Stream};
 
 use crate::check::event_time;
+use crate::check::functions::Functions;
 use crate::check::graph::{Graph, Named, StageKind};
 use crate::check::schemas::Schemas;
 use crate::diagnostic::{Findings, Position};
@@ -33,11 +34,22 @@ pub fn topics_read(node: &Node) -> Vec<Named> {
     names.map(|name| Named { name, at: node.at }).collect()
 }
 
+/// The functions that a query calls, in lower case; none of a text that cannot be parsed.
+fn functions_called(query: &str) -> Vec<String> {
+    let statements = sql::parse(query).unwrap_or_default();
+    let names = statements.iter().flat_map(|statement| match statement {
+        Statement::Query(query) => ottla_streams::planner::functions_called(query),
+        _ => Vec::new(),
+    });
+    names.collect()
+}
+
 /// Plans every query. `text` is the whole file, to point into it.
 pub fn plan_all(
     root: &Node,
     graph: &Graph<'_>,
     schemas: &Schemas,
+    functions: &Functions,
     text: &str,
     findings: &mut Findings,
 ) -> Plans {
@@ -56,8 +68,9 @@ pub fn plan_all(
                 .or_insert(Known::Opaque("a plugin writes it, and nothing says what its rows hold"));
             continue;
         };
-        let planned =
-            node.text().and_then(|query| plan_one(node, query, &stage.reads, &known, text, findings));
+        let planned = node
+            .text()
+            .and_then(|query| plan_one(node, query, &stage.reads, &known, functions, text, findings));
         let after = match &planned {
             Some(plan) => {
                 let stream = Stream::of_result(plan, written.name.clone(), OUTPUT_FORMAT);
@@ -125,10 +138,11 @@ fn plan_one(
     query: &str,
     reads: &[Named],
     known: &BTreeMap<String, Known>,
+    functions: &Functions,
     text: &str,
     findings: &mut Findings,
 ) -> Option<QueryPlan> {
-    let mut catalog = Catalog::new();
+    let mut catalog = functions.loaded.iter().cloned().fold(Catalog::new(), Catalog::with_function);
     for (name, topic) in known {
         if let Known::Rows(stream) = topic {
             catalog.insert(name, stream.clone());
@@ -151,6 +165,8 @@ fn plan_one(
             }
             Some(plan)
         }
+        // What is wrong with the function has been told.
+        Err(_) if functions_called(query).iter().any(|name| functions.broken.contains(name)) => None,
         Err(SqlError { position, message, help }) => {
             findings.error_maybe_help(
                 place(node, query, text, position.line, position.column),

@@ -237,7 +237,7 @@ fn check_format(node: &Node, findings: &mut Findings) {
 }
 
 /// A name that must be declared in another section.
-fn check_reference(root: &Node, section: &str, name: &str, at: &Node, findings: &mut Findings) {
+pub fn check_reference(root: &Node, section: &str, name: &str, at: &Node, findings: &mut Findings) {
     let declared = root.get(section);
     if declared.is_some_and(|section| section.get(name).is_some()) {
         return;

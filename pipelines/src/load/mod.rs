@@ -8,7 +8,7 @@ use crate::check::configs::Folders;
 use crate::check::graph::Graph;
 use crate::check::plugins::InstalledPlugins;
 use crate::check::values::Environment;
-use crate::check::{configs, plugins, schemas, shape, sql, tests_section, values, wiring};
+use crate::check::{configs, functions, plugins, schemas, shape, sql, tests_section, values, wiring};
 use crate::diagnostic::{Diagnostic, Findings, Position};
 use crate::resolve::{self, ResolvedPipeline};
 use crate::spec::Spec;
@@ -173,7 +173,8 @@ fn check(
     wiring::check(&root, &graph, &schemas, findings);
     let configs = configs::check(&graph, folders, &substitutes, &secrets, findings);
     let plugins = plugins::load(&root, folder, installed, &substitutes, findings);
-    let plans = sql::plan_all(&root, &graph, &schemas, text, findings);
+    let functions = functions::load(&root, &plugins, findings);
+    let plans = sql::plan_all(&root, &graph, &schemas, &functions, text, findings);
     let tests = tests_section::check(&root, &graph, &schemas, &plans, &substitutes, findings);
     if findings.has_errors() {
         return None;

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_client::{Client, ClientError};
+use ottla_streams::UserFunction;
 use ottla_streams::engine::{EngineError, installed_plugins};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -81,6 +82,8 @@ pub struct PipelineReport {
     pub state: PipelineState,
     /// In the order in which rows flow.
     pub stages: Vec<StageReport>,
+    /// The functions of plugins that its queries call.
+    pub functions: Vec<UserFunction>,
 }
 
 /// The pipelines of a server.
@@ -356,12 +359,14 @@ impl State {
 impl Applied {
     fn report(&self, name: &str) -> PipelineReport {
         let (state, stages) = self.running.report();
+        let functions = self.resolved.iter().flat_map(|resolved| resolved.functions().into_values());
         PipelineReport {
             name: name.to_owned(),
             revision: self.kept.revision,
             file: self.kept.document.file.clone(),
             state,
             stages,
+            functions: functions.cloned().collect(),
         }
     }
 }

@@ -239,7 +239,8 @@ fn stage_changes(pipeline: &Pipeline, present: &Present<'_>, lines: &Lines) -> V
         let line = lines.of_entry(section(&stage.work), &stage.name);
         let (kind, name) = (stage.work.word(), stage.name.as_str());
         let Some(applied) = present.applied.and_then(|applied| find(applied, stage)) else {
-            changes.push(change(Action::Create, kind, name, [route(stage)], line));
+            let details = std::iter::once(route(stage)).chain(calls(stage));
+            changes.push(change(Action::Create, kind, name, details, line));
             continue;
         };
         let mut details = different(applied, stage);
@@ -334,6 +335,17 @@ fn route(stage: &ResolvedStage) -> String {
     ends.into_iter().filter(|end| !end.is_empty()).collect::<Vec<_>>().join(" → ")
 }
 
+/// The functions of plugins that a query calls, in words.
+fn calls(stage: &ResolvedStage) -> Option<String> {
+    let Work::Query { plan, .. } = &stage.work else { return None };
+    let functions = plan
+        .functions
+        .iter()
+        .map(|function| format!("{} of plugin {}", function.signature(), function.plugin()));
+    let functions: Vec<String> = functions.collect();
+    (!functions.is_empty()).then(|| format!("calls {}", functions.join(", ")))
+}
+
 /// The words under which two stages differ. Values of configs are not told, since secrets may be among them.
 fn different(old: &ResolvedStage, new: &ResolvedStage) -> Vec<String> {
     let (old, new) = (facets(old), facets(new));
@@ -363,6 +375,9 @@ fn facets(stage: &ResolvedStage) -> BTreeMap<String, String> {
         Work::Query { plan, .. } => {
             add("sql", plan.sql.to_string());
             add("columns", columns(&plan.output_schema));
+            for function in &plan.functions {
+                add(&format!("function {}", function.name()), function.fingerprint());
+            }
             return facets;
         }
         Work::Plugin { sha256, .. } => {

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use sections::{
-    EnvSpec, PluginLimits, PluginSpec, RelativeTo, Scalar, SchemaSpec, SecretFrom, SecretSpec, TestRow,
-    TestSpec, TopicSpec, WatermarkSpec,
+    EnvSpec, FunctionSpec, PluginLimits, PluginSpec, RelativeTo, Scalar, SchemaSpec, SecretFrom, SecretSpec,
+    TestRow, TestSpec, TopicSpec, WatermarkSpec,
 };
 pub use stages::{
     DeadLetter, OnError, OneOrMany, SinkSpec, SourceSpec, SourceTarget, Stop, TransformSpec, WasmSpec,
@@ -39,9 +39,12 @@ pub struct Spec {
     /// `decimal(p,s)`, `bytes`; a `?` behind a type allows null.
     #[serde(default)]
     pub schemas: BTreeMap<String, SchemaSpec>,
-    /// WebAssembly components that transforms may call.
+    /// WebAssembly components: transforms, and functions for queries.
     #[serde(default)]
     pub plugins: BTreeMap<String, PluginSpec>,
+    /// Functions of plugins, by the names under which queries call them.
+    #[serde(default)]
+    pub functions: BTreeMap<String, FunctionSpec>,
     /// What brings records in.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceSpec>,

@@ -111,6 +111,16 @@ pub struct PluginSpec {
     pub limits: PluginLimits,
 }
 
+/// A function of a plugin; what it takes and gives is the component's word.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// Under `plugins`; one of the world `udf-scalar`.
+    pub plugin: String,
+    /// Its name in the plugin: when it is left out, the one that queries call it by, or the only one that there is.
+    pub function: Option<String>,
+}
+
 /// What a plugin may use; each has a default.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::planner::{
-    Catalog, Functions, QueryPlan, Stream, UserFunction, functions_called, plan_insert, plan_query,
+    Catalog, QueryPlan, Stream, UserFunction, functions_called, is_builtin_function, plan_insert, plan_query,
     streams_read,
 };
 use crate::sql::{DropObject, Name, ObjectKind, QueryStatement, SqlError, Statement, nearest};
@@ -144,7 +144,7 @@ impl Objects {
         module_bytes: usize,
     ) -> Result<Object, SqlError> {
         self.check_free(name)?;
-        if Functions::builtin().contains(&name.text) {
+        if is_builtin_function(&name.text) {
             let error = SqlError::new(name.position, format!("the function `{}` is built in", name.text));
             return Err(error.with_help("take another name"));
         }

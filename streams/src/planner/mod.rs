@@ -42,6 +42,11 @@ pub(crate) use user_function::is_function_failure;
 
 use crate::sql::{self, Position, QueryStatement, SqlError, Statement};
 
+/// Whether a function of this name, in lower case, is built in, so that none of a plugin can be called so.
+pub fn is_builtin_function(name: &str) -> bool {
+    Functions::builtin().contains(name)
+}
+
 /// Plans the one query of `sql` over the streams of `catalog` and those that the text itself declares.
 ///
 /// # Errors
@@ -94,6 +99,10 @@ fn planned(query: &QueryStatement, catalog: &Catalog, goes_to: lower::GoesTo) ->
         logical::optimized_for_streams(logical).map_err(|error| from_datafusion(&error, query.position))?;
     lower::lower(&optimized, catalog, query, goes_to).map(|mut plan| {
         plan.sql = Arc::from(query.query.to_string());
+        let called = functions_called(query);
+        let of_plugins =
+            catalog.functions().filter(|function| called.iter().any(|name| name == function.name()));
+        plan.functions = of_plugins.cloned().collect();
         plan
     })
 }

@@ -11,6 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::facts::ticks_to_ms;
+use super::user_function::UserFunction;
 use crate::sql::Emit;
 use crate::state::{ExpiryAt, States};
 
@@ -31,6 +32,8 @@ pub struct QueryPlan {
     /// The result columns that tell rows apart, by index: the key of the output records. Empty in append mode when
     /// nothing does; empty in upsert mode when the result is a single row.
     pub upsert_key: Vec<usize>,
+    /// The functions of plugins that it calls.
+    pub functions: Vec<UserFunction>,
 }
 
 /// One operator.
@@ -295,12 +298,16 @@ impl QueryPlan {
         self.nodes.iter().any(|node| node.state != StateBound::None)
     }
 
-    /// What makes state kept for one plan useless to another: the query and the layout of its state.
+    /// What makes state kept for one plan useless to another: the query, the functions that it calls, and the layout of its
+    /// state.
     pub fn state_fingerprint(&self) -> Option<String> {
         let sources: Vec<&str> = self.sources.iter().map(|source| source.topic.as_str()).collect();
         let layouts: Vec<String> =
             self.nodes.iter().enumerate().filter_map(|(place, node)| node.layout(place)).collect();
-        self.is_stateful().then(|| format!("{} | {} | {}", self.sql, sources.join(", "), layouts.join("; ")))
+        let functions: String =
+            self.functions.iter().map(|function| format!(" | {}", function.fingerprint())).collect();
+        self.is_stateful()
+            .then(|| format!("{} | {} | {}{functions}", self.sql, sources.join(", "), layouts.join("; ")))
     }
 
     /// What it remembers before it has read anything.

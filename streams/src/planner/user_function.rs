@@ -47,9 +47,19 @@ impl UserFunction {
         &self.module_sha256
     }
 
+    /// The plugin that has it.
+    pub fn plugin(&self) -> &str {
+        self.function.plugin()
+    }
+
     /// What it takes and gives, with the name that it has in its module.
     pub fn signature(&self) -> &FunctionSignature {
         self.function.signature()
+    }
+
+    /// What tells it from another of its name.
+    pub fn fingerprint(&self) -> String {
+        format!("{} = {} of {}", self.name, self.signature(), self.module_sha256)
     }
 
     /// The same for DataFusion.

@@ -186,6 +186,10 @@ pub(super) async fn describe(name: &str, output: Output, http: &HttpArguments) -
     if let Some(reason) = one["reason"].as_str() {
         println!("  {reason}");
     }
+    for function in one["functions"].as_array().into_iter().flatten() {
+        let cell = |field: &str| text(&function[field]);
+        println!("  function {}: {} of plugin {}", cell("name"), cell("signature"), cell("plugin"));
+    }
     let row = |stage: &Value| {
         let error = stage["last_error"].as_str().unwrap_or_default();
         let cell = |field: &str| text(&stage[field]);

@@ -1,4 +1,4 @@
-//! Files that name plugins.
+//! Files that name plugins, and functions of them.
 
 use super::*;
 
@@ -58,5 +58,51 @@ fn a_plugin_without_a_path_is_the_installed_one() {
     assert!(
         findings[0].starts_with("the plugin `split` has functions for SQL, and is no transform"),
         "{findings:?}"
+    );
+}
+
+/// The small pipeline with the functions of the fixture, one of them in its query.
+fn with_functions(functions: &str) -> String {
+    let scalar = component(SCALAR);
+    let section = format!(
+        "name: small\nplugins:\n  numbers: {{ path: {} }}\n  lines: {{ path: {} }}\nfunctions:\n{functions}",
+        scalar.display(),
+        component(SPLIT).display()
+    );
+    small_with("name: small\n", &section)
+        .replace("amount: double?", "amount: int?")
+        .replace("SUM(amount)", "SUM(score(amount))")
+}
+
+#[test]
+fn queries_call_functions_of_plugins() {
+    let text = with_functions(
+        "  score: { plugin: numbers, function: refuse_negative }\n  SAME: { plugin: numbers }\n",
+    );
+    let pipeline = load_text(&text).unwrap_or_else(|findings| panic!("{findings:?}"));
+    let functions = pipeline.resolve().functions();
+    let score = functions["score"];
+    assert_eq!(score.signature().to_string(), "refuse_negative(int64) -> int64");
+    assert_eq!((functions.len(), score.plugin()), (1, "numbers"));
+}
+
+#[test]
+fn everything_that_is_wrong_with_functions_is_told_at_once() {
+    check(
+        &with_functions(
+            "  score: { plugin: numbers, function: refuse_negatives }\n  upper: { plugin: numbers, function: same }\n  \
+             a-b: { plugin: numbers, function: same }\n  Score: { plugin: numbers }\n  l: { plugin: lines }\n  \
+             n: { plugin: number }\n  m: { plugin: numbers }\n  o: { function: same }\n",
+        ),
+        &[
+            "7:39 the plugin `numbers` has no function `refuse_negatives` (did you mean `refuse_negative`?)",
+            "8:3 the function `upper` is built in (take another name",
+            "9:3 `a-b` is no name that SQL could call",
+            "10:3 there are two functions `score` (line 7 has it",
+            "11:16 the plugin `lines` is a transform, and has no functions for SQL",
+            "12:16 `number` is not declared under `plugins:` (did you mean `numbers`?)",
+            "13:3 the plugin `numbers` has no function `m` (there is `same`, `same_text`, ",
+            "14:6 `plugin` is missing in `o` of `functions` of this pipeline",
+        ],
     );
 }

@@ -218,3 +218,32 @@ fn a_plan_reads_back_as_it_was() {
     let plan = Plan { pipeline: "small".to_owned(), base_revision: None, changes, document };
     assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
 }
+
+#[test]
+fn state_that_another_function_made_is_not_kept() {
+    let scalar = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/tests/fixtures/scalar.wasm");
+    let with = |function: &str| {
+        let section = format!(
+            "name: small\nplugins: {{ n: {{ path: {} }} }}\nfunctions: {{ score: {{ plugin: n, function: {function} }} }}\n",
+            scalar.display()
+        );
+        SMALL.replace("name: small\n", &section).replace("SUM(amount)", "SUM(score(amount))")
+    };
+    let (same, other) = (with("same"), with("refuse_negative"));
+    assert!(between(&same, &same).is_empty());
+    let told = between(&same, &other);
+    assert!(told[0].starts_with("Replace query by_city: changed: function score; its state"), "{told:?}");
+    assert!(told[0].ends_with("REFUSED"), "{told:?}");
+    let told = between(SMALL, &same);
+    assert!(told[0].contains("changed: function score, sql"), "{told:?}");
+    let pipeline = load(&same);
+    let created = changes(
+        &pipeline,
+        &Present { applied: None, topics: &BTreeMap::new(), others: Vec::new(), failure: None },
+    );
+    assert!(
+        created
+            .iter()
+            .any(|change| change.details.contains(&"calls same(int64) -> int64 of plugin n".to_owned()))
+    );
+}

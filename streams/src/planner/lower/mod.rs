@@ -370,6 +370,7 @@ impl Lowering<'_> {
             output_schema,
             mode,
             upsert_key,
+            functions: Vec::new(),
         })
     }
 }
