@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla_client::{Client, ClientError, ConsumerConfig, IsolationLevel, OFFSET_EARLIEST, TopicPartition};
 
-const POLL: Duration = Duration::from_millis(100);
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 
 /// Keys and values up to the partition's end now, in their order.
 pub(crate) async fn read(

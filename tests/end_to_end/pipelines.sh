@@ -42,6 +42,26 @@ verdict "sensors equals a batch computation" "$code"
 code=0; compare "$root/pipelines/flights/data/flights-2013-01.csv" "$work/flights.db" || code=$?
 verdict "january equals a batch query" "$code"
 
+# A test of what a server has, behind the example's own.
+mkdir "$work/recorded"
+cp "$root/pipelines/flights/pipeline.yaml" "$work/recorded/"
+mkfifo "$work/ready"
+"$ottla" server --data-dir "$work/recorded/data" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/ready" 2>"$work/server.log" &
+server=$!
+trap 'kill "$receiver" "$server"; rm -rf "$work"' EXIT
+read -r line <"$work/ready"
+OTTLA_BOOTSTRAP_SERVER=$(sed -E 's/.*kafka=([^ ]*).*/\1/' <<<"$line") OTTLA_HTTP=http://$(sed -E 's/.*http=([^ ]*).*/\1/' <<<"$line")
+export OTTLA_BOOTSTRAP_SERVER OTTLA_HTTP FLIGHTS_CSV=$root/pipelines/flights/data/flights-2013-01.csv
+code=0
+(cd "$work/recorded" && "$ottla" pipeline apply pipeline.yaml && until "$ottla" pipeline list | grep -q drained; do sleep 0.2; done &&
+    "$ottla" pipeline test pipeline.yaml --record 50 && "$ottla" pipeline test pipeline.yaml) >"$work/recorded.out" 2>&1 || code=$?
+cat "$work/recorded.out"
+grep -q '^flights: 2 passed, 0 failed' "$work/recorded.out" || code=1
+verdict "a test is made of what a server has" "$code"
+kill "$server"; wait "$server" || true
+trap 'kill "$receiver"; rm -rf "$work"' EXIT
+unset OTTLA_BOOTSTRAP_SERVER OTTLA_HTTP FLIGHTS_CSV
+
 year=${FLIGHTS_YEAR:-$cache/flights-2013.csv}
 if [ ! -f "$year" ]; then
     echo "SKIPPED the year: no $year (scripts/setup.sh fetches it)"

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{HttpArguments, Output};
+use super::{ClusterArguments, HttpArguments, Output};
 
 /// `ottla run`
 #[derive(Args)]
@@ -31,17 +31,27 @@ pub enum PipelineCommand {
         #[command(flatten)]
         http: HttpArguments,
     },
-    /// Run the tests of a pipeline file: rows in, and what must come out of its transforms.
+    /// Run the tests of a pipeline file: rows in, and what must come out of its transforms. With --record, make a test of
+    /// what a cluster has.
     Test {
         /// The pipeline file.
         file: PathBuf,
-        /// Only the tests whose names contain this text.
+        /// Only the tests whose names contain this text; with --record, what the new test is called.
         #[arg(short, long, value_name = "TEXT")]
         name: Option<String>,
+        /// Give the transforms the last N records of the topics that they read, and write them with what comes out into the
+        /// file, as a test.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+        record: Option<u16>,
+        /// With --record, the topics whose records are given; by default all that transforms read and none writes.
+        #[arg(long = "topic", value_name = "TOPIC", requires = "record")]
+        topics: Vec<String>,
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
         #[command(flatten)]
         http: HttpArguments,
+        #[command(flatten)]
+        cluster: ClusterArguments,
     },
     /// Show what applying a file to a server would change, and what is refused and why.
     Plan {

@@ -8,10 +8,14 @@
 //! |---|---|---|
 //! | `compare.rs` | rows against what was expected of them | yes |
 //! | `topics.rs` | rows into topics, and what topics hold in the end | |
+//! | `record.rs` | a test made of the last records of topics | |
+//! | `write.rs` | a test as YAML, and into a file | yes |
 //! | `mod.rs` | a case from begin to end | |
 
 mod compare;
+mod record;
 mod topics;
+mod write;
 
 use ottla_client::Client;
 use serde_json::Value as Json;
@@ -20,6 +24,9 @@ use crate::diagnostic::{Diagnostic, Findings, Position};
 use crate::load::Pipeline;
 use crate::resolve::{ResolvedPipeline, Work};
 use crate::run::{Outcome, run};
+
+pub use record::{Recorded, expectation, last_rows, topics_to_give};
+pub use write::{with_test, yaml_of};
 
 /// A test of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,20 +82,30 @@ async fn mismatches(
     case: &TestCase,
 ) -> Result<Vec<Mismatch>, String> {
     let transforms = transforms_of(pipeline, case);
-    topics::make(client, &transforms).await?;
-    for given in &case.given {
-        topics::give(client, &transforms, given).await?;
-    }
-    let summary = run(client, &transforms, &mut |_| {}, std::future::pending()).await;
-    if let Outcome::Failed { .. } = summary.outcome {
-        return Err(summary.outcome.to_string());
-    }
+    run_transforms(client, &transforms, case).await?;
     let mut mismatches = Vec::new();
     for expected in &case.expect {
         let found = topics::rows(client, &transforms, &expected.topic).await?;
         mismatches.extend(compare::compare(expected, &found, case.ordered));
     }
     Ok(mismatches)
+}
+
+/// Gives the rows of the case, and runs the transforms until there is nothing left to read.
+async fn run_transforms(
+    client: &Client,
+    transforms: &ResolvedPipeline,
+    case: &TestCase,
+) -> Result<(), String> {
+    topics::make(client, transforms).await?;
+    for given in &case.given {
+        topics::give(client, transforms, given).await?;
+    }
+    let summary = run(client, transforms, &mut |_| {}, std::future::pending()).await;
+    match summary.outcome {
+        Outcome::Failed { .. } => Err(summary.outcome.to_string()),
+        Outcome::Drained | Outcome::Stopped => Ok(()),
+    }
 }
 
 /// The transforms that the case is about, over topics of one partition: rows are then read in the order of the file.

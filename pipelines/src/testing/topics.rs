@@ -62,7 +62,7 @@ fn record(row: &Json, known: Option<&RowsOfTopic>) -> Result<Record, String> {
     Ok(Record { key, value: Some(value), ..Record::default() })
 }
 
-fn named(format: &str) -> Result<std::sync::Arc<dyn Format>, String> {
+pub(super) fn named(format: &str) -> Result<std::sync::Arc<dyn Format>, String> {
     format_named(format).ok_or_else(|| format!("there is no format `{format}`"))
 }
 

@@ -1,5 +1,6 @@
 //! `ottla pipeline …`
 
+mod record;
 mod server;
 mod test;
 
@@ -17,7 +18,11 @@ use crate::rest_client::{RestClient, encoded, text};
 pub async fn run(command: PipelineCommand) -> Result<(), Failure> {
     match command {
         PipelineCommand::Validate { file, output, http } => validate(&file, output, &http).await,
-        PipelineCommand::Test { file, name, output, http } => {
+        PipelineCommand::Test { file, name, record: Some(count), topics, output, http, cluster } => {
+            let recording = record::Recording { file, name, count, topics, http, cluster };
+            record::run(&recording, output).await
+        }
+        PipelineCommand::Test { file, name, record: None, output, http, .. } => {
             test::run(&file, name.as_deref(), output, &http).await
         }
         PipelineCommand::Plan { file, out, exit_code, output, http } => {

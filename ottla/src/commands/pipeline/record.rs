@@ -1,0 +1,158 @@
+//! `ottla pipeline test --record`: a test of the last records of a cluster, into the file.
+
+use std::path::{Path, PathBuf};
+
+use ottla_pipelines::{Pipeline, testing};
+use serde_json::json;
+
+use super::{checked, load};
+use crate::cli::{ClusterArguments, HttpArguments, Output};
+use crate::commands::connect;
+use crate::commands::run::Embedded;
+use crate::failure::Failure;
+use crate::output::print_json;
+
+/// What is to be recorded.
+pub(super) struct Recording {
+    pub file: PathBuf,
+    pub name: Option<String>,
+    /// Records of each topic.
+    pub count: u16,
+    /// All that transforms read and none writes, if there is none.
+    pub topics: Vec<String>,
+    pub http: HttpArguments,
+    pub cluster: ClusterArguments,
+}
+
+pub(super) async fn run(recording: &Recording, output: Output) -> Result<(), Failure> {
+    let file = recording.file.display();
+    let pipeline = load(&recording.file, Some(&recording.http)).await?;
+    let given = given(recording, &pipeline).await?;
+    let name = free_name(recording, &pipeline, &given)?;
+    let embedded = Embedded::start(None, "ottla-test").await?;
+    let recorded = testing::expectation(&embedded.client, pipeline.resolve(), &name, given).await;
+    embedded.shutdown().await?;
+    let case =
+        recorded.map_err(|reason| Failure::failed(format!("{file}: nothing is recorded: {reason}")))?;
+
+    // Only a test that passes is one.
+    let written = testing::with_test(&pipeline.text, &case);
+    let tested = match &written {
+        Some(text) => {
+            checked(&recording.file, text.clone(), Some(&recording.http)).await?.map_err(|findings| {
+                findings.iter().for_each(|finding| eprintln!("{finding}"));
+                Failure::failed(format!(
+                    "{file}: nothing is recorded: with the test, the file would be wrong"
+                ))
+            })?
+        }
+        None => pipeline,
+    };
+    let of_file = tested.tests.iter().find(|test| test.name == name);
+    let embedded = Embedded::start(None, "ottla-test").await?;
+    let findings = testing::run_case(&embedded.client, &tested, of_file.unwrap_or(&case)).await;
+    embedded.shutdown().await?;
+    if !findings.is_empty() {
+        findings.iter().for_each(|finding| eprintln!("{finding}"));
+        return Err(Failure::failed(format!(
+            "{file}: nothing is recorded: the transforms gave other rows the second time"
+        )));
+    }
+    let Some(text) = written else {
+        print!("{}", testing::yaml_of(&case, "  "));
+        eprintln!(
+            "{file}: its `tests:` are not items one below the other, so the test is printed and not written there"
+        );
+        return Ok(());
+    };
+    replace(&recording.file, &text)
+        .map_err(|error| Failure::failed(format!("cannot write {file}: {error}")))?;
+    let count = |side: &[testing::TopicRows]| {
+        side.iter()
+            .map(|rows| (rows.topic.clone(), json!(rows.rows.len())))
+            .collect::<serde_json::Map<_, _>>()
+    };
+    if output == Output::Json {
+        return Ok(print_json(
+            &json!({ "file": recording.file, "test": name, "given": count(&case.given), "expect": count(&case.expect) }),
+        )?);
+    }
+    println!("{file}: the test `{name}` is recorded");
+    for (word, side) in [("given", &case.given), ("expect", &case.expect)] {
+        side.iter().for_each(|rows| println!("  {word:<6} {}: {} rows", rows.topic, rows.rows.len()));
+    }
+    Ok(())
+}
+
+/// Writes a file beside it first, so that it is never half there.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    // Not over a link to it.
+    let file = file.canonicalize()?;
+    let beside = file.with_extension("yaml.recording");
+    let written = std::fs::write(&beside, text)
+        .and_then(|()| std::fs::set_permissions(&beside, std::fs::metadata(&file)?.permissions()))
+        .and_then(|()| std::fs::rename(&beside, &file));
+    if written.is_err() {
+        // What is left of it helps nobody.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+/// The last records of the topics.
+async fn given(recording: &Recording, pipeline: &Pipeline) -> Result<Vec<testing::TopicRows>, Failure> {
+    let resolved = pipeline.resolve();
+    let topics = match recording.topics.is_empty() {
+        true => testing::topics_to_give(resolved),
+        false => recording.topics.clone(),
+    };
+    let file = recording.file.display();
+    if topics.is_empty() {
+        return Err(Failure::wrong_words(format!(
+            "{file}: it has no transforms, so there is nothing to test"
+        )));
+    }
+    if let Some(other) = topics.iter().find(|topic| resolved.topics.iter().all(|known| known.name != **topic))
+    {
+        return Err(Failure::wrong_words(format!("{file}: the topic `{other}` is none of this pipeline's")));
+    }
+    let client = connect(&recording.cluster).await?;
+    let mut given = Vec::new();
+    for topic in &topics {
+        let recorded = testing::last_rows(&client, resolved, topic, recording.count.into()).await;
+        let recorded = recorded.map_err(Failure::failed)?;
+        if recorded.left_out > 0 {
+            eprintln!(
+                "{} records of {topic} have no value and are left out: no row can stand for them",
+                recorded.left_out
+            );
+        }
+        given.push(recorded.rows);
+    }
+    match given.iter().all(|rows| rows.rows.is_empty()) {
+        true => Err(Failure::failed(format!("there are no records in {}", topics.join(", ")))),
+        false => Ok(given),
+    }
+}
+
+/// What the test is called; no other of the file is.
+fn free_name(
+    recording: &Recording,
+    pipeline: &Pipeline,
+    given: &[testing::TopicRows],
+) -> Result<String, Failure> {
+    let is_taken = |name: &str| pipeline.tests.iter().any(|test| test.name == name);
+    if let Some(name) = &recording.name {
+        return match is_taken(name) {
+            true => Err(Failure::wrong_words(format!(
+                "{}: there is a test called `{name}` already; choose another with --name",
+                recording.file.display()
+            ))),
+            false => Ok(name.clone()),
+        };
+    }
+    let topics: Vec<&str> = given.iter().map(|rows| rows.topic.as_str()).collect();
+    let name = format!("the last {} records of {}", recording.count, topics.join(" and "));
+    let numbered = (2..).map(|number| format!("{name} - {number}"));
+    Ok(std::iter::once(name.clone()).chain(numbered).find(|name| !is_taken(name)).unwrap_or(name))
+}
