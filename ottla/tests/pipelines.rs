@@ -175,3 +175,43 @@ fn a_file_is_planned_applied_changed_and_deleted_and_survives_kills() {
     assert!(text(&missing).contains("there is no pipeline `shop`"), "{}", text(&missing));
     drop(running);
 }
+
+#[test]
+fn renamed_stages_go_on_where_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let orders = folder.path().join("orders.csv");
+    std::fs::write(&orders, "id,city,amount\n1,A,10\n2,B,5\n").unwrap();
+    let data = folder.path().join("data");
+    let (mut running, http) = server(&data);
+    let mut shop = Shop { folder, http };
+    shop.write(PIPELINE);
+    shop.json(&["apply", "pipeline.yaml"]);
+    shop.until("drained");
+
+    let renamed = PIPELINE
+        .replace("  orders_csv:\n", "  csv:\n    renamed_from: orders_csv\n")
+        .replace("  by_city:\n", "  sums:\n    renamed_from: by_city\n    to: by_city\n")
+        .replace("  to_db:\n", "  db:\n    renamed_from: to_db\n");
+    std::fs::write(&orders, "id,city,amount\n1,A,10\n2,B,5\n3,A,1\n").unwrap();
+    shop.write(&renamed);
+    let told = shop.json(&["apply", "pipeline.yaml"]);
+    let actions: Vec<&Value> =
+        told["changes"].as_array().unwrap().iter().map(|change| &change["action"]).collect();
+    assert_eq!(actions, ["restart", "restart", "restart"], "{told}");
+    shop.until("drained");
+    // A source or a query that had begun anew would have counted the first rows twice.
+    assert_eq!(shop.rows(), [row("A", 2, 11), row("B", 1, 5)]);
+
+    shop.write(&renamed.replace("    renamed_from: by_city\n", ""));
+    let refused = shop.pipeline(&["apply", "pipeline.yaml"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("leave `renamed_from: by_city` there"), "{}", text(&refused));
+
+    running.kill();
+    std::fs::write(&orders, "id,city,amount\n1,A,10\n2,B,5\n3,A,1\n4,B,2\n").unwrap();
+    (running, shop.http) = server(&data);
+    let told = shop.until("drained");
+    assert_eq!(told["stages"][1]["stage"], "sums");
+    assert_eq!(shop.rows(), [row("A", 2, 11), row("B", 2, 7)]);
+    drop(running);
+}

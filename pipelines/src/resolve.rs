@@ -70,8 +70,10 @@ pub struct TopicSettings {
 pub struct ResolvedStage {
     /// As the file calls it.
     pub name: String,
-    /// Unique in the cluster: `<pipeline>.<stage>`. Offsets are kept under it.
+    /// Unique in the cluster: `<pipeline>.<stage>`, of a renamed stage with its former name. Offsets and state are kept under it.
     pub id: String,
+    /// What it was called before, if it says so.
+    pub renamed_from: Option<String>,
     /// The topics it reads.
     pub inputs: Vec<String>,
     /// The topic it writes.
@@ -167,7 +169,8 @@ pub(crate) fn resolve(parts: Parts<'_>) -> ResolvedPipeline {
         let upstreams = upstreams.get(index)?.iter().filter_map(place_of).collect();
         Some(ResolvedStage {
             name: stage.name.name.clone(),
-            id: format!("{}.{}", parts.spec.name, stage.name.name),
+            id: format!("{}.{}", parts.spec.name, stage.kept_as()),
+            renamed_from: stage.renamed_from().map(|before| before.name),
             inputs: inputs(stage, &parts),
             output: stage.writes.as_ref().map(|topic| topic.name.clone()),
             on_error: match &stage.dead_letters {

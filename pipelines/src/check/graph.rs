@@ -50,6 +50,18 @@ pub struct Stage<'a> {
     pub dead_letters: Option<Named>,
 }
 
+impl Stage<'_> {
+    /// What it was called before, and where that is said.
+    pub fn renamed_from(&self) -> Option<Named> {
+        self.node.get("renamed_from").and_then(named)
+    }
+
+    /// The name under which its place and its state are kept.
+    pub fn kept_as(&self) -> String {
+        self.renamed_from().map_or_else(|| self.name.name.clone(), |before| before.name)
+    }
+}
+
 /// All stages, and all declared topics.
 #[derive(Clone, Debug)]
 pub struct Graph<'a> {

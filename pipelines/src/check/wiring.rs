@@ -12,6 +12,7 @@ use crate::yaml::{Node, Value};
 pub fn check(root: &Node, graph: &Graph<'_>, schemas: &Schemas, findings: &mut Findings) {
     check_pipeline_name(root, findings);
     check_names_are_taken_once(graph, findings);
+    check_renames(graph, findings);
     check_topic_names(graph, findings);
     check_reads(graph, findings);
     check_writers(graph, findings);
@@ -58,6 +59,37 @@ fn check_names_are_taken_once(graph: &Graph<'_>, findings: &mut Findings) {
             None => {
                 taken.insert(&stage.name.name, stage);
             }
+        }
+    }
+}
+
+/// Of two stages with one place, each would go on where the other was.
+fn check_renames(graph: &Graph<'_>, findings: &mut Findings) {
+    for (index, stage) in graph.stages.iter().enumerate() {
+        let Some(before) = stage.renamed_from() else { continue };
+        let (kind, name) = (stage.kind.word(), &stage.name.name);
+        if let Some(fault) = topic_name_fault(&before.name) {
+            findings.error(before.at, fault.replace("a topic", &format!("a {kind}")));
+        } else if before.name == *name {
+            findings.error_with_help(
+                before.at,
+                format!("the {kind} `{name}` is called so now"),
+                "remove `renamed_from`, or say what it was called before",
+            );
+        }
+        let mut others = graph.stages.iter().enumerate().filter(|(other, _)| *other != index);
+        if let Some((_, other)) = others.find(|(_, other)| other.kept_as() == before.name) {
+            let message = format!("two stages would go on where `{}` was", before.name);
+            let help =
+                format!("line {} has the {} `{}`", other.name.at.line, other.kind.word(), other.name.name);
+            findings.error_with_help(before.at, message, help);
+        }
+        if stage.kind == StageKind::Transform && stage.node.get("to").is_none() {
+            let message = format!(
+                "the transform `{name}` would write another topic than before, without what is in that"
+            );
+            let help = format!("say `to: {}`, or whatever topic it has written", before.name);
+            findings.error_with_help(before.at, message, help);
         }
     }
 }

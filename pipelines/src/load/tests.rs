@@ -8,6 +8,7 @@ use super::*;
 use crate::resolve::{ErrorPolicy, Work};
 
 mod plugins;
+mod renames;
 
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

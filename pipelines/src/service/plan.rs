@@ -239,11 +239,19 @@ fn stage_changes(pipeline: &Pipeline, present: &Present<'_>, lines: &Lines) -> V
         let line = lines.of_entry(section(&stage.work), &stage.name);
         let (kind, name) = (stage.work.word(), stage.name.as_str());
         let Some(applied) = present.applied.and_then(|applied| find(applied, stage)) else {
+            if let Some(refusal) = present.applied.and_then(|applied| other_place(applied, stage)) {
+                let told = change::<String>(Action::Create, kind, name, [], line);
+                changes.push(Change { refusal: Some(refusal), ..told });
+                continue;
+            }
             let details = std::iter::once(route(stage)).chain(calls(stage));
             changes.push(change(Action::Create, kind, name, details, line));
             continue;
         };
         let mut details = different(applied, stage);
+        if applied.name != stage.name {
+            details.insert(0, format!("called `{}` before; its place and state stay", applied.name));
+        }
         let anew = stage.inputs.iter().find(|input| made_anew.contains(input.as_str()));
         if let Some(topic) = anew {
             details.push(format!("it reads `{topic}`, which is made anew"));
@@ -311,10 +319,34 @@ fn consequence(applied: &ResolvedStage, stage: &ResolvedStage) -> Option<String>
     }
 }
 
-/// The stage of that name that does the same kind of work.
+/// The stage in that place that does the same kind of work, whatever it is called.
 fn find<'a>(pipeline: &'a ResolvedPipeline, stage: &ResolvedStage) -> Option<&'a ResolvedStage> {
-    let is_it = |other: &&ResolvedStage| other.name == stage.name && other.work.word() == stage.work.word();
+    let is_it = |other: &&ResolvedStage| other.id == stage.id && other.work.word() == stage.work.word();
     pipeline.stages.iter().find(is_it)
+}
+
+/// Why a stage that would begin anew may not: what it has, or what it says to have been, is in another place.
+fn other_place(applied: &ResolvedPipeline, stage: &ResolvedStage) -> Option<String> {
+    let named = |name: &str| {
+        let is_it = |other: &&ResolvedStage| other.name == name && other.work.word() == stage.work.word();
+        applied.stages.iter().find(is_it)
+    };
+    let name = &stage.name;
+    if let Some(now) = named(name).filter(|now| now.id != stage.id) {
+        return Some(match &now.renamed_from {
+            Some(before) => format!(
+                "the place and state of `{name}` are kept under `{before}`, its former name: leave `renamed_from: {before}` there"
+            ),
+            None => format!(
+                "there is a `{name}` already, which would lose its place: remove `renamed_from`, or take another name"
+            ),
+        });
+    }
+    let before = stage.renamed_from.as_ref()?;
+    let first = named(before)?.renamed_from.as_ref()?;
+    Some(format!(
+        "`{before}` was itself called `{first}`, and its place is kept under that: say `renamed_from: {first}`"
+    ))
 }
 
 fn section(work: &Work) -> &'static str {

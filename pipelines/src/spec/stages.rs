@@ -14,6 +14,9 @@ pub struct SourceSpec {
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub config: serde_json::Value,
     pub to: SourceTarget,
+    /// What it was called before: it goes on where it was, under the place and state that it has by that name, so the word
+    /// stays in the file.
+    pub renamed_from: Option<String>,
     pub on_error: Option<OnError>,
 }
 
@@ -45,6 +48,9 @@ pub struct TransformSpec {
     /// A query whose state cannot be kept may lose it: its state and the topic it writes are deleted, and it begins anew.
     #[serde(default)]
     pub replace: bool,
+    /// What it was called before: it goes on where it was, under the place and state that it has by that name, so the word
+    /// stays in the file.
+    pub renamed_from: Option<String>,
     pub on_error: Option<OnError>,
 }
 
@@ -66,6 +72,9 @@ pub struct SinkSpec {
     #[serde(default = "no_config")]
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub config: serde_json::Value,
+    /// What it was called before: it goes on where it was, under the place and state that it has by that name, so the word
+    /// stays in the file.
+    pub renamed_from: Option<String>,
     pub on_error: Option<OnError>,
 }
 

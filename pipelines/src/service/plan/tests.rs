@@ -247,3 +247,56 @@ fn state_that_another_function_made_is_not_kept() {
             .any(|change| change.details.contains(&"calls same(int64) -> int64 of plugin n".to_owned()))
     );
 }
+
+#[test]
+fn a_renamed_stage_goes_on_where_it_was() {
+    let renamed = SMALL
+        .replace("  orders_csv:\n", "  csv:\n    renamed_from: orders_csv\n")
+        .replace("  by_city:\n", "  sums:\n    renamed_from: by_city\n    to: by_city\n")
+        .replace("  to_db:\n", "  db:\n    renamed_from: to_db\n");
+    assert_eq!(
+        between(SMALL, &renamed),
+        [
+            "Restart source csv: called `orders_csv` before; its place and state stay; it goes on where it was",
+            "Restart query sums: called `by_city` before; its place and state stay; rows from now on; what it wrote before stays",
+            "Restart sink db: called `to_db` before; its place and state stay; it goes on where it was, or in a new target from the beginning of its topics",
+        ]
+    );
+    assert!(between(&renamed, &renamed).is_empty());
+    let ids: Vec<String> = load(&renamed).resolve().stages.iter().map(|stage| stage.id.clone()).collect();
+    let before: Vec<String> = load(SMALL).resolve().stages.iter().map(|stage| stage.id.clone()).collect();
+    assert_eq!(ids, before);
+
+    // Two that change their names for each other keep what is theirs.
+    let swapped =
+        SMALL.replace("  by_city:\n", "  large:\n    renamed_from: by_city\n    to: by_city\n").replace(
+            "  large:\n    sql: SELECT city, amount",
+            "  by_city:\n    renamed_from: large\n    to: large\n    sql: SELECT city, amount",
+        );
+    let told = between(SMALL, &swapped);
+    assert!(told.iter().all(|change| change.starts_with("Restart ")) && told.len() == 2, "{told:?}");
+
+    // A word too few would begin anew, and a wrong one would take another's place.
+    let told = between(&renamed, &renamed.replace("    renamed_from: by_city\n", ""));
+    assert!(
+        told.iter().any(|change| change.starts_with("Create query sums: ") && change.ends_with("REFUSED")),
+        "{told:?}"
+    );
+    let third = renamed.replace("  sums:\n    renamed_from: by_city", "  totals:\n    renamed_from: sums");
+    let told = between(&renamed, &third);
+    assert!(
+        told.iter().any(|change| change.starts_with("Create query totals: ") && change.ends_with("REFUSED")),
+        "{told:?}"
+    );
+    let right = renamed.replace("  sums:", "  totals:");
+    assert_eq!(between(&renamed, &right).len(), 1);
+    let taken = SMALL.replace(
+        "    sql: SELECT city, SUM",
+        "    renamed_from: other\n    to: by_city\n    sql: SELECT city, SUM",
+    );
+    let told = between(SMALL, &taken);
+    assert!(
+        told.iter().any(|change| change.starts_with("Create query by_city: ") && change.ends_with("REFUSED")),
+        "{told:?}"
+    );
+}
