@@ -99,6 +99,7 @@ impl MarkerWriter {
                 AppendError::Transaction(_)
                 | AppendError::NotLeader
                 | AppendError::NotEnoughReplicas
+                | AppendError::Overtakes
                 | AppendError::Closed,
             ))
             | Err(_) => Err(unserved),

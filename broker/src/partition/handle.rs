@@ -69,6 +69,9 @@ pub enum AppendError {
     /// It was to wait for all replicas in sync, and those are fewer than `min.insync.replicas`. It was not appended.
     #[error("fewer replicas are in sync than min.insync.replicas")]
     NotEnoughReplicas,
+    /// A batch of its producer that comes before it was refused a moment ago, and has not come again. It was not appended.
+    #[error("a batch before it was refused a moment ago")]
+    Overtakes,
     /// The partition was deleted or the broker stops.
     #[error("the partition is closed")]
     Closed,

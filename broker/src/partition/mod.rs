@@ -16,6 +16,7 @@ mod moving;
 mod owner;
 mod points;
 mod quorum_log;
+mod refusals;
 mod registry;
 mod replica_lag;
 mod slot;

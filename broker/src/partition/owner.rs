@@ -15,6 +15,7 @@ use super::handle::{
 };
 use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
+use super::refusals::Refusals;
 use super::unverified::{Ticket, Unverified, Verify};
 use super::{IsrWanted, Opening};
 use crate::ids::{Offset, Producer};
@@ -68,6 +69,7 @@ pub(super) struct Owner {
     pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
     published: Published,
     unverified: Unverified,
+    refusals: Refusals,
     /// Who waits until this follower may fetch on.
     pub(super) position_wanted: Option<PositionReply>,
     /// Counts the cuts of the log: what a sync before one has confirmed is not what is there now.
@@ -128,6 +130,7 @@ impl Owner {
             own_commands,
             published,
             unverified: Unverified::default(),
+            refusals: Refusals::default(),
             position_wanted: None,
             cuts: 0,
             noted_at: None,
@@ -179,6 +182,7 @@ impl Owner {
             }
         }
         if self.has_too_few_in_sync(&append) {
+            self.refusals.note();
             return append.refuse(AppendError::NotEnoughReplicas);
         }
         let Append { batch, acks, reply, leader_epoch, .. } = append;
@@ -214,7 +218,10 @@ impl Owner {
         let (mut batches, mut waiting) = (Vec::new(), Vec::new());
         for held in self.unverified.answered(producer, ticket) {
             match result {
-                Ok(()) if self.has_too_few_in_sync(&held) => held.refuse(AppendError::NotEnoughReplicas),
+                Ok(()) if self.has_too_few_in_sync(&held) => {
+                    self.refusals.note();
+                    held.refuse(AppendError::NotEnoughReplicas);
+                }
                 Ok(()) => {
                     batches.push(held.batch);
                     waiting.push(Waiting { acks: held.acks, reply: held.reply });
@@ -334,6 +341,9 @@ impl Owner {
         let (mut replies, mut anybody_waits) = (Vec::with_capacity(answers.len()), false);
         for (Waiting { acks, reply }, answer) in waiting.drain(..).zip(answers) {
             match (answer, acks) {
+                (Err(error), _) if self.refusals.explain(&error) => {
+                    replies.push((reply, Err(AppendError::Overtakes)));
+                }
                 (Err(error), _) => replies.push((reply, Err(error.into()))),
                 (Ok(info), Acks::All { durable }) if durable || !is_alone => {
                     anybody_waits |= durable;
@@ -484,6 +494,8 @@ impl Owner {
                 partition = %self.place.points.name(), leader = ?now.leader, leader_epoch = %now.leader_epoch,
                 leads = now.leads(), "a partition's leader has changed"
             );
+            // Until now producers were told to ask elsewhere.
+            self.refusals.note();
             // Who wants to know fetches from another leader, or none any more.
             self.position_wanted = None;
             // What a new leader began with is committed once its own disk has it too.

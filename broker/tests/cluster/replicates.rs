@@ -234,6 +234,29 @@ async fn with_too_few_in_sync_a_second_try_of_what_is_there_is_granted() {
     assert_eq!(read(&nodes[leader], "twice").await, ["v"]);
 }
 
+/// A producer has several batches under way. That the first was refused is no gap of the next: librdkafka would go on in a new epoch, and
+/// write again what is there and not acknowledged yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_a_refused_batch_is_refused_like_it() {
+    let cluster = Cluster::of(3);
+    let mut nodes = cluster.start_all().await;
+    make(&nodes, &topic("behind", 2, "2")).await;
+    let leader = settled(&nodes, "behind", 2).await;
+    let [first, second, third] = [0, 1, 2].map(|sequence| batch(&["v"], Some((7, sequence))));
+    assert_eq!(sent(&nodes[leader], "behind", first).await, (ErrorCode::None, 0));
+    let (leads, isr) = leader_and_isr(&nodes[0], "behind").await.unwrap();
+    let follower = *isr.iter().find(|id| **id != leads).unwrap();
+    let place = nodes.iter().position(|node| node.id.0 == follower).unwrap();
+    nodes.remove(place).kill();
+    let leader = settled(&nodes, "behind", 1).await;
+    assert_eq!(sent(&nodes[leader], "behind", second.clone()).await, (ErrorCode::NotEnoughReplicas, -1));
+    nodes.push(cluster.start(follower).await);
+    let leader = settled(&nodes, "behind", 2).await;
+    assert_eq!(sent(&nodes[leader], "behind", third.clone()).await, (ErrorCode::NotEnoughReplicas, -1));
+    assert_eq!(sent(&nodes[leader], "behind", second).await, (ErrorCode::None, 1));
+    assert_eq!(sent(&nodes[leader], "behind", third).await, (ErrorCode::None, 2));
+}
+
 /// A leader may know less to be committed than its readers have been given by the one before, but has all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_past_what_a_leader_knows_to_be_committed_are_not_told_of_lost_records() {

@@ -140,7 +140,7 @@ fn append_error_code(error: &AppendError) -> ErrorCode {
     match error {
         AppendError::Log(error) => log_error_code(error),
         AppendError::Transaction(error) => transactions::code(*error),
-        AppendError::NotEnoughReplicas => ErrorCode::NotEnoughReplicas,
+        AppendError::NotEnoughReplicas | AppendError::Overtakes => ErrorCode::NotEnoughReplicas,
         AppendError::NotLeader | AppendError::Closed => ErrorCode::NotLeaderOrFollower,
     }
 }
