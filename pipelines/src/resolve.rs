@@ -31,6 +31,17 @@ pub struct ResolvedPipeline {
 }
 
 impl ResolvedPipeline {
+    /// Whether a stage reads a topic that no stage writes.
+    pub fn reads_outside(&self, stage: &ResolvedStage) -> bool {
+        let is_written = |topic: &String| {
+            self.stages.iter().any(|stage| {
+                stage.output.as_ref() == Some(topic)
+                    || matches!(&stage.on_error, ErrorPolicy::DeadLetter { topic: dead } if dead == topic)
+            })
+        };
+        stage.inputs.iter().any(|topic| !is_written(topic))
+    }
+
     /// The functions of plugins that its queries call, by name.
     pub fn functions(&self) -> BTreeMap<&str, &UserFunction> {
         let plans = self.stages.iter().filter_map(|stage| match &stage.work {

@@ -28,9 +28,9 @@ impl Refusals {
         let LogError::Sequence(SequenceError::OutOfOrder { sequence, expected, .. }) = error else {
             return false;
         };
-        // Sequences wrap around.
-        let is_ahead = sequence.wrapping_sub(*expected) > 0;
-        is_ahead && self.last.is_some_and(|last| last.elapsed() < MEMORY)
+        // After the greatest comes 0.
+        let ahead = sequence.wrapping_sub(*expected) & i32::MAX;
+        (1..i32::MAX / 2).contains(&ahead) && self.last.is_some_and(|last| last.elapsed() < MEMORY)
     }
 }
 

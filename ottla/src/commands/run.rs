@@ -12,7 +12,7 @@ use ottla_broker::{Broker, BrokerConfig};
 use ottla_client::{
     Client, ClientConfig, ClientError, ConsumerConfig, IsolationLevel, OFFSET_EARLIEST, TopicPartition,
 };
-use ottla_pipelines::run::StageProgress;
+use ottla_pipelines::run::{OutsideTopics, StageProgress};
 use ottla_pipelines::{Event, Outcome, ResolvedPipeline, Summary, Work};
 use serde_json::json;
 
@@ -35,7 +35,14 @@ pub async fn run(arguments: RunArguments) -> Result<(), Failure> {
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };
-    let summary = ottla_pipelines::run(client, pipeline, &mut |event| progress.on_event(event), stop).await;
+    let summary = ottla_pipelines::run(
+        client,
+        pipeline,
+        OutsideTopics::End,
+        &mut |event| progress.on_event(event),
+        stop,
+    )
+    .await;
     progress.end();
     report(client, pipeline, &summary, arguments.output).await?;
     embedded.shutdown().await?;

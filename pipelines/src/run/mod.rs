@@ -16,6 +16,7 @@ use ottla_client::Client;
 
 use crate::resolve::ResolvedPipeline;
 use handle::RunningStage;
+use schedule::Reads;
 
 pub use handle::{StageProgress, StageState};
 pub use summary::{Outcome, StageSummary, Summary};
@@ -34,11 +35,20 @@ pub enum Event {
     StageEnded { stage: StageProgress },
 }
 
+/// What becomes of a stage that reads a topic which no stage of its pipeline writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutsideTopics {
+    /// It is done with what is in the topic.
+    End,
+    /// It goes on: others may write at any time.
+    GoOn,
+}
+
 /// How often stages are looked at, and how often that is told.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Runs the pipeline until its bounded sources are drained, a stage fails, or `stop` resolves (Ctrl-C;
+/// Runs the pipeline until its bounded sources are drained, and topics of others where they end, a stage fails, or `stop` resolves (Ctrl-C;
 /// `std::future::pending()` for never). Where an earlier run of the same pipeline was cut off, this one goes
 /// on.
 ///
@@ -46,6 +56,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 pub async fn run(
     client: &Client,
     pipeline: &ResolvedPipeline,
+    outside: OutsideTopics,
     observer: &mut (dyn FnMut(&Event) + Send),
     stop: impl Future<Output = ()> + Send,
 ) -> Summary {
@@ -53,7 +64,7 @@ pub async fn run(
     let mut running = Vec::with_capacity(pipeline.stages.len());
     let mut stop = std::pin::pin!(stop);
     let outcome = tokio::select! {
-        outcome = drive(client, pipeline, &mut running, observer, started_at) => outcome,
+        outcome = drive(client, pipeline, outside, &mut running, observer, started_at) => outcome,
         () = &mut stop => Outcome::Stopped,
     };
     if outcome != Outcome::Drained {
@@ -73,6 +84,7 @@ pub async fn run(
 async fn drive(
     client: &Client,
     pipeline: &ResolvedPipeline,
+    outside: OutsideTopics,
     running: &mut Vec<RunningStage>,
     observer: &mut (dyn FnMut(&Event) + Send),
     started_at: Instant,
@@ -89,7 +101,14 @@ async fn drive(
         }
         observer(&Event::StageStarted { stage: stage.name.clone() });
     }
-    let upstreams: Vec<Vec<usize>> = pipeline.stages.iter().map(|stage| stage.upstreams.clone()).collect();
+    let reads: Vec<Reads> = pipeline
+        .stages
+        .iter()
+        .map(|stage| Reads {
+            upstreams: stage.upstreams.clone(),
+            without_end: outside == OutsideTopics::GoOn && pipeline.reads_outside(stage),
+        })
+        .collect();
     let mut told_at = started_at;
     loop {
         let mut has_ended = false;
@@ -105,7 +124,7 @@ async fn drive(
             let stages = running.iter().map(|stage| stage.progress(started_at)).collect();
             observer(&Event::Progress { stages, elapsed: started_at.elapsed() });
         }
-        match schedule::decide(&states, &upstreams) {
+        match schedule::decide(&states, &reads) {
             schedule::Decision::Wait => {}
             schedule::Decision::Finish(stages) => {
                 for index in stages {

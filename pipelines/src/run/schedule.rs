@@ -13,8 +13,17 @@ pub enum Decision {
     Failed(usize),
 }
 
-/// `upstreams` has, for each stage, the stages it reads from.
-pub fn decide(states: &[StageState], upstreams: &[Vec<usize>]) -> Decision {
+/// What a stage reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// The stages whose output it is.
+    pub upstreams: Vec<usize>,
+    /// Whether there is more that never ends.
+    pub without_end: bool,
+}
+
+/// `reads` has what each stage reads.
+pub fn decide(states: &[StageState], reads: &[Reads]) -> Decision {
     if let Some(failed) =
         states.iter().position(|state| matches!(state, StageState::Failed | StageState::Stopped))
     {
@@ -27,7 +36,7 @@ pub fn decide(states: &[StageState], upstreams: &[Vec<usize>]) -> Decision {
     let may_finish = |&stage: &usize| {
         states.get(stage).is_some_and(|state| {
             matches!(state, StageState::Starting | StageState::Running | StageState::Retrying)
-        }) && upstreams.get(stage).is_some_and(|upstreams| upstreams.iter().all(is_done))
+        }) && reads.get(stage).is_some_and(|reads| !reads.without_end && reads.upstreams.iter().all(is_done))
     };
     let finish: Vec<usize> = (0..states.len()).filter(may_finish).collect();
     if finish.is_empty() { Decision::Wait } else { Decision::Finish(finish) }
@@ -38,8 +47,9 @@ mod tests {
     use super::StageState::{Done, Failed, Finishing, Running};
     use super::*;
 
-    fn chain() -> Vec<Vec<usize>> {
-        vec![vec![], vec![0], vec![1], vec![0, 2]]
+    fn chain() -> Vec<Reads> {
+        let reads = |upstreams: &[usize]| Reads { upstreams: upstreams.to_vec(), without_end: false };
+        vec![reads(&[]), reads(&[0]), reads(&[1]), reads(&[0, 2])]
     }
 
     #[test]
@@ -61,8 +71,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_whose_input_has_no_end_goes_on_and_those_behind_it() {
+        let mut chain = chain();
+        chain[2].without_end = true;
+        assert_eq!(decide(&[Done, Done, Running, Running], &chain), Decision::Wait);
+    }
+
+    #[test]
     fn a_stage_that_reads_from_no_stage_finishes_at_once() {
-        assert_eq!(decide(&[Running], &[vec![]]), Decision::Finish(vec![0]));
+        assert_eq!(decide(&[Running], &[Reads::default()]), Decision::Finish(vec![0]));
         assert_eq!(decide(&[], &[]), Decision::Drained);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::check::values::Secrets;
 use crate::resolve::ResolvedPipeline;
-use crate::run::{Event, Outcome, StageProgress, StageState, run};
+use crate::run::{Event, Outcome, OutsideTopics, StageProgress, StageState, run};
 
 /// How a pipeline is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Running {
                 // The sender goes with the handle; then nobody wants the pipeline any more.
                 let _ = told.wait_for(|told| *told).await;
             };
-            let running = run(&client, &pipeline, &mut observer, stop);
+            let running = run(&client, &pipeline, OutsideTopics::GoOn, &mut observer, stop);
             let state = match AssertUnwindSafe(running).catch_unwind().await.map(|summary| summary.outcome) {
                 Ok(Outcome::Drained) => PipelineState::Drained,
                 Ok(Outcome::Stopped) => PipelineState::Stopped,

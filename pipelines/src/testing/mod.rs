@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 use crate::diagnostic::{Diagnostic, Findings, Position};
 use crate::load::Pipeline;
 use crate::resolve::{ResolvedPipeline, Work};
-use crate::run::{Outcome, run};
+use crate::run::{Outcome, OutsideTopics, run};
 
 pub use record::{Recorded, expectation, last_rows, topics_to_give};
 pub use write::{with_test, yaml_of};
@@ -101,7 +101,7 @@ async fn run_transforms(
     for given in &case.given {
         topics::give(client, transforms, given).await?;
     }
-    let summary = run(client, transforms, &mut |_| {}, std::future::pending()).await;
+    let summary = run(client, transforms, OutsideTopics::End, &mut |_| {}, std::future::pending()).await;
     match summary.outcome {
         Outcome::Failed { .. } => Err(summary.outcome.to_string()),
         Outcome::Drained | Outcome::Stopped => Ok(()),
