@@ -122,6 +122,9 @@ async fn records_outlive_their_leader_and_are_the_same_everywhere() {
             gone.kill();
         }
         leader = settled(&nodes, "kept", 2).await;
+        // What the new leader knows to be committed may be less at first.
+        until("all of it can be read", async || read(&nodes[leader], "kept").await.len() >= expected.len())
+            .await;
         assert_eq!(read(&nodes[leader], "kept").await, expected);
         let value = format!("{round}-without-{id}");
         assert_eq!(produced(&nodes[leader], "kept", &value).await, ErrorCode::None);
