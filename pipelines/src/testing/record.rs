@@ -135,7 +135,7 @@ async fn last_of_partition(
     let end = consumer.end_offsets(places).await?.get(place).copied().unwrap_or_default();
     let mut reach = i64::try_from(count).unwrap_or(i64::MAX);
     let mut records = Vec::new();
-    while begin < end {
+    loop {
         let from = end.saturating_sub(reach).max(begin);
         records.clear();
         consumer.assign(vec![(place.clone(), from)]).await?;

@@ -51,7 +51,7 @@ impl Delivery {
         let url = &self.requests.endpoint().url;
         let mut rejected = Vec::new();
         // The next to send is the last: what is split keeps its order.
-        let mut open = vec![0..values.len()];
+        let mut open = Vec::from_iter(std::iter::once(0..values.len()));
         while let Some(run) = open.pop() {
             let body = join(self.body, values.get(run.clone()).unwrap_or(&[]));
             let sent = self.requests.send(&self.what, self.method.clone(), url, &headers, body, 0).await?;
