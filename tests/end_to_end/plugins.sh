@@ -109,7 +109,10 @@ else
     same "a function in Rust is built" "" "$(cat rust.err)"
 fi
 install=("$ottla" plugin install --http "http://$http")
-list() { "$ottla" plugin list --http "http://$http" -o json | python3 -c 'import json, sys; print(*(f"{p[\"name\"]} {p[\"world\"]} {len(p[\"used_by\"])}" for p in json.load(sys.stdin)), sep="\n")'; }
+list() {
+    "$ottla" plugin list --http "http://$http" -o json |
+        python3 -c 'import json, sys; [print(each["name"], each["world"], len(each["used_by"])) for each in json.load(sys.stdin)]'
+}
 "${install[@]}" "$root/plugins/examples/text-functions/text-functions.wasm" >/dev/null
 "${install[@]}" "$root/plugins/examples/split-lines/split-lines.wasm" --name lines >/dev/null
 sql "CREATE FUNCTION mask(text STRING, keep INT) RETURNS STRING LANGUAGE wasm AS 'text-functions'" >/dev/null
