@@ -97,6 +97,7 @@ impl Identity {
 /// A folder in it with the log of a partition, by name.
 fn a_partition_in(dir: &Path) -> Result<Option<String>, LogDirError> {
     let unusable = |source| LogDirError::Unusable { path: dir.to_owned(), source };
+    let mut first: Option<String> = None;
     for entry in fs::read_dir(dir).map_err(unusable)? {
         let entry = entry.map_err(unusable)?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -109,10 +110,14 @@ fn a_partition_in(dir: &Path) -> Result<Option<String>, LogDirError> {
             file.is_ok_and(|file| file.path().extension().is_some_and(|extension| extension == "log"))
         };
         if files.any(is_segment) {
-            return Ok(Some(name));
+            // The first by name, whatever the order of the folder.
+            first = Some(match first {
+                Some(first) => first.min(name),
+                None => name,
+            });
         }
     }
-    Ok(None)
+    Ok(first)
 }
 
 /// A UUID as Kafka writes it: URL-safe base64 without padding.
