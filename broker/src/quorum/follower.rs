@@ -216,9 +216,8 @@ mod tests {
         fails(&mut quorum, 21, true);
         assert!(grants_pre_vote(&mut quorum, 22), "another has found out before");
         fails(&mut quorum, 41, true);
-        let gives_up_at = quorum.next_deadline().unwrap().min(Monotonic::from_millis(141));
         quorum.step(Monotonic::from_millis(141), Event::Tick);
-        assert!(matches!(quorum.role(), Role::Prospective(_)), "{gives_up_at:?} {:?}", quorum.role());
+        assert!(matches!(quorum.role(), Role::Prospective(_)), "{:?}", quorum.role());
     }
 
     #[test]

@@ -15,10 +15,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::config::HttpSinkConfig;
-use super::tests::until;
-use crate::connector::{Answers, Operation, Rows, Sink, SinkBatch, SinkContext};
-use crate::registry::{CheckConfig as _, SinkConfig as _};
+use super::tests::{open, sink_config, until};
+use crate::connector::{Answers, Operation, Rows, SinkBatch};
 use crate::worker::memory_cluster::{MemoryCluster, Storage, header};
 use crate::worker::{OnError, RetryPolicy, SinkTask, SinkTaskConfig, TaskHandle};
 
@@ -139,19 +137,6 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
     }
     drop(under_way);
     status
-}
-
-fn config(url: &str, more: Value) -> Value {
-    let mut config =
-        json!({"url": url, "retry_backoff_ms": 1, "retry_backoff_max_ms": 5, "retry_timeout_ms": 300_000});
-    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    config
-}
-
-fn open(url: &str, more: Value) -> Box<dyn Sink> {
-    let config: HttpSinkConfig = serde_json::from_value(config(url, more)).unwrap();
-    assert_eq!(config.check(), []);
-    config.open(SinkContext { name: "hook".to_owned(), schema: None }).unwrap()
 }
 
 fn value(key: &str, number: u64) -> String {
@@ -315,7 +300,7 @@ fn task(
 ) -> (TaskHandle, Arc<crate::worker::memory_cluster::Fuse>) {
     let cluster = MemoryCluster::new(storage, calls);
     let fuse = cluster.fuse();
-    let config = config(url, json!({"max_in_flight_requests": 6, "batch_size": 3}));
+    let config = sink_config(url, json!({"max_in_flight_requests": 6, "batch_size": 3}));
     let config = SinkTaskConfig {
         on_error: OnError::DeadLetter { topic: "dlq".to_owned() },
         retry: RetryPolicy { timeout: None, pause_max: Duration::from_millis(5) },

@@ -101,14 +101,14 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The config of a sink that is quick to try again.
-fn sink_config(url: &str, more: Value) -> Value {
+pub(super) fn sink_config(url: &str, more: Value) -> Value {
     let mut config =
         json!({"url": url, "retry_backoff_ms": 1, "retry_backoff_max_ms": 5, "retry_timeout_ms": 300_000});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     config
 }
 
-fn open(url: &str, more: Value) -> Box<dyn Sink> {
+pub(super) fn open(url: &str, more: Value) -> Box<dyn Sink> {
     let config: HttpSinkConfig = serde_json::from_value(sink_config(url, more)).unwrap();
     assert_eq!(config.check(), []);
     config.open(SinkContext { name: "hook".to_owned(), schema: None }).unwrap()
