@@ -81,6 +81,73 @@ async fn a_session_of_a_deleted_topic_hears_of_it() {
     broker.shutdown().await.unwrap();
 }
 
+/// Of topics that have told all they have, only the one with news is looked at: it must be found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_hears_from_any_of_its_topics() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, mut wire) = broker(dir.path()).await;
+    let mut other = Wire::connect(broker.address()).await;
+    for topic in ["t", "u", "v"] {
+        other.call(7, &create(topic)).await;
+        send(&mut other, topic, "a").await;
+    }
+    let mut all = of_session(0, 0, "t", Some(1));
+    all.topics.extend(["u", "v"].map(|topic| fetch(topic, 1, 0).topics.remove(0)));
+    let id = wire.call(12, &all).await.session_id;
+    let quiet = wire.call(12, &of_session(id, 1, "t", None)).await;
+    assert_eq!((quiet.session_id, quiet.responses.len()), (id, 0));
+    let begun = Instant::now();
+    let waiting = |epoch| FetchRequest { max_wait_ms: 60_000, ..of_session(id, epoch, "t", None) };
+    let topics = |answer: &FetchResponse| {
+        answer.responses.iter().map(|topic| topic.topic.to_string()).collect::<Vec<_>>()
+    };
+
+    wire.send(12, 99, &waiting(2)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    send(&mut other, "v", "b").await;
+    let (_, answer) = wire.receive::<FetchRequest>(12).await;
+    assert_eq!((topics(&answer), values(&answer)), (vec!["v".to_owned()], vec!["b".to_owned()]));
+    // Its reader has not moved on, as if the answer had been lost.
+    assert_eq!(values(&wire.call(12, &waiting(3)).await), ["b"]);
+    let moved = FetchRequest { max_wait_ms: 0, ..of_session(id, 4, "v", Some(2)) };
+    assert_eq!(topics(&wire.call(12, &moved).await), [""; 0]);
+
+    // Where a log begins is told with whatever else there is.
+    let partition = k21_delete_records::DeleteRecordsPartition { partition_index: 0, offset: 1 };
+    let topic = k21_delete_records::DeleteRecordsTopic { name: "t".into(), partitions: vec![partition] };
+    let deletion = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 5000 };
+    other.call(2, &deletion).await;
+    let told = wire.call(12, &of_session(id, 5, "t", None)).await;
+    assert_eq!((topics(&told), told.responses[0].partitions[0].log_start_offset), (vec!["t".to_owned()], 1));
+
+    wire.send(12, 99, &waiting(6)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let topic = k20_delete_topics::DeleteTopicState { name: Some("u".into()), ..Default::default() };
+    let deletion = DeleteTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..Default::default() };
+    assert_eq!(other.call(6, &deletion).await.responses[0].error_code, 0);
+    let (_, answer) = wire.receive::<FetchRequest>(12).await;
+    assert_eq!(topics(&answer), ["u"]);
+    let code = ErrorCode::from_code(answer.responses[0].partitions[0].error_code);
+    assert_eq!(code, ErrorCode::UnknownTopicOrPartition);
+
+    // What is forgotten is heard of no more.
+    let mut forgets = FetchRequest { max_wait_ms: 300, ..of_session(id, 7, "v", None) };
+    let forgotten = |topic: &str| k01_fetch::ForgottenTopic {
+        topic: topic.into(),
+        partitions: vec![0],
+        ..Default::default()
+    };
+    forgets.forgotten_topics_data = ["u", "v"].map(forgotten).into();
+    wire.send(12, 99, &forgets).await;
+    send(&mut other, "v", "c").await;
+    let (_, answer) = wire.receive::<FetchRequest>(12).await;
+    assert_eq!((answer.error_code, topics(&answer).len()), (0, 0));
+    let again = of_session(id, 8, "v", Some(2));
+    assert_eq!(values(&wire.call(12, &again).await), ["c"]);
+    assert!(begun.elapsed() < Duration::from_secs(30), "nothing waited for its time to be over");
+    broker.shutdown().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_many_segments_come_whole_and_in_order() {
     let dir = tempfile::tempdir().unwrap();

@@ -129,13 +129,13 @@ impl Owner {
             leader_log_start > log.log_start() && leader_log_start <= follower.log().high_watermark;
         if is_new_start {
             log.delete_before(leader_log_start);
-            self.place.points.log_start(log.log_start());
+            let log_start = log.log_start();
+            self.publish_log_start(log_start);
         }
         if has_grown {
             let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum();
             let records = batches.iter().map(|batch| batch.batch().header.record_count.max(0) as u64).sum();
             self.note_appended(bytes, records);
-            self.publish_log_end(log_end);
         }
         if has_advanced {
             self.publish_high_watermark();
@@ -196,7 +196,7 @@ impl Owner {
             let log = owner.log.as_mut().ok_or(LogError::Abandoned)?;
             log.start_anew_at(log_start)?;
             owner.place.points.recovery(log_start);
-            owner.place.points.log_start(log_start);
+            owner.publish_log_start(log_start);
             Ok(log_start)
         })
     }
@@ -220,7 +220,6 @@ impl Owner {
         if let Replica::Follows(follower) = &mut self.replica {
             follower.cut(done);
         }
-        self.publish_log_end(done);
         self.publish_high_watermark();
         tracing::debug!(partition = %self.place.points.name(), %done, ms = now_ms() - begun, "cut a follower's log");
         Ok(())
@@ -233,12 +232,12 @@ mod tests {
     use std::time::Duration;
 
     use ottla_protocol::records::{Batch, BatchBuilder, BatchOptions};
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::mpsc;
 
     use super::super::Opening;
     use super::super::committer::Committer;
     use super::super::housekeeping::HousekeepingConfig;
-    use super::super::owner::{Place, Published};
+    use super::super::owner::Place;
     use super::super::points::Points;
     use super::*;
     use crate::ids::{NodeId, TopicPartition};
@@ -266,12 +265,7 @@ mod tests {
             Opening { assignment: Arc::new(follows), ..Opening::of_test() },
             HousekeepingConfig::default(),
             commands.downgrade(),
-            Published {
-                high_watermark: watch::channel(Offset::ZERO).0,
-                last_stable: watch::channel(Offset::ZERO).0,
-                log_end: Arc::new(watch::channel(Offset::ZERO).0),
-                leadership: Arc::default(),
-            },
+            Arc::default(),
         );
         let mut builder = BatchBuilder::default();
         builder.push(1, None, Some(b"v"), &[]);

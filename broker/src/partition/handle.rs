@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use ottla_protocol::records::EndTxnMarker;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Opening;
 use super::following::{FetchAnswer, NotFollowing, Replicate};
 use super::housekeeping::{Done, HousekeepingConfig};
 use super::log_dir::LogDir;
-use super::owner::{Owner, Place, Published};
+use super::owner::{Owner, Place};
+use super::published::Published;
+use super::readers::{News, UpTo};
 use super::replica_lag::TellLags;
 use super::unverified::{Ticket, Verify};
 use crate::ids::{LeaderEpoch, NodeId, Offset, Producer, TopicPartition};
@@ -209,10 +211,7 @@ pub struct Partition {
     commands: mpsc::UnboundedSender<Command>,
     reader: LogReader,
     config: Arc<ArcSwap<LogConfig>>,
-    high_watermark: watch::Receiver<Offset>,
-    last_stable: watch::Receiver<Offset>,
-    log_end: Arc<watch::Sender<Offset>>,
-    leadership: Arc<ArcSwapOption<Leadership>>,
+    published: Arc<Published>,
 }
 
 impl Partition {
@@ -225,10 +224,7 @@ impl Partition {
         housekeeping: HousekeepingConfig,
     ) -> Partition {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (high_watermark_tx, high_watermark) = watch::channel(Offset::ZERO);
-        let (last_stable_tx, last_stable) = watch::channel(Offset::ZERO);
-        let log_end = Arc::new(watch::channel(Offset::ZERO).0);
-        let leadership = Arc::new(ArcSwapOption::empty());
+        let published = Arc::<Published>::default();
         let reader = log.reader();
         let config = Arc::new(ArcSwap::new(log.config().clone()));
         let owner = Owner::new(
@@ -238,25 +234,11 @@ impl Partition {
             housekeeping,
             // A weak sender: an owner that nobody else can reach ends.
             commands.downgrade(),
-            Published {
-                high_watermark: high_watermark_tx,
-                last_stable: last_stable_tx,
-                log_end: log_end.clone(),
-                leadership: leadership.clone(),
-            },
+            published.clone(),
         );
         // In a box, since a future holds what it is given twice.
         tokio::spawn(Box::new(owner).run(inbox));
-        Partition {
-            name: Arc::new(name),
-            commands,
-            reader,
-            config,
-            high_watermark,
-            last_stable,
-            log_end,
-            leadership,
-        }
+        Partition { name: Arc::new(name), commands, reader, config, published }
     }
 
     /// The partition's name.
@@ -276,32 +258,28 @@ impl Partition {
 
     /// The records below this are committed, and only they may be read.
     pub fn high_watermark(&self) -> Offset {
-        *self.high_watermark.borrow()
-    }
-
-    /// Changes of the high watermark, for long polls.
-    pub fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
-        self.high_watermark.clone()
+        self.published.high_watermark()
     }
 
     /// The records below this are decided: those of transactions committed or aborted, and no one else's in between.
     pub fn last_stable(&self) -> Offset {
-        *self.last_stable.borrow()
-    }
-
-    /// Changes of the last stable offset, for long polls.
-    pub fn watch_last_stable(&self) -> watch::Receiver<Offset> {
-        self.last_stable.clone()
+        self.published.last_stable()
     }
 
     /// The office of this node, while it leads.
     pub fn leadership(&self) -> Option<Leadership> {
-        self.leadership.load().as_deref().copied()
+        self.published.leadership.load().as_deref().copied()
     }
 
-    /// Changes of the log end, for the long polls of followers.
-    pub fn watch_log_end(&self) -> watch::Receiver<Offset> {
-        self.log_end.subscribe()
+    /// From now on a reader hears what there is to read up to there, and of everything else that it would be told, by the number
+    /// that it has given the partition.
+    pub fn tell_news(&self, to: &Arc<News>, number: u64, up_to: UpTo) {
+        self.published.readers.add(to, number, up_to);
+    }
+
+    /// It hears no more of the partition.
+    pub fn tell_no_news(&self, to: &Arc<News>) {
+        self.published.readers.remove(to);
     }
 
     /// Has the owner go by what the cluster has decided.

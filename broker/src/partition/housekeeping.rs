@@ -133,7 +133,8 @@ impl Owner {
                 None
             }
         };
-        self.place.points.log_start(log.log_start());
+        let log_start = log.log_start();
+        self.publish_log_start(log_start);
         if let Some(chore) = due {
             self.start(chore);
         }

@@ -4,6 +4,7 @@
 //! A produce request goes `Partition::append` → the owner's queue → one vectored write for all that waited →
 //! [`Committer`] → `Synced` → the leader's parked answers. Readers go to the log directly, below the high watermark.
 
+mod appending;
 mod committer;
 mod following;
 mod handle;
@@ -15,7 +16,9 @@ mod meta_properties;
 mod moving;
 mod owner;
 mod points;
+mod published;
 mod quorum_log;
+mod readers;
 mod refusals;
 mod registry;
 mod replica_lag;
@@ -31,6 +34,9 @@ pub use log_dir_error::LogDirError;
 pub use log_dirs::{Assignment, LogDirPaths, LogDirs, OfflineDir};
 
 pub use moving::{MoveRefusal, MovingReplica};
+#[cfg(test)]
+pub(crate) use readers::{Event, Readers};
+pub use readers::{News, UpTo};
 pub use registry::{OpenPartition, Partitions, RemovedPartition};
 pub use replica_lag::ReplicaLag;
 pub use slot::PartitionState;

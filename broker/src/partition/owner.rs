@@ -1,27 +1,25 @@
-//! The task that owns a partition's log: the only one that writes it. `following.rs` has how a follower's log comes to be its
-//! leader's, `housekeeping.rs` what is done now and then, `moving.rs` how the log comes into another log dir.
+//! The task that owns a partition's log: the only one that writes it. `appending.rs` has how what producers send comes into it,
+//! `following.rs` how a follower's log comes to be its leader's, `housekeeping.rs` what is done now and then, `moving.rs` how the log comes
+//! into another log dir.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{Committer, SyncRequest};
 use super::following::PositionReply;
-use super::handle::{
-    Acks, Append, AppendError, Appended, Command, Leadership, OutOfRange, Relocate, monotonic,
-};
+use super::handle::{AppendError, Appended, Command, Leadership, OutOfRange, Relocate, monotonic};
 use super::housekeeping::HousekeepingConfig;
 use super::points::Points;
+use super::published::{Published, Publisher};
 use super::refusals::Refusals;
-use super::unverified::{Ticket, Unverified, Verify};
+use super::unverified::Unverified;
 use super::{IsrWanted, Opening};
-use crate::ids::{Offset, Producer};
-use crate::log::{AppendInfo, Checked, LogConfig, LogError, PartitionLog};
-use crate::replica::{AckId, Effect, LeaderAndIsr, LogState, Park, Replica};
-use crate::transactions::TransactionError;
+use crate::ids::Offset;
+use crate::log::{LogConfig, LogError, PartitionLog};
+use crate::replica::{AckId, Effect, LeaderAndIsr, LogState, Replica};
 
 /// Batches taken from the queue for one write.
 const BATCHES_PER_APPEND_MAX: usize = 256;
@@ -43,16 +41,6 @@ pub(super) struct Place {
     pub points: Points,
 }
 
-/// What its owner tells of a partition without being asked.
-pub(super) struct Published {
-    pub high_watermark: watch::Sender<Offset>,
-    pub last_stable: watch::Sender<Offset>,
-    /// Of a partition that other nodes keep as well.
-    pub log_end: Arc<watch::Sender<Offset>>,
-    /// While it leads.
-    pub leadership: Arc<ArcSwapOption<Leadership>>,
-}
-
 pub(super) struct Owner {
     pub(super) replica: Replica,
     /// `None` once closed or deleted.
@@ -67,17 +55,17 @@ pub(super) struct Owner {
     /// How far the log is compacted.
     pub(super) cleaned_to: Offset,
     pub(super) own_commands: mpsc::WeakUnboundedSender<Command>,
-    published: Published,
-    unverified: Unverified,
-    refusals: Refusals,
+    pub(super) published: Publisher,
+    pub(super) unverified: Unverified,
+    pub(super) refusals: Refusals,
     /// Who waits until this follower may fetch on.
     pub(super) position_wanted: Option<PositionReply>,
     /// Counts the cuts of the log: what a sync before one has confirmed is not what is there now.
     pub(super) cuts: u32,
     /// When it was last noted what is committed.
     noted_at: Option<Instant>,
-    parked: HashMap<AckId, Parked>,
-    next_ack: u64,
+    pub(super) parked: HashMap<AckId, Parked>,
+    pub(super) next_ack: u64,
     /// Appended since a sync was last asked for.
     bytes_unsynced: usize,
     /// As many records.
@@ -91,11 +79,6 @@ pub(super) struct Owner {
     pub(super) saved_point: Option<Offset>,
 }
 
-struct Waiting {
-    acks: Acks,
-    reply: oneshot::Sender<Result<Appended, AppendError>>,
-}
-
 impl Owner {
     pub fn new(
         place: Place,
@@ -103,7 +86,7 @@ impl Owner {
         opening: Opening,
         housekeeping: HousekeepingConfig,
         own_commands: mpsc::WeakUnboundedSender<Command>,
-        published: Published,
+        published: Arc<Published>,
     ) -> Owner {
         let known = place.points.known();
         let state = LogState::recovered(log.log_end(), known.high_watermark);
@@ -113,10 +96,10 @@ impl Owner {
         let replica = Replica::new(assignment, state, min_isr, monotonic(), &mut effects);
         let high_watermark = replica.log().high_watermark;
         log.forget_ended_transactions(high_watermark);
-        published.high_watermark.send_replace(high_watermark);
+        published.set_log_start(log.log_start());
+        published.set_high_watermark(high_watermark);
         let last_stable = log.first_unstable(high_watermark).unwrap_or(high_watermark).min(high_watermark);
-        published.last_stable.send_replace(last_stable);
-        published.log_end.send_replace(log.log_end());
+        published.set_last_stable(last_stable);
         published.leadership.store(leadership(&replica));
         Owner {
             replica,
@@ -128,7 +111,7 @@ impl Owner {
             house_is_kept: false,
             after_housekeeping: Vec::new(),
             own_commands,
-            published,
+            published: Publisher::new(published),
             unverified: Unverified::default(),
             refusals: Refusals::default(),
             position_wanted: None,
@@ -163,73 +146,6 @@ impl Owner {
                 return;
             }
         }
-    }
-
-    /// Puts a batch behind those of the next write, unless its transaction must be asked about first.
-    fn gather(&mut self, append: Append, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
-        let producer = append.producer();
-        if append.verify.is_some() && append.batch.batch().header.is_transactional() {
-            // What was gathered may begin or end the transaction.
-            self.append(batches, waiting);
-            let is_open = self.log.as_ref().is_none_or(|log| log.has_open_transaction(producer));
-            if !is_open || self.unverified.holds(producer) {
-                return self.hold(producer, append);
-            }
-        }
-        if append.batch.end_of_transaction().is_some() {
-            for late in self.unverified.overtaken(producer) {
-                late.refuse(AppendError::Transaction(TransactionError::InvalidTxnState));
-            }
-        }
-        if self.has_too_few_in_sync(&append) {
-            self.refusals.note();
-            return append.refuse(AppendError::NotEnoughReplicas);
-        }
-        let Append { batch, acks, reply, leader_epoch, .. } = append;
-        if leader_epoch.is_some_and(|epoch| epoch != self.replica.leader_and_isr().leader_epoch) {
-            let _ = reply.send(Err(AppendError::NotLeader));
-            return;
-        }
-        batches.push(batch);
-        waiting.push(Waiting { acks, reply });
-    }
-
-    /// Whether fewer replicas are in sync than a producer that waits for all of them counts on. What is in the log already is not refused:
-    /// if its producer sent what came behind it first, under another epoch, it would be there twice.
-    fn has_too_few_in_sync(&self, append: &Append) -> bool {
-        let (Replica::Leads(leader), Some(log)) = (&self.replica, &self.log) else { return false };
-        let is_few = leader.leader_and_isr().isr.len() < log.config().min_insync_replicas;
-        is_few && append.is_of_client_for_all() && !log.has(&append.batch)
-    }
-
-    fn hold(&mut self, producer: Producer, mut append: Append) {
-        let Some(Verify { bumps_epoch, ask }) = append.verify.take() else { return };
-        let Some(ticket) = self.unverified.hold(producer, bumps_epoch, append) else { return };
-        let own = self.own_commands.clone();
-        tokio::spawn(async move {
-            let result = ask().await;
-            if let Some(own) = own.upgrade() {
-                let _ = own.send(Command::Verified { producer, ticket, result });
-            }
-        });
-    }
-
-    fn on_verified(&mut self, producer: Producer, ticket: Ticket, result: Result<(), TransactionError>) {
-        let (mut batches, mut waiting) = (Vec::new(), Vec::new());
-        for held in self.unverified.answered(producer, ticket) {
-            match result {
-                Ok(()) if self.has_too_few_in_sync(&held) => {
-                    self.refusals.note();
-                    held.refuse(AppendError::NotEnoughReplicas);
-                }
-                Ok(()) => {
-                    batches.push(held.batch);
-                    waiting.push(Waiting { acks: held.acks, reply: held.reply });
-                }
-                Err(error) => held.refuse(AppendError::Transaction(error)),
-            }
-        }
-        self.append(&mut batches, &mut waiting);
     }
 
     pub(super) fn on_command(&mut self, command: Command) {
@@ -316,58 +232,6 @@ impl Owner {
         }
     }
 
-    /// Writes everything that was gathered with as few writes as can be, then asks for the shared sync.
-    fn append(&mut self, batches: &mut Vec<Checked>, waiting: &mut Vec<Waiting>) {
-        if batches.is_empty() {
-            return;
-        }
-        let Some(log) = self.log.as_mut().filter(|_| matches!(self.replica, Replica::Leads(_))) else {
-            let is_closed = self.log.is_none();
-            for Waiting { reply, .. } in waiting.drain(..) {
-                let _ = reply.send(Err(if is_closed { AppendError::Closed } else { AppendError::NotLeader }));
-            }
-            batches.clear();
-            return;
-        };
-        let assignment = self.replica.leader_and_isr();
-        let is_alone = assignment.is_alone();
-        let answers = log.append(batches, assignment.leader_epoch);
-        let (log_end, log_start) = (log.log_end(), log.log_start());
-        let bytes = batches.iter().map(|batch| batch.batch().bytes.len()).sum::<usize>();
-        let records = batches.iter().map(|batch| batch.batch().header.record_count as u64).sum::<u64>();
-        let flush = Flush::of(log.config());
-        batches.clear();
-        self.note_appended(bytes, records);
-        let (mut replies, mut anybody_waits) = (Vec::with_capacity(answers.len()), false);
-        for (Waiting { acks, reply }, answer) in waiting.drain(..).zip(answers) {
-            match (answer, acks) {
-                (Err(error), _) if self.refusals.explain(&error) => {
-                    replies.push((reply, Err(AppendError::Overtakes)));
-                }
-                (Err(error), _) => replies.push((reply, Err(error.into()))),
-                (Ok(info), Acks::All { durable }) if durable || !is_alone => {
-                    anybody_waits |= durable;
-                    self.park(info, durable, log_start, reply);
-                }
-                (Ok(info), _) => replies.push((reply, Ok(Appended::new(info, log_start)))),
-            }
-        }
-        self.tell_replica(|replica, effects| {
-            if let Replica::Leads(leader) = replica {
-                leader.appended(log_end, effects);
-            }
-        });
-        if !is_alone {
-            self.published.log_end.send_replace(log_end);
-        }
-        // After the high watermark, so that who has an answer can read the record.
-        for (reply, answer) in replies {
-            // Whoever asked may have gone; the records stay.
-            let _ = reply.send(answer);
-        }
-        self.sync_in_time(anybody_waits, flush);
-    }
-
     /// Notes records that were appended and are not durable.
     pub(super) fn note_appended(&mut self, bytes: usize, records: u64) {
         self.bytes_since_checkpoint += bytes;
@@ -412,25 +276,6 @@ impl Owner {
         });
     }
 
-    /// Keeps an answer until its records are committed.
-    fn park(
-        &mut self,
-        info: AppendInfo,
-        durable: bool,
-        log_start: Offset,
-        reply: oneshot::Sender<Result<Appended, AppendError>>,
-    ) {
-        let ack = AckId(self.next_ack);
-        self.next_ack += 1;
-        self.parked.insert(ack, (reply, Appended::new(info, log_start), Instant::now()));
-        let base = (!info.duplicate).then_some(info.base_offset);
-        self.tell_replica(|replica, effects| {
-            if let Replica::Leads(leader) = replica {
-                leader.park(Park { ack, base, end: info.end_offset, durable }, effects);
-            }
-        });
-    }
-
     /// Moves the log start; the offset is where it is then.
     fn delete_records(&mut self, before: Offset) -> Result<Offset, OutOfRange> {
         let committed = self.replica.log().high_watermark;
@@ -439,7 +284,7 @@ impl Owner {
         };
         log.delete_before(before);
         let log_start = log.log_start();
-        self.place.points.log_start(log_start);
+        self.publish_log_start(log_start);
         Ok(log_start)
     }
 
@@ -527,7 +372,7 @@ impl Owner {
 
     /// Tells readers what is committed.
     pub(super) fn publish_high_watermark(&mut self) {
-        self.published.high_watermark.send_replace(self.replica.log().high_watermark);
+        self.published.set_high_watermark(self.replica.log().high_watermark);
         self.publish_last_stable();
         let is_due = self.noted_at.is_none_or(|at| at.elapsed() >= NOTE_INTERVAL);
         if is_due && !self.replica.leader_and_isr().is_alone() {
@@ -543,8 +388,10 @@ impl Owner {
         }
     }
 
-    pub(super) fn publish_log_end(&self, log_end: Offset) {
-        self.published.log_end.send_replace(log_end);
+    /// The log begins elsewhere: for the next start, and for readers.
+    pub(super) fn publish_log_start(&self, log_start: Offset) {
+        self.place.points.log_start(log_start);
+        self.published.set_log_start(log_start);
     }
 
     /// Tells readers how far everything is decided.
@@ -553,11 +400,7 @@ impl Owner {
         let Some(log) = &mut self.log else { return };
         let last_stable = log.first_unstable(high_watermark).unwrap_or(high_watermark).min(high_watermark);
         log.forget_ended_transactions(high_watermark);
-        self.published.last_stable.send_if_modified(|known| {
-            let moved = *known != last_stable;
-            *known = last_stable;
-            moved
-        });
+        self.published.set_last_stable(last_stable);
     }
 }
 
@@ -633,12 +476,7 @@ mod tests {
             Opening::of_test(),
             HousekeepingConfig::default(),
             commands.downgrade(),
-            Published {
-                high_watermark: watch::channel(Offset::ZERO).0,
-                last_stable: watch::channel(Offset::ZERO).0,
-                log_end: Arc::new(watch::channel(Offset::ZERO).0),
-                leadership: Arc::default(),
-            },
+            Arc::default(),
         );
         owner.bytes_since_checkpoint = CHECKPOINT_BYTES;
         owner.on_synced(Offset(1));

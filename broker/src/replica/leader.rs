@@ -267,7 +267,10 @@ impl Leader {
     }
 
     /// Batches were written, up to this log end.
-    pub fn appended(&mut self, log_end: Offset, effects: &mut Vec<Effect>) {
+    pub fn appended(&mut self, log_end: Offset, now: Monotonic, effects: &mut Vec<Effect>) {
+        // Who had everything until now did so without saying it again.
+        let had_all = self.followers.values_mut().filter(|follower| follower.end == Some(self.log_end));
+        had_all.for_each(|follower| follower.caught_up_at = follower.caught_up_at.max(now));
         self.log_end = self.log_end.max(log_end);
         self.advance(effects);
     }

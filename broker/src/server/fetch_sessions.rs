@@ -6,12 +6,20 @@
 //!   id n, epoch 0    a full fetch that replaces session n
 //!   any, epoch -1    a full fetch without a session; ends session n
 //! ```
+//!
+//! A partition of which a session has told all there is is *quiet*: fetches do not look at it until it has news (`partition/readers.rs`),
+//! its reader says something else of it, or what all answers depend on has changed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{FetchPartition, FetchRequest, PartitionData};
 use ottla_protocol::wire::{Str, Uuid};
+
+use crate::controller::ClusterImage;
+use crate::ids::Offset;
+use crate::partition::{News, UpTo};
 
 const NO_SESSION: i32 = 0;
 const INITIAL_EPOCH: i32 = 0;
@@ -19,7 +27,7 @@ const FINAL_EPOCH: i32 = -1;
 /// A session unused for this long gives its place to a new one (`min.incremental.fetch.session.eviction.ms`).
 const EVICTABLE_AFTER_MS: u64 = 120_000;
 
-/// How often a follower's places count again that it has not told anew: by that its leader knows that it still has everything.
+/// How often the places of a follower's partitions that are not quiet count again where it has not told them anew.
 const PLACES_INTERVAL_MS: u64 = 500;
 
 /// A partition as a consumer named it: by topic name, or from version 13 by topic id alone.
@@ -33,8 +41,38 @@ pub struct FetchKey {
     pub partition: i32,
 }
 
-/// What a fetch is to read, in order.
-pub type Wanted = Vec<(FetchKey, FetchPartition)>;
+/// A partition that a fetch is to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Which.
+    pub key: FetchKey,
+    /// What its reader has said of it.
+    pub asked: FetchPartition,
+    /// By which its news come.
+    pub number: u64,
+}
+
+/// What is to be looked at, in order.
+pub type Wanted = Vec<Asked>;
+
+/// What the answers about all partitions depend on.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// What the node knows of the cluster.
+    pub image: Weak<ClusterImage>,
+    /// How far is read.
+    pub up_to: UpTo,
+    /// Of a follower, the epoch of its registration as a broker.
+    pub broker_epoch: Option<Offset>,
+}
+
+impl PartialEq for View {
+    fn eq(&self, other: &View) -> bool {
+        self.image.ptr_eq(&other.image)
+            && self.up_to == other.up_to
+            && self.broker_epoch == other.broker_epoch
+    }
+}
 
 /// What kind of fetch a request turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +81,43 @@ pub enum FetchKind {
     Sessionless,
     /// Everything is answered, and a session is made if there is room.
     New,
-    /// Of this session: only what changed is answered.
-    Incremental(i32),
+    /// Of a session: only what changed is answered.
+    Incremental(Turn),
+}
+
+/// One request of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The session.
+    pub id: i32,
+    /// That the next request will have.
+    next_epoch: i32,
+}
+
+/// A request that was taken in.
+#[derive(Debug)]
+pub struct Begun {
+    /// Of which kind it is.
+    pub kind: FetchKind,
+    /// What is to be looked at.
+    pub wanted: Wanted,
+    /// What is not read any more.
+    pub forgotten: Vec<FetchKey>,
+    /// What the partitions have told.
+    pub news: Arc<News>,
+    /// Whether the places of all that is wanted count, or only those that came with the request.
+    pub all_places_count: bool,
+}
+
+/// What a fetch has found out about a partition.
+#[derive(Debug)]
+pub struct Answer {
+    /// Which.
+    pub key: FetchKey,
+    /// What the reader is told, if it does not know it already.
+    pub data: PartitionData,
+    /// Whether there is no more to be told until the partition has news.
+    pub is_all: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +129,8 @@ struct CachedPartition {
     failed: bool,
     /// The place in [`Session::order`].
     place: u64,
+    /// By which its news come.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -63,42 +138,98 @@ struct Session {
     /// Of the next request.
     epoch: i32,
     by_id: bool,
+    view: View,
+    news: Arc<News>,
     partitions: HashMap<FetchKey, CachedPartition>,
-    /// Who is answered first; partitions that had data go to the end, so that none starves.
+    /// Those that are not quiet, by who is answered first; partitions that had data go to the end, so that none starves.
     order: BTreeMap<u64, FetchKey>,
     next_place: u64,
+    /// Which partition news are of.
+    numbers: HashMap<u64, FetchKey>,
+    next_number: u64,
     used_ms: u64,
-    /// When all of a follower's places last counted.
+    /// When the places of a follower last counted.
     places_ms: u64,
 }
 
 impl Session {
+    fn new(by_id: bool, view: View, news: Arc<News>, now_ms: u64) -> Session {
+        Session {
+            epoch: next_epoch(INITIAL_EPOCH),
+            by_id,
+            view,
+            news,
+            partitions: HashMap::new(),
+            order: BTreeMap::new(),
+            next_place: 0,
+            numbers: HashMap::new(),
+            next_number: 0,
+            used_ms: now_ms,
+            places_ms: now_ms,
+        }
+    }
+
     fn upsert(&mut self, key: FetchKey, asked: FetchPartition) {
         if let Some(cached) = self.partitions.get_mut(&key) {
             cached.asked = asked;
+            self.order.insert(cached.place, key);
             return;
         }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.insert(Asked { key, asked, number });
+    }
+
+    fn insert(&mut self, Asked { key, asked, number }: Asked) {
         let place = self.next_place;
         self.next_place += 1;
+        self.next_number = self.next_number.max(number + 1);
         self.order.insert(place, key.clone());
+        self.numbers.insert(number, key.clone());
         let cached =
-            CachedPartition { asked, high_watermark: -1, log_start_offset: -1, failed: false, place };
+            CachedPartition { asked, high_watermark: -1, log_start_offset: -1, failed: false, place, number };
         self.partitions.insert(key, cached);
     }
 
     fn remove(&mut self, key: &FetchKey) {
         if let Some(cached) = self.partitions.remove(key) {
             self.order.remove(&cached.place);
+            self.numbers.remove(&cached.number);
         }
     }
 
+    fn asked(&self, key: &FetchKey) -> Option<Asked> {
+        let CachedPartition { asked, number, .. } = self.partitions.get(key)?;
+        Some(Asked { key: key.clone(), asked: asked.clone(), number: *number })
+    }
+
     fn wanted(&self) -> Wanted {
-        let cached = |key: &FetchKey| Some((key.clone(), self.partitions.get(key)?.asked.clone()));
-        self.order.values().filter_map(cached).collect()
+        self.order.values().filter_map(|key| self.asked(key)).collect()
+    }
+
+    /// Takes in what the partitions have told since the last time, by what is known now; gives those that were quiet and are not any
+    /// more.
+    fn hear(&mut self, view: &View) -> Wanted {
+        let heard = self.news.take();
+        let has_changed = self.view != *view;
+        let keys: Vec<FetchKey> = match has_changed {
+            true => self.partitions.keys().cloned().collect(),
+            false => heard.iter().filter_map(|number| self.numbers.get(number)).cloned().collect(),
+        };
+        self.view = view.clone();
+        let mut woken = Wanted::new();
+        for key in keys {
+            let Some(cached) = self.partitions.get(&key) else { continue };
+            if self.order.insert(cached.place, key.clone()).is_none() {
+                woken.extend(self.asked(&key));
+            }
+        }
+        woken
     }
 
     /// Whether an answer is news for the consumer; notes what it says.
-    fn is_news(&mut self, key: &FetchKey, data: &PartitionData) -> bool {
+    fn is_news(&mut self, answer: &Answer, is_last_word: bool) -> bool {
+        let Answer { key, data, is_all } = answer;
         let Some(cached) = self.partitions.get_mut(key) else { return false };
         let has_data = data.records.as_ref().is_some_and(|records| !records.is_empty());
         let failed = data.error_code != ErrorCode::None.code();
@@ -117,6 +248,8 @@ impl Session {
             cached.place = self.next_place;
             self.next_place += 1;
             self.order.insert(cached.place, key.clone());
+        } else if *is_all && is_last_word {
+            self.order.remove(&cached.place);
         }
         news
     }
@@ -141,23 +274,32 @@ impl FetchSessions {
         self.sessions.len()
     }
 
-    /// Takes a request in: what is to be read, and what kind of fetch it is. `by_id` says that the request's version
-    /// names topics by id.
+    /// Takes a request in. `by_id` says that the request's version names topics by id.
     pub fn begin(
         &mut self,
         request: &FetchRequest,
         by_id: bool,
+        view: &View,
         now_ms: u64,
-    ) -> Result<(Wanted, FetchKind), ErrorCode> {
+    ) -> Result<Begun, ErrorCode> {
         let id = request.session_id;
+        let full = |kind| Begun {
+            kind,
+            wanted: named(request)
+                .zip(0..)
+                .map(|((key, asked), number)| Asked { key, asked, number })
+                .collect(),
+            forgotten: Vec::new(),
+            news: Arc::default(),
+            all_places_count: true,
+        };
         match request.session_epoch {
             INITIAL_EPOCH | FINAL_EPOCH => {
                 self.sessions.remove(&id);
-                let kind = match request.session_epoch {
+                Ok(full(match request.session_epoch {
                     INITIAL_EPOCH => FetchKind::New,
                     _ => FetchKind::Sessionless,
-                };
-                Ok((named(request).collect(), kind))
+                }))
             }
             epoch => {
                 let session = self.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
@@ -169,30 +311,46 @@ impl FetchSessions {
                 }
                 session.epoch = next_epoch(epoch);
                 session.used_ms = now_ms;
-                for topic in &request.forgotten_topics_data {
-                    for partition in &topic.partitions {
-                        session.remove(&key(&topic.topic, topic.topic_id, *partition));
-                    }
-                }
+                let forgotten: Vec<FetchKey> = forgotten(request).collect();
+                forgotten.iter().for_each(|key| session.remove(key));
                 named(request).for_each(|(key, asked)| session.upsert(key, asked));
                 if session.partitions.is_empty() {
                     self.sessions.remove(&id);
-                    return Ok((Vec::new(), FetchKind::Sessionless));
+                    return Ok(Begun { wanted: Vec::new(), ..full(FetchKind::Sessionless) });
                 }
-                Ok((session.wanted(), FetchKind::Incremental(id)))
+                let all_places_count =
+                    session.view != *view || now_ms.saturating_sub(session.places_ms) >= PLACES_INTERVAL_MS;
+                if all_places_count {
+                    session.places_ms = now_ms;
+                }
+                session.hear(view);
+                Ok(Begun {
+                    kind: FetchKind::Incremental(Turn { id, next_epoch: session.epoch }),
+                    wanted: session.wanted(),
+                    forgotten,
+                    news: session.news.clone(),
+                    all_places_count,
+                })
             }
         }
+    }
+
+    /// What else is to be looked at now, since a request of a session began. `None` where a later request has taken its turn.
+    pub fn hear(&mut self, turn: Turn, view: &View) -> Option<Wanted> {
+        let session = self.sessions.get_mut(&turn.id).filter(|session| session.epoch == turn.next_epoch)?;
+        Some(session.hear(view))
     }
 
     /// Makes a session of a full fetch with what was answered; 0 when there is no room. `random_id` is tried first.
     pub fn create(
         &mut self,
-        wanted: &Wanted,
-        answers: &[(FetchKey, PartitionData)],
-        by_id: bool,
+        begun: (Wanted, Arc<News>),
+        answers: &[Answer],
+        (by_id, view): (bool, View),
         random_id: i32,
         now_ms: u64,
     ) -> i32 {
+        let (wanted, news) = begun;
         if wanted.is_empty() || !self.make_room(now_ms) {
             return NO_SESSION;
         }
@@ -200,41 +358,25 @@ impl FetchSessions {
         while self.sessions.contains_key(&id) {
             id = if id == i32::MAX { 1 } else { id + 1 };
         }
-        let mut session = Session {
-            epoch: next_epoch(INITIAL_EPOCH),
-            by_id,
-            partitions: HashMap::with_capacity(wanted.len()),
-            order: BTreeMap::new(),
-            next_place: 0,
-            used_ms: now_ms,
-            places_ms: now_ms,
-        };
-        wanted.iter().for_each(|(key, asked)| session.upsert(key.clone(), asked.clone()));
-        for (key, data) in answers {
-            session.is_news(key, data);
+        let mut session = Session::new(by_id, view, news, now_ms);
+        for asked in wanted {
+            // Who names one twice means what he says last.
+            session.remove(&asked.key);
+            session.insert(asked);
+        }
+        for answer in answers {
+            session.is_news(answer, true);
         }
         self.sessions.insert(id, session);
         id
     }
 
     /// Of the answers to an incremental fetch, those that the consumer does not know yet.
-    pub fn news(
-        &mut self,
-        id: i32,
-        answers: Vec<(FetchKey, PartitionData)>,
-    ) -> Vec<(FetchKey, PartitionData)> {
-        let Some(session) = self.sessions.get_mut(&id) else { return answers };
-        answers.into_iter().filter(|(key, data)| session.is_news(key, data)).collect()
-    }
-
-    /// Whether all places of a follower's session count, or only those that came with its last request.
-    pub fn all_places_count(&mut self, id: i32, now_ms: u64) -> bool {
-        let Some(session) = self.sessions.get_mut(&id) else { return true };
-        let is_due = now_ms.saturating_sub(session.places_ms) >= PLACES_INTERVAL_MS;
-        if is_due {
-            session.places_ms = now_ms;
-        }
-        is_due
+    pub fn news(&mut self, turn: Turn, answers: Vec<Answer>) -> Vec<Answer> {
+        let Some(session) = self.sessions.get_mut(&turn.id) else { return answers };
+        // Of a later request the reader may read elsewhere.
+        let is_last_word = session.epoch == turn.next_epoch;
+        answers.into_iter().filter(|answer| session.is_news(answer, is_last_word)).collect()
     }
 
     fn make_room(&mut self, now_ms: u64) -> bool {
@@ -266,160 +408,12 @@ pub fn named(request: &FetchRequest) -> impl Iterator<Item = (FetchKey, FetchPar
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use ottla_protocol::messages::k01_fetch::{FetchTopic, ForgottenTopic};
-    use ottla_protocol::wire::Records;
-
-    use super::*;
-
-    fn request(id: i32, epoch: i32, partitions: &[(i32, i64)], forgotten: &[i32]) -> FetchRequest {
-        let asked = |(partition, fetch_offset): &(i32, i64)| FetchPartition {
-            partition: *partition,
-            fetch_offset: *fetch_offset,
-            ..FetchPartition::default()
-        };
-        FetchRequest {
-            session_id: id,
-            session_epoch: epoch,
-            topics: vec![FetchTopic {
-                topic: "t".into(),
-                partitions: partitions.iter().map(asked).collect(),
-                ..FetchTopic::default()
-            }],
-            forgotten_topics_data: vec![ForgottenTopic {
-                topic: "t".into(),
-                partitions: forgotten.to_vec(),
-                ..ForgottenTopic::default()
-            }],
-            ..FetchRequest::default()
-        }
-    }
-
-    fn answer(partition: i32, high_watermark: i64, bytes: usize) -> (FetchKey, PartitionData) {
-        let data = PartitionData {
-            partition_index: partition,
-            high_watermark,
-            records: Some(Records::Held(Bytes::from(vec![0; bytes]))),
-            ..PartitionData::default()
-        };
-        (key(&"t".into(), Uuid::nil(), partition), data)
-    }
-
-    fn offsets(wanted: &Wanted) -> Vec<(i32, i64)> {
-        wanted.iter().map(|(key, asked)| (key.partition, asked.fetch_offset)).collect()
-    }
-
-    fn session_of_three(sessions: &mut FetchSessions) -> i32 {
-        let (wanted, kind) =
-            sessions.begin(&request(0, 0, &[(0, 5), (1, 6), (2, 7)], &[]), false, 0).unwrap();
-        assert_eq!(kind, FetchKind::New);
-        sessions.create(&wanted, &[answer(0, 5, 0), answer(1, 6, 0), answer(2, 7, 0)], false, -9, 0)
-    }
-
-    #[test]
-    fn an_incremental_fetch_goes_on_with_what_was_named_before() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        assert_eq!(id, 9);
-        let (wanted, kind) = sessions.begin(&request(id, 1, &[(1, 60), (3, 8)], &[0]), false, 1).unwrap();
-        assert_eq!(kind, FetchKind::Incremental(id));
-        assert_eq!(offsets(&wanted), [(1, 60), (2, 7), (3, 8)]);
-        let news = sessions.news(id, vec![answer(1, 6, 0), answer(2, 9, 0), answer(3, 8, 10)]);
-        let told: Vec<i32> = news.iter().map(|(key, _)| key.partition).collect();
-        assert_eq!(told, [2, 3], "partition 1 has nothing new");
-    }
-
-    #[test]
-    fn a_partition_that_had_data_is_answered_last_the_next_time() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        sessions.begin(&request(id, 1, &[], &[]), false, 1).unwrap();
-        sessions.news(id, vec![answer(0, 8, 100), answer(1, 6, 0), answer(2, 7, 0)]);
-        let (wanted, _) = sessions.begin(&request(id, 2, &[], &[]), false, 1).unwrap();
-        assert_eq!(offsets(&wanted), [(1, 6), (2, 7), (0, 5)]);
-    }
-
-    #[test]
-    fn a_followers_places_count_again_after_a_while() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        let counts = [0, 100, 500, 700, 999, 1000, 5000].map(|now_ms| sessions.all_places_count(id, now_ms));
-        assert_eq!(counts, [false, false, true, false, false, true, true]);
-        assert!(sessions.all_places_count(id + 1, 1), "without a session they do");
-    }
-
-    #[test]
-    fn an_error_and_its_end_are_news() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        let mut failed = answer(0, 5, 0);
-        failed.1.error_code = ErrorCode::KafkaStorageError.code();
-        assert_eq!(sessions.news(id, vec![failed]).len(), 1);
-        assert_eq!(sessions.news(id, vec![answer(0, 5, 0)]).len(), 1);
-        assert_eq!(sessions.news(id, vec![answer(0, 5, 0)]).len(), 0);
-    }
-
-    #[test]
-    fn where_to_read_instead_is_news_each_time() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        for _ in 0..2 {
-            let mut elsewhere = answer(0, 5, 0);
-            elsewhere.1.preferred_read_replica = 2;
-            assert_eq!(sessions.news(id, vec![elsewhere]).len(), 1);
-        }
-        assert_eq!(sessions.news(id, vec![answer(0, 5, 0)]).len(), 0);
-    }
-
-    #[test]
-    fn a_wrong_session_or_epoch_is_refused() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        let error = |sessions: &mut FetchSessions, id, epoch, by_id| {
-            sessions.begin(&request(id, epoch, &[], &[]), by_id, 1).unwrap_err()
-        };
-        assert_eq!(error(&mut sessions, id + 1, 1, false), ErrorCode::FetchSessionIdNotFound);
-        assert_eq!(error(&mut sessions, id, 2, false), ErrorCode::InvalidFetchSessionEpoch);
-        assert_eq!(error(&mut sessions, id, 1, true), ErrorCode::FetchSessionTopicIdError);
-        assert!(sessions.begin(&request(id, 1, &[], &[]), false, 1).is_ok());
-        assert_eq!(error(&mut sessions, id, 1, false), ErrorCode::InvalidFetchSessionEpoch);
-    }
-
-    #[test]
-    fn a_final_or_a_new_full_fetch_ends_the_session() {
-        for epoch in [FINAL_EPOCH, INITIAL_EPOCH] {
-            let mut sessions = FetchSessions::new(9);
-            let id = session_of_three(&mut sessions);
-            let (wanted, _) = sessions.begin(&request(id, epoch, &[(4, 1)], &[]), false, 1).unwrap();
-            assert_eq!(offsets(&wanted), [(4, 1)]);
-            assert_eq!(sessions.len(), 0);
-        }
-    }
-
-    #[test]
-    fn a_session_that_forgets_everything_ends() {
-        let mut sessions = FetchSessions::new(9);
-        let id = session_of_three(&mut sessions);
-        let begun = sessions.begin(&request(id, 1, &[], &[0, 1, 2]), false, 1).unwrap();
-        assert_eq!(begun, (Vec::new(), FetchKind::Sessionless));
-        assert_eq!(sessions.len(), 0);
-    }
-
-    #[test]
-    fn a_full_cache_gives_up_only_what_idles() {
-        let mut sessions = FetchSessions::new(1);
-        let first = session_of_three(&mut sessions);
-        let (wanted, _) = sessions.begin(&request(0, 0, &[(0, 5)], &[]), false, 0).unwrap();
-        assert_eq!(sessions.create(&wanted, &[], false, 5, EVICTABLE_AFTER_MS - 1), NO_SESSION);
-        assert_eq!(sessions.create(&wanted, &[], false, 5, EVICTABLE_AFTER_MS), 5);
-        let gone = sessions.begin(&request(first, 1, &[], &[]), false, EVICTABLE_AFTER_MS);
-        assert_eq!(gone, Err(ErrorCode::FetchSessionIdNotFound));
-    }
-
-    #[test]
-    fn epochs_wrap_to_one() {
-        assert_eq!((next_epoch(0), next_epoch(i32::MAX)), (1, 1));
-    }
+/// What a request wants no more.
+fn forgotten(request: &FetchRequest) -> impl Iterator<Item = FetchKey> {
+    request.forgotten_topics_data.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|partition| key(&topic.topic, topic.topic_id, *partition))
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,11 @@ fn park(leader: &mut Leader, ack: u64, base: Option<i64>, end: i64) -> Vec<Effec
 }
 
 fn append(leader: &mut Leader, log_end: i64) -> Vec<Effect> {
-    told(leader, |leader, effects| leader.appended(Offset(log_end), effects))
+    append_at(leader, log_end, 0)
+}
+
+fn append_at(leader: &mut Leader, log_end: i64, at_ms: u64) -> Vec<Effect> {
+    told(leader, |leader, effects| leader.appended(Offset(log_end), Monotonic::from_millis(at_ms), effects))
 }
 
 fn sync(leader: &mut Leader, end: i64) -> Vec<Effect> {
@@ -171,14 +175,17 @@ fn a_follower_that_lags_is_proposed_to_leave_and_holds_records_up_until_it_has()
     fetch(&mut leader, 2, 10, 1);
     fetch(&mut leader, 3, 10, 1);
     assert_eq!(lag(&mut leader, 500), [], "who has everything may be silent");
-    append(&mut leader, 12);
+    append_at(&mut leader, 12, 500);
     fetch(&mut leader, 2, 12, 501);
-    assert_eq!(lag(&mut leader, 502), [proposal(5, &[(1, -1), (2, 2)])]);
+    assert_eq!(lag(&mut leader, 600), [], "until then it had everything");
+    append_at(&mut leader, 13, 600);
+    fetch(&mut leader, 2, 13, 601);
+    assert_eq!(lag(&mut leader, 601), [proposal(5, &[(1, -1), (2, 2)])]);
     assert_eq!(leader.log().high_watermark, Offset(10), "it may be the next leader until it is out");
     let decided = told(&mut leader, |leader, effects| {
-        leader.decided(replicas(&[1, 2], 6), Monotonic::from_millis(503), effects);
+        leader.decided(replicas(&[1, 2], 6), Monotonic::from_millis(602), effects);
     });
-    assert_eq!(decided, [readable(12)]);
+    assert_eq!(decided, [readable(13)]);
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(super) struct Run {
     pub wish: Option<Proposal>,
     pub wish_at: u64,
     acks: BTreeMap<AckId, (Offset, u64)>,
+    /// Who had everything when it last said where it is, and was in sync, with what it said.
+    quiet: BTreeMap<NodeId, (Offset, FetchPosition)>,
     next_ack: u64,
     bug: Option<Bug>,
     min_isr: usize,
@@ -76,6 +78,7 @@ impl Run {
             wish: None,
             wish_at: now,
             acks: BTreeMap::new(),
+            quiet: BTreeMap::new(),
             next_ack: 0,
             bug,
             min_isr,
@@ -167,6 +170,7 @@ impl Run {
         value: u64,
         acks_all: bool,
         disk: &mut Disk,
+        now: Monotonic,
         checker: &mut Checker,
     ) -> bool {
         let Some(Replica::Leads(leader)) = &mut self.replica else { return false };
@@ -186,7 +190,7 @@ impl Run {
                 &mut effects,
             );
         }
-        leader.appended(disk.end(), &mut effects);
+        leader.appended(disk.end(), now, &mut effects);
         self.carry_out(me, effects, disk, checker);
         true
     }
@@ -219,7 +223,16 @@ impl Run {
         }
         let mut effects = Vec::new();
         let FetchPosition { offset: end, log_start, .. } = position;
-        leader.fetched(Fetched { from, broker_epoch, end, log_start, at: now }, &mut effects);
+        // As in a fetch session: who is in sync and had everything when it last said where it is does not say so again.
+        let said = (broker_epoch, position);
+        let has_all = end == disk.end() && leader.leader_and_isr().isr.contains(&from);
+        if !has_all || self.quiet.get(&from) != Some(&said) {
+            leader.fetched(Fetched { from, broker_epoch, end, log_start, at: now }, &mut effects);
+        }
+        match has_all {
+            true => drop(self.quiet.insert(from, said)),
+            false => drop(self.quiet.remove(&from)),
+        }
         let high_watermark = leader.log().high_watermark;
         self.carry_out(me, effects, disk, checker);
         let entries = disk.entries.iter().skip(position.offset.0 as usize).take(RECORDS_PER_FETCH_MAX);

@@ -480,12 +480,12 @@ impl World {
     fn produce(&mut self) {
         let at = self.random.below(BROKERS as u64) as usize;
         let acks_all = !self.checker.some_are_promised_less || self.random.chance(60);
-        let now = self.now;
+        let (now, monotonic) = (self.now, self.now());
         let sync_at = self.sync_at();
         let broker = &mut self.brokers[at];
         let Some(run) = broker.run.as_mut().filter(|_| broker.paused_until <= now) else { return };
         self.values += 1;
-        if run.produce(broker.id, self.values, acks_all, &mut broker.disk, &mut self.checker) {
+        if run.produce(broker.id, self.values, acks_all, &mut broker.disk, monotonic, &mut self.checker) {
             run.syncs.push((sync_at, broker.disk.entries.len(), run.cuts));
         }
     }

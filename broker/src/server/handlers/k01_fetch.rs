@@ -8,24 +8,26 @@
 //! leaves (KIP-73).
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{join_all, select_all};
+use futures::future::join_all;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::k01_fetch::{
-    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+    PartitionData,
 };
 use ottla_protocol::records::Compression;
-use ottla_protocol::wire::Records;
-use tokio::sync::watch;
+use ottla_protocol::wire::{Records, Str};
 use tokio::time::Instant;
 
 use super::super::access::Access;
 use super::super::context::Context;
 use super::super::dispatch::Call;
-use super::super::fetch_sessions::{FetchKey, FetchKind, Wanted, named};
+use super::super::fetch_sessions::{
+    Answer, Asked, Begun, FetchKey, FetchKind, FetchSessions, View, Wanted, named,
+};
 use super::super::leader_throttle::LeaderThrottle;
 use super::super::replica_selector::{ReplicaSelector, nearest};
 use super::{check_epoch, leader_epoch, open_partition, open_replica, topic_name};
@@ -33,7 +35,7 @@ use crate::controller::ClusterImage;
 use crate::ids::{LeaderEpoch, NodeId, Offset};
 use crate::log::{DiskWait, FileRange, LogError, ReadError};
 use crate::metrics::Waits;
-use crate::partition::{OpenPartition, Partition, now_ms};
+use crate::partition::{News, OpenPartition, Partition, UpTo, now_ms};
 use crate::security::Operation;
 
 const TOPIC_ID_VERSION_MIN: i16 = 13;
@@ -64,6 +66,22 @@ struct Limits {
     follower: Option<FollowerRun>,
 }
 
+impl Limits {
+    fn up_to(&self) -> UpTo {
+        match self {
+            Limits { follower: Some(_), .. } => UpTo::LogEnd,
+            Limits { read_committed: true, .. } => UpTo::LastStable,
+            _ => UpTo::HighWatermark,
+        }
+    }
+
+    /// What all answers depend on, as it is now.
+    fn view(&self, context: &Context) -> View {
+        let broker_epoch = self.follower.map(|follower| follower.broker_epoch);
+        View { image: Arc::downgrade(&context.image()), up_to: self.up_to(), broker_epoch }
+    }
+}
+
 /// A follower, with the epoch of its registration as a broker.
 #[derive(Debug, Clone, Copy)]
 struct FollowerRun {
@@ -86,7 +104,7 @@ impl FollowerRun {
 /// One pass over what is wanted.
 #[derive(Default)]
 struct Pass {
-    answers: Vec<(FetchKey, PartitionData, Option<FileRange>)>,
+    answers: Vec<(Answer, Option<FileRange>)>,
     bytes: usize,
     failed: bool,
     /// Some records are not in the page cache.
@@ -104,17 +122,9 @@ pub(in super::super) async fn handle(
     let version = call.version();
     let (request, waits, access) = (call.request, call.waits, Arc::new(call.access));
     let by_id = version >= TOPIC_ID_VERSION_MIN;
-    let begun = sessions(&context).begin(&request, by_id, now_ms().unsigned_abs());
-    let (wanted, kind) = match begun {
-        Ok(begun) => begun,
-        Err(code) => {
-            return (FetchResponse { error_code: code.code(), ..FetchResponse::default() }, Vec::new());
-        }
-    };
     let follower = FollowerRun::of(&request, version);
     if follower.is_some() && !access.cluster(&context, Operation::ClusterAction) {
-        let error_code = ErrorCode::ClusterAuthorizationFailed.code();
-        return (FetchResponse { error_code, ..FetchResponse::default() }, Vec::new());
+        return refused(ErrorCode::ClusterAuthorizationFailed);
     }
     let bytes_max = (request.max_bytes.max(0) as usize).min(context.config.fetch_bytes_max);
     let limits = Limits {
@@ -126,27 +136,76 @@ pub(in super::super) async fn handle(
         follower,
     };
     let deadline = Instant::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    match kind {
-        _ if follower.is_none() => {}
-        FetchKind::Incremental(id) if !sessions(&context).all_places_count(id, now_ms().unsigned_abs()) => {
-            note_follower(&context, &access, &named(&request).collect(), limits);
-        }
-        _ => note_follower(&context, &access, &wanted, limits),
-    }
-    let elsewhere = match &*request.rack_id {
-        "" => HashMap::new(),
-        rack => read_elsewhere(&context, &access, (rack, &call.peer.endpoint.name), &wanted, limits).await,
+    let view = limits.view(&context);
+    let begun = sessions(&context).begin(&request, by_id, &view, now_ms().unsigned_abs());
+    let Begun { kind, wanted, forgotten, news, all_places_count } = match begun {
+        Ok(begun) => begun,
+        Err(code) => return refused(code),
     };
-    let wanted = Arc::new(Reading { wanted, elsewhere });
-    let pass = gather(&context, &access, &wanted, limits, deadline, &waits).await;
-    respond(&context, &wanted.wanted, kind, by_id, pass)
+    leave(&context, by_id, &forgotten, &news);
+    match all_places_count {
+        true => {
+            let wanted = wanted.iter().map(|wanted| (wanted.key.clone(), wanted.asked.clone()));
+            note_follower(&context, &access, wanted, limits);
+        }
+        false => note_follower(&context, &access, named(&request), limits),
+    }
+    let rack = (!request.rack_id.is_empty()).then(|| request.rack_id.clone());
+    let mut reading =
+        Arc::new(Reading { wanted: Vec::new(), elsewhere: HashMap::new(), news, rack, kind, deadline });
+    let endpoint = &call.peer.endpoint.name;
+    look_at(&context, &access, endpoint, &mut reading, wanted, limits).await;
+    let pass = gather(&context, &access, endpoint, &mut reading, limits, &waits).await;
+    respond(&context, &reading, (by_id, view), pass)
+}
+
+fn refused(code: ErrorCode) -> (FetchResponse, Vec<FileRange>) {
+    (FetchResponse { error_code: code.code(), ..FetchResponse::default() }, Vec::new())
+}
+
+/// What is not read any more needs to tell nothing.
+fn leave(context: &Context, by_id: bool, forgotten: &[FetchKey], news: &Arc<News>) {
+    let image = context.image();
+    for key in forgotten {
+        let topic = topic_name(&image, by_id, &key.topic, key.topic_id).ok();
+        if let Some(open) = topic.and_then(|topic| context.partitions.get(&topic, key.partition)) {
+            open.partition.tell_no_news(news);
+        }
+    }
 }
 
 /// What is to be read.
+#[derive(Clone)]
 struct Reading {
     wanted: Wanted,
     /// Partitions whose reader is sent to another replica.
     elsewhere: HashMap<FetchKey, NodeId>,
+    /// What the partitions tell.
+    news: Arc<News>,
+    /// Where the reader is.
+    rack: Option<Str>,
+    kind: FetchKind,
+    deadline: Instant,
+}
+
+/// Adds to what is to be read.
+async fn look_at(
+    context: &Context,
+    access: &Access,
+    listener: &str,
+    reading: &mut Arc<Reading>,
+    wanted: Wanted,
+    limits: Limits,
+) {
+    let elsewhere = match &reading.rack {
+        Some(rack) if !wanted.is_empty() => {
+            read_elsewhere(context, access, (rack, listener), &wanted, limits).await
+        }
+        _ => HashMap::new(),
+    };
+    let reading = Arc::make_mut(reading);
+    reading.wanted.extend(wanted);
+    reading.elsewhere.extend(elsewhere);
 }
 
 /// Which partitions a consumer in a rack should read at a follower, by what this node as their leader knows: one in sync that serves,
@@ -174,7 +233,7 @@ async fn read_elsewhere(
             broker.is_active() && broker.rack.as_deref() == Some(rack) && broker.endpoint(listener).is_some()
         })
     };
-    let asked = wanted.iter().filter_map(|(key, asked)| {
+    let asked = wanted.iter().filter_map(|Asked { key, asked, .. }| {
         let open = find(context, access, &image, key, asked.current_leader_epoch, limits).ok()?;
         let offset = Offset(asked.fetch_offset);
         let is_readable =
@@ -190,7 +249,7 @@ async fn read_elsewhere(
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-fn sessions(context: &Context) -> std::sync::MutexGuard<'_, super::super::fetch_sessions::FetchSessions> {
+fn sessions(context: &Context) -> MutexGuard<'_, FetchSessions> {
     context.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -198,13 +257,15 @@ fn sessions(context: &Context) -> std::sync::MutexGuard<'_, super::super::fetch_
 async fn gather(
     context: &Arc<Context>,
     access: &Arc<Access>,
-    reading: &Arc<Reading>,
+    listener: &str,
+    reading: &mut Arc<Reading>,
     limits: Limits,
-    deadline: Instant,
     waits: &Waits,
 ) -> Pass {
-    let mut commits: Vec<watch::Receiver<Offset>> = Vec::new();
-    let mut last_try = limits.bytes_min == 0;
+    let (kind, deadline, news) = (reading.kind, reading.deadline, reading.news.clone());
+    // Without a session nothing can come to what is read.
+    let is_nothing = reading.wanted.is_empty() && !matches!(kind, FetchKind::Incremental(_));
+    let mut last_try = limits.bytes_min == 0 || is_nothing;
     loop {
         // The partitions are looked up anew for each pass: a topic may have gone while its records were waited for.
         let mut pass = read(context, access, reading, limits, DiskWait::Refused);
@@ -213,32 +274,43 @@ async fn gather(
             let waiting = move || read(&context, &access, &reading, limits, DiskWait::Allowed);
             pass = tokio::task::spawn_blocking(waiting).await.unwrap_or_default();
         }
-        if pass.bytes >= limits.bytes_min || pass.failed || pass.answers.is_empty() || last_try {
+        if pass.bytes >= limits.bytes_min || pass.failed || last_try {
             context.throttles.leader.spend(pass.throttled_bytes, std::time::Instant::now());
             return pass;
         }
-        if commits.is_empty() {
-            // Watched before the next pass, so that what is committed during it ends the wait at once.
-            commits = watch_news(context, &reading.wanted, limits);
-            last_try = commits.is_empty();
-            continue;
-        }
-        let any_commit = select_all(commits.iter_mut().map(|commits| Box::pin(commits.changed())));
         let waits_since = Instant::now();
         let held_until = pass.held_for.map(|held_for| waits_since + held_for);
         let until = held_until.map_or(deadline, |held_until| held_until.min(deadline));
-        let is_over = tokio::time::timeout_at(until, any_commit).await.is_err();
+        let is_over = tokio::time::timeout_at(until, news.more()).await.is_err();
         last_try = is_over && until == deadline;
         waits.add_wait(waits_since.elapsed());
+        let FetchKind::Incremental(turn) = kind else {
+            news.take();
+            continue;
+        };
+        let heard = sessions(context).hear(turn, &limits.view(context));
+        match heard {
+            Some(woken) => look_at(context, access, listener, reading, woken, limits).await,
+            None => {
+                // What was heard is for the request that has the session now.
+                news.wake();
+                last_try = true;
+            }
+        }
     }
 }
 
 /// Tells the leaders of what a follower has by where it reads on, unless its log and theirs part before.
-fn note_follower(context: &Context, access: &Access, wanted: &Wanted, limits: Limits) {
+fn note_follower(
+    context: &Context,
+    access: &Access,
+    wanted: impl Iterator<Item = (FetchKey, FetchPartition)>,
+    limits: Limits,
+) {
     let Some(FollowerRun { id, broker_epoch }) = limits.follower else { return };
     let image = context.image();
     for (key, asked) in wanted {
-        let Ok(open) = find(context, access, &image, key, asked.current_leader_epoch, limits) else {
+        let Ok(open) = find(context, access, &image, &key, asked.current_leader_epoch, limits) else {
             continue;
         };
         let partition = open.partition;
@@ -250,27 +322,6 @@ fn note_follower(context: &Context, access: &Access, wanted: &Wanted, limits: Li
     }
 }
 
-/// Whatever tells of more to read.
-fn watch_news(context: &Context, wanted: &Wanted, limits: Limits) -> Vec<watch::Receiver<Offset>> {
-    let image = context.image();
-    let mut commits: Vec<_> = wanted
-        .iter()
-        .filter_map(|(key, _)| {
-            let topic = topic_name(&image, !key.topic_id.is_nil(), &key.topic, key.topic_id).ok()?;
-            let partition = open_replica(context, &topic, key.partition).ok()?.partition;
-            Some(match limits {
-                Limits { follower: Some(_), .. } => partition.watch_log_end(),
-                Limits { read_committed: true, .. } => partition.watch_last_stable(),
-                _ => partition.watch_high_watermark(),
-            })
-        })
-        .collect();
-    commits.iter_mut().for_each(|commits| {
-        commits.borrow_and_update();
-    });
-    commits
-}
-
 /// One pass within the byte budget.
 fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, wait: DiskWait) -> Pass {
     let image = context.image();
@@ -278,8 +329,8 @@ fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, w
     let mut pass = Pass { answers: Vec::with_capacity(wanted.len()), ..Pass::default() };
     let follower = limits.follower.map(|follower| follower.id);
     let mut throttle = LeaderThrottle::of(&context.throttles.leader, &image, context.node_id(), follower);
-    for (key, asked) in wanted {
-        let mut is_throttled = false;
+    for Asked { key, asked, number } in wanted {
+        let (mut is_throttled, mut is_all) = (false, false);
         let mut data = PartitionData {
             partition_index: key.partition,
             high_watermark: -1,
@@ -290,6 +341,8 @@ fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, w
         let bytes_max = (asked.partition_max_bytes.max(0) as usize).min(left);
         let found = find(context, access, &image, key, asked.current_leader_epoch, limits).and_then(|open| {
             let partition = open.partition;
+            // Before anything of it is looked at, so that what comes meanwhile is not missed.
+            partition.tell_news(&reading.news, *number, limits.up_to());
             // In this order, as the one never passes the other.
             let last_stable = partition.last_stable();
             let high_watermark = partition.high_watermark();
@@ -315,11 +368,13 @@ fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, w
             }
             // The very first batch is given even when it is larger than all bounds: a consumer could never get
             // past it otherwise (KIP-74).
-            let up_to = match limits {
-                Limits { follower: Some(_), .. } => partition.log().log_end(),
-                Limits { read_committed: true, .. } => last_stable,
-                _ => high_watermark,
+            let up_to = match limits.up_to() {
+                UpTo::LogEnd => partition.log().log_end(),
+                UpTo::HighWatermark => high_watermark,
+                UpTo::LastStable => last_stable,
             };
+            // Where a follower that is not in sync is must be told again, until it is.
+            is_all = from >= up_to && follower.is_none_or(|id| open.leader_and_isr.isr.contains(&id));
             let found = locate(&partition, from, up_to, bytes_max, pass.bytes == 0, wait)?;
             if let Some(aborted) = &mut data.aborted_transactions {
                 *aborted = aborted_among(&partition, from, up_to);
@@ -331,7 +386,7 @@ fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, w
                 Problem::WouldWait => pass.would_wait = true,
                 Problem::Code(code) => {
                     data.error_code = code.code();
-                    pass.failed = true;
+                    (pass.failed, is_all) = (true, false);
                 }
             }
             Found::None
@@ -351,7 +406,7 @@ fn read(context: &Context, access: &Access, reading: &Reading, limits: Limits, w
         data.records = Some(records);
         // News that must not wait for records.
         pass.failed |= data.diverging_epoch.epoch >= 0 || data.preferred_read_replica >= 0;
-        pass.answers.push((key.clone(), data, range));
+        pass.answers.push((Answer { key: key.clone(), data, is_all }, range));
     }
     if let Some(throttle) = throttle {
         (pass.throttled_bytes, pass.held_for) = throttle.done();
@@ -443,25 +498,25 @@ fn locate(
 /// Makes the response of what was read, and of what the session says its reader knows already.
 fn respond(
     context: &Context,
-    wanted: &Wanted,
-    kind: FetchKind,
-    by_id: bool,
+    reading: &Reading,
+    (by_id, view): (bool, View),
     pass: Pass,
 ) -> (FetchResponse, Vec<FileRange>) {
-    let files = pass.answers.iter().filter_map(|(_, _, range)| range.clone()).collect();
-    let answers: Vec<_> = pass.answers.into_iter().map(|(key, data, _)| (key, data)).collect();
-    let now = now_ms().unsigned_abs();
-    let (session_id, answers) = match kind {
+    let (answers, files): (Vec<Answer>, Vec<Option<FileRange>>) = pass.answers.into_iter().unzip();
+    let files = files.into_iter().flatten().collect();
+    let (session_id, answers) = match reading.kind {
         FetchKind::Sessionless => (0, answers),
         FetchKind::New => {
-            let id = sessions(context).create(wanted, &answers, by_id, rand::random(), now);
+            let begun = (reading.wanted.clone(), reading.news.clone());
+            let now_ms = now_ms().unsigned_abs();
+            let id = sessions(context).create(begun, &answers, (by_id, view), rand::random(), now_ms);
             (id, answers)
         }
         // What has records is always news, so the files stay in line.
-        FetchKind::Incremental(id) => (id, sessions(context).news(id, answers)),
+        FetchKind::Incremental(turn) => (turn.id, sessions(context).news(turn, answers)),
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
-    for (key, data) in answers {
+    for Answer { key, data, .. } in answers {
         match responses.last_mut() {
             Some(topic) if topic.topic == key.topic && topic.topic_id == key.topic_id => {
                 topic.partitions.push(data);
