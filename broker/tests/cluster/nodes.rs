@@ -91,6 +91,12 @@ impl Node {
         self.broker().address()
     }
 
+    /// Of a listener that is not the first.
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        let addresses = self.broker().addresses();
+        addresses.iter().find(|(name, _)| &**name == listener).unwrap().1
+    }
+
     pub fn state(&self) -> QuorumState {
         self.broker().context().controller.log().state()
     }

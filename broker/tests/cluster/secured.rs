@@ -1,14 +1,19 @@
 //! A controller listener that asks who somebody is.
 
+use ottla_broker::ids::Offset;
 use ottla_broker::quorum::PeerAddress;
-use ottla_protocol::Request;
+use ottla_client::{Client, ClientConfig, NewTopic, ProducerConfig, Record};
 use ottla_protocol::frame::{RequestHeader, decode_response, encode_request};
-use ottla_protocol::messages::{BrokerHeartbeatRequest, SaslAuthenticateRequest, SaslHandshakeRequest};
+use ottla_protocol::messages::k01_fetch::ReplicaState;
+use ottla_protocol::messages::{
+    BrokerHeartbeatRequest, FetchRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+};
+use ottla_protocol::{ErrorCode, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::authority::Authority;
-use crate::nodes::{Cluster, Node, all_know, leader_of, make};
+use crate::nodes::{Cluster, Node, all_know, leader_of, make, until};
 use crate::registers::all_tell_of;
 
 async fn start(cluster: &Cluster, settings: &[(&str, &str)]) -> Vec<Node> {
@@ -131,4 +136,65 @@ async fn controllers_know_each_other_by_name_and_password() {
     }
     make(&nodes, "undisturbed").await;
     assert_eq!(leader_of(&nodes).await, leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_copy_from_each_other_by_name_and_password_and_nobody_else_does() {
+    let cluster = Cluster::of(3);
+    let users = "PlainLoginModule required username=\"node\" password=\"deep\" user_node=\"deep\" user_guest=\"shallow\";";
+    let nodes = start(
+        &cluster,
+        &[
+            ("listeners", "LOCAL://127.0.0.1:0,INSIDE://127.0.0.1:0"),
+            ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,LOCAL:PLAINTEXT,INSIDE:SASL_PLAINTEXT"),
+            ("inter.broker.listener.name", "INSIDE"),
+            ("sasl.mechanism.inter.broker.protocol", "PLAIN"),
+            ("listener.name.inside.sasl.enabled.mechanisms", "PLAIN"),
+            ("listener.name.inside.plain.sasl.jaas.config", users),
+            ("connection.failed.authentication.delay.ms", "1"),
+            ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+            ("super.users", "User:node;User:ANONYMOUS"),
+        ],
+    )
+    .await;
+    let bootstrap_servers = nodes.iter().map(|node| node.address().to_string()).collect();
+    let client =
+        Client::connect(ClientConfig { bootstrap_servers, ..ClientConfig::default() }).await.unwrap();
+    let topic = NewTopic { replication_factor: 3, ..NewTopic::new("copied", 6) };
+    client.admin().create_topics(&[topic]).await.unwrap();
+    // Markers too go from broker to broker.
+    let config = ProducerConfig { transactional_id: Some("mover".to_owned()), ..ProducerConfig::default() };
+    let producer = client.producer(config).await.unwrap();
+    producer.init_transactions().await.unwrap();
+    producer.begin_transaction().unwrap();
+    for partition in 0..6 {
+        producer.send("copied", Some(partition), Record::of_value("x")).await.unwrap().await.unwrap();
+    }
+    producer.commit_transaction().await.unwrap();
+    until("every replica has the record, the marker and who is in sync", async || {
+        nodes.iter().all(|node| {
+            let is_there = |partition| {
+                let open = node.partitions().get("copied", partition);
+                open.is_some_and(|open| {
+                    open.partition.high_watermark() == Offset(2) && open.leader_and_isr.isr.len() == 3
+                })
+            };
+            (0..6).all(is_there)
+        })
+    })
+    .await;
+    let inside = nodes[0].address_of("INSIDE");
+    assert!(is_closed(TcpStream::connect(inside).await.unwrap(), &frame(17, &as_follower())).await);
+    let mut guest = TcpStream::connect(inside).await.unwrap();
+    assert_eq!(ask(&mut guest, 1, &SaslHandshakeRequest { mechanism: "PLAIN".into() }).await.error_code, 0);
+    let auth_bytes = bytes::Bytes::from_static(b"\0guest\0shallow");
+    assert_eq!(ask(&mut guest, 2, &SaslAuthenticateRequest { auth_bytes }).await.error_code, 0);
+    let answer = ask(&mut guest, 17, &as_follower()).await;
+    assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::ClusterAuthorizationFailed);
+}
+
+/// A fetch of one who says that it is a broker.
+fn as_follower() -> FetchRequest {
+    let replica_state = ReplicaState { replica_id: 2, replica_epoch: -1 };
+    FetchRequest { replica_state, max_bytes: 1 << 20, ..FetchRequest::default() }
 }
