@@ -11,7 +11,7 @@ use crate::check::shape::{Substitutes, json_of};
 use crate::check::units::{parse_bytes, parse_duration};
 use crate::check::values::starts_at_file;
 use crate::diagnostic::{Findings, suggestion};
-use crate::yaml::{Entry, Node};
+use crate::yaml::{Entry, Node, Value};
 
 /// Loaded plugins by name.
 pub type Plugins = BTreeMap<String, AnyPlugin>;
@@ -23,6 +23,11 @@ pub struct InstalledPlugins {
     pub names: Vec<String>,
     /// The components that the file asks for.
     pub components: BTreeMap<String, Bytes>,
+}
+
+/// The path that a plugin of the file has; one without is the server's. A word without a value says nothing, as everywhere.
+pub fn path_given(plugin: &Node) -> Option<&Node> {
+    plugin.get("path").filter(|path| path.value != Value::Null)
 }
 
 /// Loads what the section names, and sees that transforms name such as transform. What cannot be loaded is told and left out.
@@ -61,7 +66,7 @@ fn load_one(
     let limits = limits(node, substitutes, findings);
     let sha256 = node.get("sha256").map(|sha256| json_of(sha256, substitutes));
     let sha256 = sha256.as_ref().and_then(serde_json::Value::as_str);
-    let component = match node.get("path") {
+    let component = match path_given(node) {
         Some(path) => Err(path_of(path, folder, substitutes)?),
         None => match installed.components.get(name) {
             Some(component) => Ok(component),

@@ -11,6 +11,7 @@ use crate::yaml::{Node, Value};
 /// Checks everything about names that needs no type.
 pub fn check(root: &Node, graph: &Graph<'_>, schemas: &Schemas, findings: &mut Findings) {
     check_pipeline_name(root, findings);
+    check_names_are_in_the_file(root, graph, findings);
     check_names_are_taken_once(graph, findings);
     check_renames(graph, findings);
     check_topic_names(graph, findings);
@@ -40,6 +41,32 @@ fn check_pipeline_name(root: &Node, findings: &mut Findings) {
     if let Some(fault) = node.text().and_then(topic_name_fault) {
         findings.error(node.at, fault.replace("a topic", "a pipeline"));
     }
+}
+
+/// The graph knows the words of the file alone: a name from outside would join nothing, and a former name would be none.
+fn check_names_are_in_the_file(root: &Node, graph: &Graph<'_>, findings: &mut Findings) {
+    let functions = root.get("functions").map(Node::entries).unwrap_or_default();
+    let of_functions =
+        functions.iter().flat_map(|entry| [entry.value.get("plugin"), entry.value.get("function")]);
+    let names = graph.stages.iter().flat_map(joining_names).chain(of_functions.flatten());
+    for name in names.chain(dead_letters_node(root)).filter(|name| name.tag.is_some()) {
+        let message = "a name that joins parts of the file is written in it, and cannot come from outside";
+        findings.error(name.at, message);
+    }
+}
+
+/// What a stage says of topics, of a plugin and of its own past.
+fn joining_names<'a>(stage: &Stage<'a>) -> Vec<&'a Node> {
+    let node = stage.node;
+    let (to, from) = (node.get("to"), node.get("from"));
+    let topic = to.and_then(|to| to.get("topic"));
+    let plugin = node.get("wasm").and_then(|wasm| wasm.get("plugin"));
+    let words = [node.get("renamed_from"), to, topic, from, plugin, dead_letters_node(node)];
+    words.into_iter().flatten().chain(from.map(Node::items).unwrap_or_default()).collect()
+}
+
+fn dead_letters_node(node: &Node) -> Option<&Node> {
+    node.get("on_error")?.get("to")
 }
 
 /// Within a section the shape tells; across sections a name would mean two stages.

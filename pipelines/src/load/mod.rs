@@ -115,9 +115,9 @@ pub fn declared_variables(text: &str) -> Vec<String> {
 /// The plugins that a text names without a path, so that they must be installed; none of a text that is no YAML.
 pub fn installed_plugins_named(text: &str) -> Vec<String> {
     let root = yaml::parse(text).ok();
-    let plugins =
+    let entries =
         root.as_ref().and_then(|root| root.get("plugins")).map(yaml::Node::entries).unwrap_or_default();
-    let without_path = plugins.iter().filter(|entry| entry.value.get("path").is_none());
+    let without_path = entries.iter().filter(|entry| plugins::path_given(&entry.value).is_none());
     without_path.map(|entry| entry.key.clone()).collect()
 }
 
@@ -189,6 +189,14 @@ fn check(
     let parts =
         resolve::Parts { spec: &spec, graph: &graph, schemas: &schemas, configs, plugins, plans, secrets };
     let resolved = resolve::resolve(parts);
+    // Whatever the checks have let through: a stage that is left out would be missed by nobody.
+    for stage in &graph.stages {
+        if resolved.stages.iter().all(|other| other.name != stage.name.name) {
+            let message =
+                format!("the {} `{}` says nothing that could run", stage.kind.word(), stage.name.name);
+            findings.error_with_help(stage.name.at, message, "give each of its words a value");
+        }
+    }
     Some((spec, resolved, tests))
 }
 

@@ -61,6 +61,14 @@ fn a_plugin_without_a_path_is_the_installed_one() {
     );
 }
 
+#[test]
+fn a_path_without_a_value_is_none() {
+    let text = "version: ottla/v1\nname: lines\ntopics: { raw: {} }\nplugins:\n  split: { path: }\n\
+                transforms:\n  split_lines: { from: raw, wasm: { plugin: split } }\n";
+    assert_eq!(installed_plugins_named(text), ["split"]);
+    check(text, &["5:3 the plugin `split` has no `path`, and none of that name is installed"]);
+}
+
 /// The small pipeline with the functions of the fixture, one of them in its query.
 fn with_functions(functions: &str) -> String {
     let scalar = component(SCALAR);
@@ -105,4 +113,33 @@ fn everything_that_is_wrong_with_functions_is_told_at_once() {
             "14:6 `plugin` is missing in `o` of `functions` of this pipeline",
         ],
     );
+}
+
+#[test]
+fn no_stage_is_left_out_without_a_word() {
+    let text = "version: ottla/v1\nname: lines\ntopics: { raw: {} }\ntransforms:\n  a: { sql: }\n  b: { from: raw, wasm: }\n";
+    check(
+        text,
+        &[
+            "5:3 the transform `a` says nothing that could run",
+            "6:3 the transform `b` says nothing that could run",
+        ],
+    );
+}
+
+#[test]
+fn names_are_written_in_the_file() {
+    let text = with_functions("  score: { plugin: !env P, function: !env F }\n")
+        .replace(
+            "name: small\n",
+            "name: small\nenv: { P: { default: numbers }, F: { default: same }, OLD: { default: old } }\n",
+        )
+        .replace("  by_city:\n", "  by_city:\n    to: !env OLD\n    renamed_from: !env OLD\n")
+        .replace("    from: by_city", "    from: [!env OLD]")
+        .replace("topic: orders,", "topic: !env OLD,");
+    let names = found(&text);
+    let names = names
+        .iter()
+        .filter(|finding| finding.contains(" a name that joins parts of the file is written in it"));
+    assert_eq!(names.count(), 6, "{:#?}", found(&text));
 }
