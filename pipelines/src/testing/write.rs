@@ -103,7 +103,8 @@ fn flow(value: &Json) -> String {
             format!("{{ {} }}", columns.collect::<Vec<_>>().join(", "))
         }
         Json::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => value.to_string(),
+        Json::String(text) => quoted(text),
+        Json::Null | Json::Bool(_) | Json::Number(_) => value.to_string(),
     }
 }
 
@@ -115,7 +116,28 @@ fn scalar(text: &str) -> String {
         && !text.ends_with(' ')
         && !OTHERS.contains(&text.to_ascii_lowercase().as_str())
         && text.len() > 1;
-    if is_plain { text.to_owned() } else { Json::from(text).to_string() }
+    if is_plain { text.to_owned() } else { quoted(text) }
+}
+
+/// A text in quotes, as JSON has it, and every character escaped that YAML refuses or nobody sees.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for character in Json::from(text).to_string().chars() {
+        match character {
+            ' '..='~' => quoted.push(character),
+            '\u{10000}'.. if is_invisible(character) => {
+                quoted.push_str(&format!("\\U{:08x}", u32::from(character)));
+            }
+            _ if is_invisible(character) => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => quoted.push(character),
+        }
+    }
+    quoted
+}
+
+/// Whether Rust would escape it: controls, marks of direction, what is not assigned, and what only changes the character before.
+fn is_invisible(character: char) -> bool {
+    character.escape_debug().len() > 1
 }
 
 #[cfg(test)]
@@ -177,30 +199,89 @@ mod tests {
         }
     }
 
+    /// Texts that YAML, or what reads it, has taken for something else.
+    const WORDS: [&str; 24] = [
+        "NO",
+        "True",
+        "null",
+        "Null",
+        "~",
+        "y",
+        "1e3",
+        "0x1F",
+        "0o17",
+        "1_000",
+        "12:30",
+        ".inf",
+        "-.INF",
+        ".NaN",
+        "Infinity",
+        "2013-01-01",
+        "2013-01-01T10:00:00Z",
+        "=",
+        "<<",
+        "-",
+        "",
+        "a b",
+        "a: b",
+        "a #b",
+    ];
+
     fn value() -> impl Strategy<Value = Json> {
         let leaf = prop_oneof![
             Just(Json::Null),
             any::<bool>().prop_map(Json::from),
             any::<i64>().prop_map(Json::from),
-            (-1e12..1e12f64).prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            // Those that JSON has.
+            any::<f64>().prop_map(Json::from),
             "\\PC{0,12}".prop_map(Json::from),
-            "[-a-z0-9:#&*!|>'\"{}\\[\\],?% \n\t~.]{0,8}".prop_map(Json::from),
-            prop::sample::select(vec!["NO", "null", "y", "1e3", "2013-01-01", "=", "-", "", "a b"])
+            any::<String>().prop_map(Json::from),
+            "[\u{0}-\u{20}\u{7e}-\u{a1}\u{ad}\u{300}\u{200b}-\u{202f}\u{feff}\u{fffd}-\u{10001}\u{10ffff}]{1,6}"
                 .prop_map(Json::from),
+            "[-a-z0-9:#&*!|>'\"{}\\[\\],?% \n\t~.]{0,8}".prop_map(Json::from),
+            prop::sample::select(WORDS.to_vec()).prop_map(Json::from),
         ];
-        leaf.prop_recursive(2, 8, 3, |inner| {
+        let name = prop_oneof![
+            "\\PC{0,5}",
+            any::<String>(),
+            prop::sample::select(WORDS.to_vec()).prop_map(str::to_owned)
+        ];
+        leaf.prop_recursive(2, 8, 3, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Json::from),
-                prop::collection::btree_map("\\PC{0,5}", inner, 0..3)
+                prop::collection::btree_map(name.clone(), inner, 0..3)
                     .prop_map(|columns| Json::Object(columns.into_iter().collect())),
             ]
         })
     }
 
+    #[test]
+    fn what_nobody_sees_is_written_so_that_all_do() {
+        let text = "a\u{7f}\u{85}\u{9c}\u{202e}\u{feff}\u{ffff}e\u{301}\u{e0001}ßé日🛫\n";
+        let case = case(vec![json!(text), json!({ text: 1 })], vec![]);
+        let written = with_test("name: p\n", &case).unwrap();
+        let expected = r#""a\u007f\u0085\u009c\u202e\ufeff\uffffe\u0301\U000e0001ßé日🛫\n""#;
+        assert!(written.contains(&format!("- {expected}\n")), "{written}");
+        assert!(written.contains(&format!("- {{ {expected}: 1 }}\n")), "{written}");
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(rows in prop::collection::vec(value(), 0..4)) {
-            prop_assert!(with_test("name: p\n", &case(rows.clone(), rows)).is_some());
+        fn what_is_written_is_read_again(
+            name in prop_oneof![any::<String>(), prop::sample::select(WORDS.to_vec()).prop_map(str::to_owned)],
+            rows in prop::collection::vec(value(), 0..4),
+        ) {
+            let case = TestCase { name, ..case(rows.clone(), rows) };
+            for file in ["name: p\n", "name: p\r\ntests:\r\n- name: a\r\n\r\nsinks: {}"] {
+                let written = with_test(file, &case);
+                prop_assert!(written.is_some(), "{}", yaml_of(&case, ""));
+                let read = json_of(&yaml::parse(&written.unwrap()).unwrap(), &Substitutes::default());
+                let test = read["tests"].as_array().unwrap().last().unwrap();
+                prop_assert_eq!(&test["name"], &Json::from(case.name.clone()));
+                let given: Vec<Json> = case.given[0].rows.iter().map(|row| row.value.clone()).collect();
+                prop_assert_eq!(&test["given"]["in"], &Json::from(given));
+            }
         }
     }
 }
