@@ -1,5 +1,7 @@
 //! `ottla pipeline test --record`: a test of the last records of a cluster, into the file.
 
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ottla_pipelines::{Pipeline, testing};
@@ -36,7 +38,8 @@ pub(super) async fn run(recording: &Recording, output: Output) -> Result<(), Fai
         recorded.map_err(|reason| Failure::failed(format!("{file}: nothing is recorded: {reason}")))?;
 
     // Only a test that passes is one.
-    let written = testing::with_test(&pipeline.text, &case);
+    let before = pipeline.text.clone();
+    let written = testing::with_test(&before, &case);
     let tested = match &written {
         Some(text) => {
             checked(&recording.file, text.clone(), Some(&recording.http)).await?.map_err(|findings| {
@@ -61,11 +64,11 @@ pub(super) async fn run(recording: &Recording, output: Output) -> Result<(), Fai
     let Some(text) = written else {
         print!("{}", testing::yaml_of(&case, "  "));
         eprintln!(
-            "{file}: its `tests:` are not items one below the other, so the test is printed and not written there"
+            "{file}: its `tests:` cannot be added to, as where they are not items one below the other, so the test is printed and not written there"
         );
         return Ok(());
     };
-    replace(&recording.file, &text)
+    replace(&recording.file, &before, &text)
         .map_err(|error| Failure::failed(format!("cannot write {file}: {error}")))?;
     let count = |side: &[testing::TopicRows]| {
         side.iter()
@@ -84,19 +87,21 @@ pub(super) async fn run(recording: &Recording, output: Output) -> Result<(), Fai
     Ok(())
 }
 
-/// Writes a file beside it first, so that it is never half there.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+/// Puts a text in place of the one that was read, if it is still there: a file is edited while its tests run. What is written is
+/// written beside it first, so that it is never half there.
+fn replace(file: &Path, before: &str, text: &str) -> std::io::Result<()> {
     // Not over a link to it.
     let file = file.canonicalize()?;
-    let beside = file.with_extension("yaml.recording");
-    let written = std::fs::write(&beside, text)
-        .and_then(|()| std::fs::set_permissions(&beside, std::fs::metadata(&file)?.permissions()))
-        .and_then(|()| std::fs::rename(&beside, &file));
-    if written.is_err() {
-        // What is left of it helps nobody.
-        let _ = std::fs::remove_file(&beside);
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+    beside.write_all(text.as_bytes())?;
+    beside.as_file().set_permissions(std::fs::metadata(&file)?.permissions())?;
+    beside.as_file().sync_all()?;
+    if std::fs::read(&file)? != before.as_bytes() {
+        return Err(std::io::Error::other("it has changed since it was read; record again"));
     }
-    written
+    beside.persist(&file)?;
+    Ok(())
 }
 
 /// The last records of the topics.
@@ -155,4 +160,28 @@ fn free_name(
     let name = format!("the last {} records of {}", recording.count, topics.join(" and "));
     let numbered = (2..).map(|number| format!("{name} - {number}"));
     Ok(std::iter::once(name.clone()).chain(numbered).find(|name| !is_taken(name)).unwrap_or(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ottla_client::{NewTopic, ProducerConfig, Record};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_changed_meanwhile_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("p.yaml"), folder.path().join("link.yaml"));
+        let now = || std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, "edited\n").unwrap();
+        std::os::unix::fs::symlink("p.yaml", &link).unwrap();
+        let error = replace(&link, "read\n", "recorded\n").unwrap_err();
+        assert!(error.to_string().contains("it has changed since it was read"), "{error}");
+        assert_eq!(now(), "edited\n");
+        replace(&link, "edited\n", "recorded\n").unwrap();
+        assert_eq!((now().as_str(), link.is_symlink()), ("recorded\n", true));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left there");
+    }
 }
