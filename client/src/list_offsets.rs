@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::TopicPartition;
 use crate::cluster::Cluster;
+use crate::consumer::IsolationLevel;
 use crate::error::ClientError;
 use crate::pool::Lane;
 
@@ -30,17 +31,21 @@ pub struct OffsetAtTime {
 }
 
 /// Asks for the offsets of these partitions at these times. A partition without a record at or after its time is
-/// left out. Retries while leaders move.
+/// left out. The end of a partition is the last stable offset where it is asked for as read committed. Retries while leaders
+/// move.
 pub(crate) async fn list_offsets(
     cluster: &Arc<Cluster>,
     wanted: &[(TopicPartition, i64)],
+    isolation_level: IsolationLevel,
 ) -> Result<BTreeMap<TopicPartition, OffsetAtTime>, ClientError> {
     let mut missing: BTreeMap<TopicPartition, i64> = wanted.iter().cloned().collect();
     let mut found = BTreeMap::new();
     let started_at = Instant::now();
     let mut backoff = cluster.backoff();
     while !missing.is_empty() {
-        let Err(error) = ask_leaders(cluster, &mut missing, &mut found).await else { continue };
+        let Err(error) = ask_leaders(cluster, &mut missing, &mut found, isolation_level).await else {
+            continue;
+        };
         if !error.is_retriable() {
             return Err(error);
         }
@@ -63,6 +68,7 @@ async fn ask_leaders(
     cluster: &Cluster,
     missing: &mut BTreeMap<TopicPartition, i64>,
     found: &mut BTreeMap<TopicPartition, OffsetAtTime>,
+    isolation_level: IsolationLevel,
 ) -> Result<(), ClientError> {
     let mut trouble = Ok(());
     let mut by_leader: BTreeMap<i32, BTreeMap<&str, Vec<ListOffsetsPartition>>> = BTreeMap::new();
@@ -86,12 +92,12 @@ async fn ask_leaders(
     for (leader, topics) in by_leader {
         let request = ListOffsetsRequest {
             replica_id: -1,
+            isolation_level: i8::from(isolation_level == IsolationLevel::ReadCommitted),
             topics: topics
                 .into_iter()
                 .map(|(name, partitions)| ListOffsetsTopic { name: name.into(), partitions })
                 .collect(),
             timeout_ms: cluster.config.request_timeout.as_millis().min(i32::MAX as u128) as i32,
-            ..Default::default()
         };
         let answer = async {
             let connection = cluster.broker(leader, Lane::Control).await?;

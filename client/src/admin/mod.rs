@@ -26,6 +26,7 @@ pub use transactions::{ProducerState, TransactionDescription, TransactionFilter,
 
 use crate::TopicPartition;
 use crate::cluster::Cluster;
+use crate::consumer::IsolationLevel;
 use crate::error::ClientError;
 use crate::list_offsets::{OffsetAtTime, list_offsets};
 
@@ -54,7 +55,7 @@ impl Admin {
         &self,
         partitions: &[(TopicPartition, i64)],
     ) -> Result<BTreeMap<TopicPartition, OffsetAtTime>, ClientError> {
-        list_offsets(&self.cluster, partitions).await
+        list_offsets(&self.cluster, partitions, IsolationLevel::ReadUncommitted).await
     }
 
     fn timeout_ms(&self) -> i32 {

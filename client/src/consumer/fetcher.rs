@@ -454,7 +454,7 @@ async fn look_up(
         at_time.extend(stored.into_iter().map(|topic_partition| (topic_partition, timestamp)));
     }
     if !at_time.is_empty() {
-        let offsets = list_offsets(&shared.cluster, &at_time).await?;
+        let offsets = list_offsets(&shared.cluster, &at_time, IsolationLevel::ReadUncommitted).await?;
         found.extend(offsets.into_iter().map(|(topic_partition, at)| {
             (topic_partition, Place::Offset { offset: at.offset, leader_epoch: -1 })
         }));

@@ -418,7 +418,7 @@ impl Consumer {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
-        self.offsets_at(partitions, OFFSET_EARLIEST).await
+        self.offsets_at(partitions, OFFSET_EARLIEST, IsolationLevel::ReadUncommitted).await
     }
 
     /// The offsets that the next records will have.
@@ -429,17 +429,29 @@ impl Consumer {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
-        self.offsets_at(partitions, OFFSET_LATEST).await
+        self.offsets_at(partitions, OFFSET_LATEST, IsolationLevel::ReadUncommitted).await
+    }
+
+    /// How far each partition can be read as committed now: to its end, or to the first record of an open transaction.
+    ///
+    /// # Errors
+    /// As [`Admin::list_offsets`](crate::Admin::list_offsets).
+    pub async fn last_stable_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
+        self.offsets_at(partitions, OFFSET_LATEST, IsolationLevel::ReadCommitted).await
     }
 
     async fn offsets_at(
         &self,
         partitions: &[TopicPartition],
         timestamp: i64,
+        isolation_level: IsolationLevel,
     ) -> Result<BTreeMap<TopicPartition, i64>, ClientError> {
         let wanted: Vec<(TopicPartition, i64)> =
             partitions.iter().map(|each| (each.clone(), timestamp)).collect();
-        let found = list_offsets(&self.shared().cluster, &wanted).await?;
+        let found = list_offsets(&self.shared().cluster, &wanted, isolation_level).await?;
         Ok(found.into_iter().map(|(each, at)| (each, at.offset)).collect())
     }
 
@@ -452,7 +464,7 @@ impl Consumer {
         &self,
         times: &[(TopicPartition, i64)],
     ) -> Result<BTreeMap<TopicPartition, OffsetAtTime>, ClientError> {
-        list_offsets(&self.shared().cluster, times).await
+        list_offsets(&self.shared().cluster, times, IsolationLevel::ReadUncommitted).await
     }
 
     /// Commits, if `enable_auto_commit`, and leaves the group, so that others need not wait for the session to end.

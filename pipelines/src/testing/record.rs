@@ -132,7 +132,7 @@ async fn last_of_partition(
     let consumer = client.consumer(config).await?;
     let places = std::slice::from_ref(place);
     let begin = consumer.beginning_offsets(places).await?.get(place).copied().unwrap_or_default();
-    let end = consumer.end_offsets(places).await?.get(place).copied().unwrap_or_default();
+    let end = consumer.last_stable_offsets(places).await?.get(place).copied().unwrap_or_default();
     let mut reach = i64::try_from(count).unwrap_or(i64::MAX);
     let mut records = Vec::new();
     loop {

@@ -170,6 +170,36 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_transaction_that_is_open_is_not_waited_for() {
+        let embedded = Embedded::start(None, "ottla-test").await.unwrap();
+        let client = &embedded.client;
+        client.admin().create_topics(&[NewTopic::new("raw", 1)]).await.unwrap();
+        let config = ProducerConfig { transactional_id: Some("open".to_owned()), ..Default::default() };
+        let producer = client.producer(config).await.unwrap();
+        producer.init_transactions().await.unwrap();
+        for value in ["first", "second"] {
+            producer.begin_transaction().unwrap();
+            producer.send("raw", Some(0), Record::new("k", value)).await.unwrap().await.unwrap();
+            producer.commit_transaction().await.unwrap();
+        }
+        producer.begin_transaction().unwrap();
+        producer.send("raw", Some(0), Record::new("k", "third")).await.unwrap().await.unwrap();
+        let text = "version: ottla/v1\nname: p\ntopics: { raw: {} }\n";
+        let pipeline = Pipeline::from_text(Path::new("p.yaml"), text, &|_| None).unwrap();
+        for (count, expected) in [(1, vec!["second"]), (9, vec!["first", "second"])] {
+            let recorded = testing::last_rows(client, pipeline.resolve(), "raw", count);
+            // The broker would end the transaction after a minute.
+            let recorded =
+                tokio::time::timeout(Duration::from_secs(30), recorded).await.expect("it waits").unwrap();
+            let rows: Vec<&str> = recorded.rows.rows.iter().filter_map(|row| row.value.as_str()).collect();
+            assert_eq!(rows, expected);
+        }
+        producer.abort_transaction().await.unwrap();
+        drop(producer);
+        embedded.shutdown().await.unwrap();
+    }
+
     #[test]
     fn a_file_that_has_changed_meanwhile_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
