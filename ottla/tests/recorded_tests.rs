@@ -101,7 +101,18 @@ fn functions_run_on_a_server_and_its_records_become_a_test() {
         (&4.into(), &3.into()),
         "{recorded}"
     );
-    let again = run(&["test", "pipeline.yaml", "--record", "1", "--topic", "masked", "--name", "one: only"]);
+    let again = run(&[
+        "test",
+        "pipeline.yaml",
+        "--record",
+        "1",
+        "--topic",
+        "masked",
+        "--topic",
+        "masked",
+        "--name",
+        "one: only",
+    ]);
     assert!(again.status.success(), "{}", text(&again));
     let taken = run(&["test", "pipeline.yaml", "--record", "1", "--name", "one: only"]);
     assert_eq!(taken.status.code(), Some(2), "{}", text(&taken));

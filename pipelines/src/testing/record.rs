@@ -103,25 +103,39 @@ pub async fn expectation(
     Ok(case)
 }
 
-/// The last committed records of a topic, of all its partitions together, in the order of their timestamps.
+/// The last committed records of a topic, of all its partitions together.
 async fn last_records(
     client: &Client,
     topic: &str,
     count: usize,
 ) -> Result<Vec<ConsumerRecord>, ClientError> {
     let description = client.admin().describe_topic(topic).await?;
-    let mut last: Vec<(i32, ConsumerRecord)> = Vec::new();
+    let mut partitions = Vec::new();
     for partition in &description.partitions {
         let place = TopicPartition::new(topic, partition.partition);
-        let records = last_of_partition(client, &place, count).await?;
-        last.extend(records.into_iter().map(|record| (place.partition, record)));
+        partitions.push(last_of_partition(client, &place, count).await?);
     }
-    last.sort_by_key(|(partition, record)| (record.timestamp_ms, *partition, record.offset));
-    let surplus = last.len().saturating_sub(count);
-    Ok(last.into_iter().skip(surplus).map(|(_, record)| record).collect())
+    Ok(last_of_all(partitions, count))
+}
+
+/// The last records by their timestamps. Those of one partition stay in its order, whatever timestamps producers gave them: a
+/// table's newest row is the last.
+fn last_of_all(partitions: Vec<Vec<ConsumerRecord>>, count: usize) -> Vec<ConsumerRecord> {
+    let mut placed = Vec::new();
+    for (partition, records) in partitions.into_iter().enumerate() {
+        let mut newest = i64::MIN;
+        for record in records {
+            newest = newest.max(record.timestamp_ms);
+            placed.push(((newest, partition), record));
+        }
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    let surplus = placed.len().saturating_sub(count);
+    placed.into_iter().skip(surplus).map(|(_, record)| record).collect()
 }
 
 /// Not every offset is a record's, as ends of transactions have some too, so it is looked further back until there are enough.
+/// What a transaction has that is still open is not waited for.
 async fn last_of_partition(
     client: &Client,
     place: &TopicPartition,
@@ -143,6 +157,9 @@ async fn last_of_partition(
             let fetched = consumer.poll(crate::topic_log::POLL).await?;
             let wanted = fetched.into_iter().flat_map(|fetched| fetched.records);
             records.extend(wanted.filter(|record| (from..end).contains(&record.offset)));
+            // Further back there may be many more than are wanted.
+            let surplus = records.len().saturating_sub(count);
+            records.drain(..surplus);
         }
         if records.len() >= count || from == begin {
             break;
@@ -150,6 +167,32 @@ async fn last_of_partition(
         reach = reach.saturating_mul(4);
     }
     consumer.close().await?;
-    let surplus = records.len().saturating_sub(count);
-    Ok(records.split_off(surplus))
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Pipeline;
+
+    fn record(offset: i64, timestamp_ms: i64) -> ConsumerRecord {
+        ConsumerRecord { offset, timestamp_ms, key: None, value: None, headers: Vec::new(), leader_epoch: -1 }
+    }
+
+    #[test]
+    fn records_of_a_partition_stay_in_their_order() {
+        let partitions = || {
+            vec![
+                vec![record(1, 10), record(2, 30), record(3, 20)],
+                vec![],
+                vec![record(7, 25), record(8, 40)],
+            ]
+        };
+        let last = |count: usize| -> Vec<i64> {
+            last_of_all(partitions(), count).into_iter().map(|record| record.offset).collect()
+        };
+        assert_eq!(last(9), [1, 7, 2, 3, 8]);
+        assert_eq!(last(3), [2, 3, 8]);
+        assert!(last(0).is_empty());
+    }
 }

@@ -109,7 +109,7 @@ async fn given(recording: &Recording, pipeline: &Pipeline) -> Result<Vec<testing
     let resolved = pipeline.resolve();
     let topics = match recording.topics.is_empty() {
         true => testing::topics_to_give(resolved),
-        false => recording.topics.clone(),
+        false => recording.topics.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
     };
     let file = recording.file.display();
     if topics.is_empty() {
