@@ -196,3 +196,51 @@ fn report_json(report: &PipelineReport) -> Value {
             "file": report.file, "stages": report.stages.iter().map(stage).collect::<Vec<_>>(),
             "functions": report.functions.iter().map(function).collect::<Vec<_>>() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path as FilePath;
+    use std::time::Duration;
+
+    use ottla_broker::{Broker, BrokerConfig};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn pipelines_are_told_of_while_one_that_is_applied_is_read() {
+        let data = tempfile::tempdir().unwrap();
+        let broker = Broker::start(BrokerConfig::new(data.path().join("data"))).await.unwrap();
+        let config =
+            ClientConfig { bootstrap_servers: vec![broker.address().to_string()], ..ClientConfig::default() };
+        let client = Client::connect_with(config, Arc::new(broker.in_process())).await.unwrap();
+        let service = Arc::new(PipelineService::open(client).await.unwrap());
+        let plugin = data.path().join("split.wasm");
+        let example = FilePath::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../plugins/examples/split-lines/split-lines.wasm");
+        std::fs::copy(example, &plugin).unwrap();
+        let text = "version: ottla/v1\nname: lines\ntopics: { raw: {} }\nplugins: { split: { path: split.wasm } }\n\
+                    transforms: { words: { from: raw, wasm: { plugin: split } } }\n";
+        let document = Document {
+            file: data.path().join("pipeline.yaml"),
+            text: text.to_owned(),
+            env: BTreeMap::new(),
+            working_dir: data.path().to_owned(),
+        };
+        let plan = service.plan(document).await.unwrap();
+
+        // A file that takes as long to read as this test likes.
+        std::fs::remove_file(&plugin).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&plugin).status().unwrap().success());
+        let applying = Arc::clone(&service);
+        let applying = tokio::spawn(async move { applying.apply(plan).await });
+        let writer = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(plugin));
+        let writer = writer.await.unwrap().unwrap();
+        let listed = tokio::time::timeout(Duration::from_secs(60), service.list()).await;
+        assert!(listed.expect("it waits for the file").is_empty());
+        drop(writer);
+        let refused = applying.await.unwrap().unwrap_err();
+        assert!(matches!(refused, ServiceError::Wrong(_)), "{refused}");
+        broker.shutdown().await.unwrap();
+    }
+}

@@ -19,8 +19,8 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use ottla_pipelines::service::{PipelineService, PluginUsers};
-use ottla_plugins::Limits;
-use ottla_streams::engine::{Engine, EngineError, InstalledPlugin};
+use ottla_plugins::{Limits, PluginError, PluginFault};
+use ottla_streams::engine::{CheckedPlugin, Engine, EngineError, InstalledPlugin};
 use serde_json::{Value, json};
 
 use crate::http::is_of_own_origin;
@@ -79,6 +79,10 @@ async fn guard(State(api): State<Arc<PluginsApi>>, request: Request, next: Next)
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Refusal {
         let status = match &error {
+            // Nothing is wrong with the component.
+            EngineError::Plugin(PluginError { fault: PluginFault::Host(_), .. }) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             EngineError::Plugin(_) | EngineError::PluginName(_) => StatusCode::UNPROCESSABLE_ENTITY,
             EngineError::NoPlugin { .. } => StatusCode::NOT_FOUND,
             EngineError::PluginInUse { .. } => StatusCode::CONFLICT,
@@ -91,12 +95,12 @@ impl From<EngineError> for Refusal {
 type Api = State<Arc<PluginsApi>>;
 
 async fn list(State(api): Api) -> Result<Json<Value>, Refusal> {
-    let pipelines = api.pipelines().await?;
+    let (pipelines, plugins) = (api.pipelines().await?, api.engine().await?.plugins().await);
     let users = users(pipelines.as_ref()).await;
-    let told = api.engine().await?.plugins().await.into_iter().map(|(name, plugin, functions)| {
+    let told = plugins.into_iter().map(|(name, plugin, functions)| {
         let functions = functions.into_iter().map(|name| json!({ "kind": "function", "name": name }));
         let pipelines = users.as_ref().map(|users| users.of(&name)).unwrap_or_default();
-        let pipelines = pipelines.into_iter().map(|name| json!({ "kind": "pipeline", "name": name }));
+        let pipelines = pipelines.iter().map(|name| json!({ "kind": "pipeline", "name": name }));
         let mut told = plugin_json(&name, &plugin);
         told["used_by"] = functions.chain(pipelines).collect();
         told
@@ -111,10 +115,11 @@ async fn install(
 ) -> Result<Json<Value>, Refusal> {
     // A task of its own: whoever asked may go away in the middle.
     let installing = tokio::spawn(async move {
-        let pipelines = api.pipelines().await?;
+        // Before the pipelines are held, as compiling takes long.
+        let checked = CheckedPlugin::new(&name, component).await?;
+        let (pipelines, engine) = (api.pipelines().await?, api.engine().await?);
         let users = users(pipelines.as_ref()).await;
-        let plugin =
-            api.engine().await?.install_plugin(&name, component, &told(users.as_ref(), &name)).await?;
+        let plugin = engine.install_plugin(checked, &told(users.as_ref(), &name)).await?;
         Ok(Json(plugin_json(&name, &plugin)))
     });
     installing.await.unwrap_or_else(|_| Err(going_away()))
@@ -122,9 +127,9 @@ async fn install(
 
 async fn uninstall(State(api): Api, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
     let uninstalling = tokio::spawn(async move {
-        let pipelines = api.pipelines().await?;
+        let (pipelines, engine) = (api.pipelines().await?, api.engine().await?);
         let users = users(pipelines.as_ref()).await;
-        api.engine().await?.uninstall_plugin(&name, &told(users.as_ref(), &name)).await?;
+        engine.uninstall_plugin(&name, &told(users.as_ref(), &name)).await?;
         Ok(Json(json!({ "name": name })))
     });
     uninstalling.await.unwrap_or_else(|_| Err(going_away()))
@@ -145,7 +150,7 @@ async fn users(pipelines: Option<&Arc<PipelineService>>) -> Option<PluginUsers<'
 /// The pipelines that use a plugin, in words.
 fn told(users: Option<&PluginUsers<'_>>, plugin: &str) -> Vec<String> {
     let pipelines = users.map(|users| users.of(plugin)).unwrap_or_default();
-    pipelines.into_iter().map(|pipeline| format!("pipeline {pipeline}")).collect()
+    pipelines.iter().map(|pipeline| format!("pipeline {pipeline}")).collect()
 }
 
 fn plugin_json(name: &str, plugin: &InstalledPlugin) -> Value {
@@ -155,4 +160,54 @@ fn plugin_json(name: &str, plugin: &InstalledPlugin) -> Value {
 
 fn going_away() -> Refusal {
     Refusal::of(StatusCode::SERVICE_UNAVAILABLE, "the server is going away")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ottla_broker::{Broker, BrokerConfig};
+
+    use super::*;
+
+    /// Long enough for a component to be looked at on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_component_is_checked_while_pipelines_are_busy() {
+        let data = tempfile::tempdir().unwrap();
+        let broker = Broker::start(BrokerConfig::new(data.path())).await.unwrap();
+        let (address, transport) = (broker.address().to_string(), Arc::new(broker.in_process()));
+        let pipelines = Arc::new(PipelinesApi::new(address.clone(), Arc::clone(&transport) as _, false));
+        pipelines.open().await;
+        let sql = Arc::new(SqlApi::new(address, transport, false));
+        let api = Arc::new(PluginsApi::new(sql, Some(Arc::clone(&pipelines))));
+        let put = |component: &'static [u8]| {
+            install(State(Arc::clone(&api)), Path("upper".to_owned()), Bytes::from_static(component))
+        };
+        let held = pipelines.service().await.unwrap_or_else(|_| panic!("it is open"));
+        let held = held.plugin_users().await;
+        let refused =
+            tokio::time::timeout(PATIENCE, put(b"no component")).await.expect("it waits for pipelines");
+        assert_eq!(refused.unwrap_err().into_response().status(), StatusCode::UNPROCESSABLE_ENTITY);
+        // Whether something uses the name is asked of pipelines that do not change.
+        let component = include_bytes!("../../plugins/examples/split-lines/split-lines.wasm");
+        let mut installing = std::pin::pin!(put(component));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut installing).await.is_err());
+        drop(held);
+        let installed = tokio::time::timeout(PATIENCE, installing).await.unwrap();
+        assert_eq!(installed.unwrap_or_else(|_| panic!("it is refused"))["world"], "transform");
+        broker.shutdown().await.unwrap();
+    }
+
+    #[test]
+    fn what_a_server_cannot_do_is_not_the_components_fault() {
+        let of = |fault: PluginFault| {
+            Refusal::from(EngineError::Plugin(PluginError { plugin: "upper".to_owned(), fault }))
+                .into_response()
+                .status()
+        };
+        assert_eq!(of(PluginFault::Host("no memory".to_owned())), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(of(PluginFault::NotAComponent("it".to_owned())), StatusCode::UNPROCESSABLE_ENTITY);
+    }
 }

@@ -89,21 +89,24 @@ pub struct PipelineReport {
 /// The pipelines of a server.
 pub struct PipelineService {
     client: Client,
+    /// Installed plugins stay as they are while it is held, and who applies a pipeline holds it: what the file uses must not be
+    /// uninstalled before it counts as used. It is taken before `state`, which others need while files are compiled.
+    plugins: Mutex<()>,
     /// One change after the other.
     state: Mutex<State>,
 }
 
-/// The pipelines, held as they are.
-pub struct PluginUsers<'a>(MutexGuard<'a, State>);
+/// Who uses which installed plugin, and the pipelines held as they are.
+pub struct PluginUsers<'a> {
+    by_plugin: BTreeMap<String, Vec<String>>,
+    _pipelines: MutexGuard<'a, State>,
+    _plugins: MutexGuard<'a, ()>,
+}
 
 impl PluginUsers<'_> {
     /// The pipelines whose files name the plugin of this name without a path.
-    pub fn of(&self, plugin: &str) -> Vec<String> {
-        let names_it = |applied: &Applied| {
-            installed_plugins_named(&applied.kept.document.text).iter().any(|named| named == plugin)
-        };
-        let users = self.0.applied.iter().filter(|(_, applied)| names_it(applied));
-        users.map(|(name, _)| name.clone()).collect()
+    pub fn of(&self, plugin: &str) -> &[String] {
+        self.by_plugin.get(plugin).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -147,7 +150,7 @@ impl PipelineService {
                 Err(error) => return Err(error),
             }
         }
-        Ok(PipelineService { client, state: Mutex::new(state) })
+        Ok(PipelineService { client, plugins: Mutex::new(()), state: Mutex::new(state) })
     }
 
     /// What applying the document would change.
@@ -171,9 +174,9 @@ impl PipelineService {
     }
 
     async fn apply_now(&self, plan: Plan) -> Result<u64, ServiceError> {
-        let mut state = self.state.lock().await;
-        // With the lock: a plugin that it uses must not be uninstalled before it counts as used.
+        let _plugins = self.plugins.lock().await;
         let pipeline = load(&self.client, &plan.document).await?;
+        let mut state = self.state.lock().await;
         let now = state.plan(&self.client, &pipeline, plan.document.clone()).await?;
         let name = now.pipeline.clone();
         if now.base_revision != plan.base_revision {
@@ -253,11 +256,21 @@ impl PipelineService {
 
     /// Who uses which installed plugin. While the answer is held, no pipeline changes.
     pub async fn plugin_users(&self) -> PluginUsers<'_> {
-        PluginUsers(self.state.lock().await)
+        let plugins = self.plugins.lock().await;
+        let pipelines = self.state.lock().await;
+        let mut by_plugin: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, applied) in &pipelines.applied {
+            for plugin in installed_plugins_named(&applied.kept.document.text) {
+                by_plugin.entry(plugin).or_default().push(name.clone());
+            }
+        }
+        PluginUsers { by_plugin, _pipelines: pipelines, _plugins: plugins }
     }
 
     /// Stops all of them, for the end of the process; they go on when the next begins.
     pub async fn stop(&self) {
+        // What is being applied runs first, or it would after this.
+        let _plugins = self.plugins.lock().await;
         let state = self.state.lock().await;
         futures::future::join_all(state.applied.values().map(|applied| applied.running.stop())).await;
     }

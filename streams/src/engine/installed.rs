@@ -50,6 +50,26 @@ pub async fn installed_plugins(
     Ok((installed, components.collect()))
 }
 
+/// A component that a server can use, for [`Engine::install_plugin`].
+#[derive(Debug)]
+pub struct CheckedPlugin {
+    name: String,
+    component: Bytes,
+    plugin: InstalledPlugin,
+}
+
+impl CheckedPlugin {
+    /// Checks a name and a component, and starts it as a query would. That may take seconds, so nothing should wait for it.
+    ///
+    /// # Errors
+    /// [`EngineError::PluginName`], and [`EngineError::Plugin`] when a server could not use it.
+    pub async fn new(name: &str, component: Bytes) -> Result<CheckedPlugin, EngineError> {
+        check_name(name)?;
+        let plugin = checked(name, component.clone()).await?;
+        Ok(CheckedPlugin { name: name.to_owned(), component, plugin })
+    }
+}
+
 impl Engine {
     /// The plugins that are installed, each with the functions that are made of its component.
     pub async fn plugins(&self) -> Vec<(String, InstalledPlugin, Vec<String>)> {
@@ -75,32 +95,30 @@ impl Engine {
             .ok_or_else(gone)
     }
 
-    /// Checks a component, starts it as a query would, and keeps it under a name. Installed again it changes nothing; another
-    /// component takes the name only while nothing uses it: no function, and none of `users`.
+    /// Keeps a component under its name. Installed again it changes nothing; another component takes the name only while nothing
+    /// uses it: no function, and none of `users`.
     ///
     /// # Errors
-    /// [`EngineError::PluginName`], [`EngineError::Plugin`] when a server could not use it, [`EngineError::PluginInUse`].
+    /// [`EngineError::PluginInUse`], and when the cluster cannot be reached.
     pub async fn install_plugin(
         &self,
-        name: &str,
-        component: Bytes,
+        checked: CheckedPlugin,
         users: &[String],
     ) -> Result<InstalledPlugin, EngineError> {
-        check_name(name)?;
-        let plugin = checked(name, component.clone()).await?;
+        let CheckedPlugin { name, component, plugin } = checked;
         let mut state = self.state.lock().await;
-        let before = state.installed.get(name).cloned();
+        let before = state.installed.get(&name).cloned();
         match &before {
             Some(before) if before.sha256 == plugin.sha256 => return Ok(plugin),
-            Some(before) => state.refuse_used(name, before, users)?,
+            Some(before) => state.refuse_used(&name, before, users)?,
             None => {}
         }
         // The module first: a name must not be kept without it.
         if !state.is_module_kept(&plugin.sha256) {
             modules::keep(&self.client, &plugin.sha256, &component).await?;
         }
-        modules::keep_name(&self.client, name, Some(&plugin)).await?;
-        state.installed.insert(name.to_owned(), plugin.clone());
+        modules::keep_name(&self.client, &name, Some(&plugin)).await?;
+        state.installed.insert(name, plugin.clone());
         if let Some(before) = before {
             state.forget_module(&self.client, &before.sha256, before.bytes).await?;
         }

@@ -42,7 +42,7 @@ use functions::Module;
 use objects::{Kept, Object, Objects};
 use store::Store;
 
-pub use installed::{InstalledPlugin, installed_plugins};
+pub use installed::{CheckedPlugin, InstalledPlugin, installed_plugins};
 
 /// Why statements could not be run. Those before the one that failed have been.
 #[derive(Debug, thiserror::Error)]
