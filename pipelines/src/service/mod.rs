@@ -141,13 +141,16 @@ impl PipelineService {
                         tracing::error!(pipeline = name, %error, "the pipeline does not run");
                     }
                 }
-                Err(ServiceError::Wrong(findings)) => {
-                    let reason = first_error(&findings);
+                Err(ServiceError::GoingAway) => return Err(ServiceError::GoingAway),
+                Err(error) => {
+                    let reason = match &error {
+                        ServiceError::Wrong(findings) => first_error(findings),
+                        other => other.to_string(),
+                    };
                     tracing::error!(pipeline = name, reason, "what was applied cannot be read any more");
                     let running = Running::failed(reason);
                     state.applied.insert(name, Applied { kept, resolved: None, running });
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(PipelineService { client, plugins: Mutex::new(()), state: Mutex::new(state) })

@@ -100,12 +100,20 @@ pub(super) async fn read(client: &Client, wanted: &BTreeSet<String>) -> Result<F
         let module: Vec<u8> = parts.into_values().flatten().collect();
         (sha256_hex(&module) == sha256).then(|| (sha256, Bytes::from(module)))
     });
-    let named = named.into_iter().map(|(name, value)| {
-        let plugin = serde_json::from_slice(&value)
-            .map_err(|error| EngineError::Store { topic: TOPIC, reason: format!("{name}: {error}") })?;
-        Ok((name, plugin))
+    Ok(Found { modules: whole.collect(), installed: installed(named) })
+}
+
+/// What is known of plugins by their records. One that cannot be read is installed under no name, and keeps nothing else from
+/// running.
+fn installed(named: BTreeMap<String, Bytes>) -> BTreeMap<String, InstalledPlugin> {
+    let plugins = named.into_iter().filter_map(|(name, value)| match serde_json::from_slice(&value) {
+        Ok(plugin) => Some((name, plugin)),
+        Err(error) => {
+            tracing::error!(plugin = name, %error, "the topic {TOPIC} holds a plugin that cannot be read: install it again");
+            None
+        }
     });
-    Ok(Found { modules: whole.collect(), installed: named.collect::<Result<_, EngineError>>()? })
+    plugins.collect()
 }
 
 /// Numbers, beginnings and ends of a module's parts.
@@ -142,6 +150,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_plugin_that_cannot_be_read_keeps_no_other_from_being_there() {
+        let plugin = InstalledPlugin {
+            sha256: "00".repeat(32),
+            world: "transform".to_owned(),
+            functions: Vec::new(),
+            bytes: 7,
+        };
+        let named =
+            [("a", serde_json::to_vec(&plugin).unwrap()), ("b", b"no JSON".to_vec()), ("c", b"{}".to_vec())];
+        let named = named.map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+        assert_eq!(installed(named.into()), [("a".to_owned(), plugin)].into());
+    }
 
     proptest! {
         #[test]
