@@ -139,3 +139,43 @@ fn a_plugin_is_there_by_its_name_until_nothing_uses_it() {
         "4:12: error: the plugin `split` has no `path`",
     );
 }
+
+#[test]
+fn what_cannot_be_used_keeps_nothing_else_from_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, data) = (dir.path(), dir.path().join("data"));
+    let examples = root().join("plugins/examples");
+    for name in ["split-lines", "text-functions"] {
+        std::fs::copy(examples.join(format!("{name}/{name}.wasm")), folder.join(format!("{name}.wasm")))
+            .unwrap();
+    }
+    std::fs::write(folder.join("pipeline.yaml"), PIPELINE).unwrap();
+    let (mut running, kafka, http) = server(&data);
+    json_of(&http, folder, &["plugin", "install", "split-lines.wasm", "--name", "split"]);
+    let functions = json_of(&http, folder, &["plugin", "install", "text-functions.wasm"]);
+    json_of(&http, folder, &["pipeline", "apply", "pipeline.yaml"]);
+    // A record that is none of ours, and a function that is not what its module has.
+    produce(&kafka, "ottla-plugins", &["plugin:strange#no JSON"]);
+    let sql = "CREATE FUNCTION mask(t STRING) RETURNS STRING LANGUAGE wasm AS 'text-functions'";
+    let kept = json!({ "name": "mask", "sql": sql, "module": functions["sha256"] });
+    produce(&kafka, "ottla-sql", &[&format!("mask#{kept}")]);
+    running.kill();
+
+    let (mut running, kafka, http) = server(&data);
+    produce(&kafka, "raw", &["k#one"]);
+    expect(&http, "SELECT _value FROM words", "{\"_value\":\"one\"}\n");
+    let all = json_of(&http, folder, &["plugin", "list"]);
+    assert_eq!(all.as_array().unwrap().len(), 2, "{all}");
+    // Its module is there still, for when the function can be started.
+    let uninstall = ["plugin", "uninstall", "text-functions"];
+    refused(&http, folder, &uninstall, 1, "is used by function mask");
+    assert_eq!(post(&http, "SELECT mask('a') AS a").0, 400);
+    let (status, dropped) = post(&http, "DROP FUNCTION mask");
+    assert_eq!((status, dropped.trim()), (200, "{\"done\":\"FUNCTION mask dropped\"}"));
+    assert!(run(&http, folder, &uninstall).status.success());
+    running.kill();
+    let (_running, _, http) = server(&data);
+    let all = json_of(&http, folder, &["plugin", "list"]);
+    assert_eq!((all[0]["name"].as_str(), all.as_array().unwrap().len()), (Some("split"), 1), "{all}");
+    assert_eq!(post(&http, "DROP FUNCTION mask").0, 400, "it is not there any more");
+}

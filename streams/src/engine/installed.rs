@@ -9,7 +9,7 @@ use ottla_client::Client;
 use ottla_plugins::{AnyPlugin, Host, Limits, PluginError, PluginFault};
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, EngineError, State, modules};
+use super::{Engine, EngineError, LostFunction, State, modules};
 use crate::sql::{ObjectKind, nearest};
 
 /// The longest name of a plugin.
@@ -147,11 +147,13 @@ impl State {
             .ok_or_else(|| EngineError::NoPlugin { name: name.to_owned(), nearest: nearest() })
     }
 
-    /// The functions that are made of the component with this hash.
+    /// The functions that are made of the component with this hash, those too that could not be started again.
     fn functions_of(&self, sha256: &str) -> Vec<String> {
         let functions = self.objects.of_kind(ObjectKind::Function);
         let of_it = functions.filter(|object| object.kept.module.as_deref() == Some(sha256));
-        of_it.map(|object| object.kept.name.clone()).collect()
+        let needs_it = |lost: &LostFunction| lost.module == sha256 && lost.module_bytes.is_some();
+        let lost = self.lost.iter().filter(|(_, lost)| needs_it(lost));
+        of_it.map(|object| object.kept.name.clone()).chain(lost.map(|(name, _)| name.clone())).collect()
     }
 
     fn refuse_used(&self, name: &str, plugin: &InstalledPlugin, users: &[String]) -> Result<(), EngineError> {

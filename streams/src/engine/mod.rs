@@ -155,6 +155,15 @@ struct State {
     paused: BTreeSet<String>,
     /// Plugins by their names.
     installed: BTreeMap<String, InstalledPlugin>,
+    /// Functions that are kept and could not be started again, and their modules, which they need still.
+    lost: BTreeMap<String, LostFunction>,
+}
+
+/// What is kept of a function that is not there.
+struct LostFunction {
+    module: String,
+    /// How long the module is, if it is kept.
+    module_bytes: Option<usize>,
 }
 
 impl Engine {
@@ -167,12 +176,17 @@ impl Engine {
         let (running, failed) = (BTreeMap::new(), BTreeMap::new());
         let wanted: BTreeSet<String> = kept.iter().filter_map(|kept| kept.module.clone()).collect();
         let modules::Found { modules, installed } = modules::read(&client, &wanted).await?;
-        let mut state = State { store, objects: Objects::default(), running, failed, paused, installed };
+        let (objects, lost) = (Objects::default(), BTreeMap::new());
+        let mut state = State { store, objects, running, failed, paused, installed, lost };
         for kept in kept {
             // One that cannot run any more, as one whose topic is gone, must not keep the others from running.
             if let Err(error) = state.resume(&client, &kept, &modules).await {
                 tracing::error!(name = kept.name, %error, "what was made before could not be started");
-                state.failed.insert(kept.name, error.to_string());
+                state.failed.insert(kept.name.clone(), error.to_string());
+                if let Some(module) = kept.module {
+                    let module_bytes = modules.get(&module).map(Bytes::len);
+                    state.lost.insert(kept.name, LostFunction { module, module_bytes });
+                }
             }
         }
         Ok(Engine { client, state: Mutex::new(state), listeners: Arc::new(Semaphore::new(LISTENERS_MAX)) })
@@ -391,6 +405,8 @@ impl State {
         let name = &create.name.text;
         let done = format!("FUNCTION {name} created of the module {}", module.sha256());
         self.objects.apply_create(object);
+        // One of this name that could not be started again is not kept any more.
+        self.forget_lost(client, name).await?;
         Ok(Outcome::Done(done))
     }
 
@@ -407,6 +423,12 @@ impl State {
     }
 
     async fn drop_object(&mut self, client: &Client, drop: &DropObject) -> Result<Outcome, EngineError> {
+        if drop.kind == ObjectKind::Function && self.lost.contains_key(&drop.name.text) {
+            let name = &drop.name.text;
+            self.store.forget(name).await?;
+            self.forget_lost(client, name).await?;
+            return Ok(Outcome::Done(format!("FUNCTION {name} dropped")));
+        }
         let Some(object) = self.objects.decide_drop(drop)?.cloned() else {
             return Ok(Outcome::Done(format!("there is no {} {}", drop.kind.word(), drop.name.text)));
         };
@@ -437,6 +459,16 @@ impl State {
             self.forget_module(client, sha256, function.module_bytes).await?;
         }
         Ok(Outcome::Done(format!("{} {name} dropped", object.kind.word())))
+    }
+
+    /// Forgets a function that could not be started again and is not kept any more.
+    async fn forget_lost(&mut self, client: &Client, name: &str) -> Result<(), EngineError> {
+        let Some(lost) = self.lost.remove(name) else { return Ok(()) };
+        self.failed.remove(name);
+        match lost.module_bytes {
+            Some(bytes) => self.forget_module(client, &lost.module, bytes).await,
+            None => Ok(()),
+        }
     }
 
     fn status_of(&self, name: &str) -> Option<QueryStatus> {
