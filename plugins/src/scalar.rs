@@ -121,6 +121,11 @@ impl ScalarFunction {
         &self.signature
     }
 
+    /// What its plugin may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The function's value for each of `rows` rows, given a column for each argument of the types that the signature says. The plugin
     /// is called once for some thousand rows. Blocking: not for an async thread.
     ///

@@ -30,6 +30,11 @@ impl Transform {
         &self.plugin
     }
 
+    /// What it may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// What the plugin makes of these records, in order; the `source` of each is the index in `records` of
     /// the one it comes from. `source` of the given records is set by this call. Blocking, for at most about
     /// twice the limits' deadline in CPU time: not for an async thread.

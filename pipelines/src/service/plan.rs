@@ -408,13 +408,15 @@ fn facets(stage: &ResolvedStage) -> BTreeMap<String, String> {
             add("sql", plan.sql.to_string());
             add("columns", columns(&plan.output_schema));
             for function in &plan.functions {
-                add(&format!("function {}", function.name()), function.fingerprint());
+                let all = format!("{} within {:?}", function.fingerprint(), function.limits());
+                add(&format!("function {}", function.name()), all);
             }
             return facets;
         }
-        Work::Plugin { sha256, .. } => {
+        Work::Plugin { transform, sha256 } => {
             add("from", stage.inputs.join(", "));
             add("plugin", sha256.clone());
+            add("limits", format!("{:?}", transform.limits()));
             return facets;
         }
         Work::Sink { connector, config, schemas, formats } => {

@@ -7,7 +7,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use ottla_plugins::{FunctionSignature, PluginFault, ScalarFunction};
+use ottla_plugins::{FunctionSignature, Limits, PluginFault, ScalarFunction};
 
 /// A function that `CREATE FUNCTION` has declared.
 #[derive(Debug, Clone)]
@@ -55,6 +55,11 @@ impl UserFunction {
     /// What it takes and gives, with the name that it has in its module.
     pub fn signature(&self) -> &FunctionSignature {
         self.function.signature()
+    }
+
+    /// What its plugin may use.
+    pub fn limits(&self) -> &Limits {
+        self.function.limits()
     }
 
     /// What tells it from another of its name.

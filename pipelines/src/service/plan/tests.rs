@@ -249,6 +249,37 @@ fn state_that_another_function_made_is_not_kept() {
 }
 
 #[test]
+fn what_a_plugin_may_use_is_part_of_what_calls_it() {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let file = |limits: &str| {
+        let (numbers, lines) = ("tests/fixtures/scalar.wasm", "examples/split-lines/split-lines.wasm");
+        let section = format!(
+            "name: small\nplugins:\n  n: {{ path: {}, limits: {limits} }}\n  l: {{ path: {}, limits: {limits} }}\n\
+             functions: {{ same: {{ plugin: n }} }}\n",
+            plugins.join(numbers).display(),
+            plugins.join(lines).display()
+        );
+        SMALL
+            .replace("name: small\n", &section)
+            .replace("SUM(amount)", "SUM(same(amount))")
+            .replace("transforms:\n", "transforms:\n  lines: { from: orders, wasm: { plugin: l } }\n")
+    };
+    let (few, more) = (file("{ memory: 32MiB }"), file("{ memory: 64MiB }"));
+    assert!(between(&few, &few).is_empty());
+    let told = between(&few, &more);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told.iter().any(|change| change.starts_with("Restart plugin lines: changed: limits; ")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|change| change.starts_with("Restart query by_city: changed: function same; ")),
+        "{told:?}"
+    );
+    assert!(between(&more, &file("{}")).is_empty(), "64 MiB is the default");
+}
+
+#[test]
 fn a_renamed_stage_goes_on_where_it_was() {
     let renamed = SMALL
         .replace("  orders_csv:\n", "  csv:\n    renamed_from: orders_csv\n")
