@@ -248,6 +248,13 @@ fn stage_changes(pipeline: &Pipeline, present: &Present<'_>, lines: &Lines) -> V
             changes.push(change(Action::Create, kind, name, details, line));
             continue;
         };
+        if let Some(refusal) =
+            present.applied.and_then(|applied| displaced(applied, pipeline.resolve(), stage))
+        {
+            let told = change::<String>(Action::Restart, kind, name, [], line);
+            changes.push(Change { refusal: Some(refusal), ..told });
+            continue;
+        }
         let mut details = different(applied, stage);
         if applied.name != stage.name {
             details.insert(0, format!("called `{}` before; its place and state stay", applied.name));
@@ -325,12 +332,27 @@ fn find<'a>(pipeline: &'a ResolvedPipeline, stage: &ResolvedStage) -> Option<&'a
     pipeline.stages.iter().find(is_it)
 }
 
+/// Why a stage may not go on in another's place: the one that has its name now would be gone, and its place with it.
+fn displaced(applied: &ResolvedPipeline, wanted: &ResolvedPipeline, stage: &ResolvedStage) -> Option<String> {
+    let now = find_named(applied, &stage.name, stage)?;
+    (now.id != stage.id && find(wanted, now).is_none()).then(|| {
+        let name = &stage.name;
+        format!("there is another `{name}`, which would lose its place: remove `renamed_from`, or apply without that `{name}` first")
+    })
+}
+
+/// The stage of that name that does the same kind of work as another.
+fn find_named<'a>(
+    pipeline: &'a ResolvedPipeline,
+    name: &str,
+    stage: &ResolvedStage,
+) -> Option<&'a ResolvedStage> {
+    pipeline.stages.iter().find(|other| other.name == name && other.work.word() == stage.work.word())
+}
+
 /// Why a stage that would begin anew may not: what it has, or what it says to have been, is in another place.
 fn other_place(applied: &ResolvedPipeline, stage: &ResolvedStage) -> Option<String> {
-    let named = |name: &str| {
-        let is_it = |other: &&ResolvedStage| other.name == name && other.work.word() == stage.work.word();
-        applied.stages.iter().find(is_it)
-    };
+    let named = |name: &str| find_named(applied, name, stage);
     let name = &stage.name;
     if let Some(now) = named(name).filter(|now| now.id != stage.id) {
         return Some(match &now.renamed_from {

@@ -307,6 +307,21 @@ fn a_renamed_stage_goes_on_where_it_was() {
     let told = between(SMALL, &swapped);
     assert!(told.iter().all(|change| change.starts_with("Restart ")) && told.len() == 2, "{told:?}");
 
+    // The name of one that is gone with this change is not free yet.
+    let one = "    sql: SELECT city, SUM(amount) AS amount FROM orders GROUP BY city\n";
+    let displaced = SMALL
+        .replace(&format!("  by_city:\n{one}"), "")
+        .replace(
+            "  large:\n    sql: SELECT city, amount FROM by_city WHERE amount > 10\n",
+            &format!("  large:\n    renamed_from: by_city\n    to: by_city\n{one}"),
+        )
+        .replace("    from: large\n", "    from: by_city\n");
+    let told = between(SMALL, &displaced);
+    assert!(
+        told.iter().any(|change| change.starts_with("Restart query large: ") && change.ends_with("REFUSED")),
+        "{told:?}"
+    );
+
     // A word too few would begin anew, and a wrong one would take another's place.
     let told = between(&renamed, &renamed.replace("    renamed_from: by_city\n", ""));
     assert!(
