@@ -19,7 +19,7 @@ impl FieldError {
     }
 }
 
-/// What a connector reports about the system outside.
+/// What a connector reports about the system outside, or a transform about its plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {reason}{}", remedy.as_deref().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct ConnectorError {

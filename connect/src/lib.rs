@@ -18,7 +18,8 @@
 //! | [`connector`] | the traits and their types |
 //! | [`registry`] | which connector types there are, and their configs' schemas |
 //! | [`worker`] | tasks: [`SourceTask`], [`SinkTask`], [`TaskHandle`], [`TaskStatus`] |
-//! | [`transforms`] | Kafka Connect's single message transforms over batches |
+//! | [`transforms`] | Kafka Connect's single message transforms over batches, and plugins as transforms |
+//! | [`plugins`] | which plugins are installed where the connectors run |
 //! | [`herder`] | which connectors there are and what they shall do, and Kafka Connect's REST API |
 //! | `connectors/<name>/` | `config.rs`, `source.rs`, `sink.rs`, `tests.rs` of each connector |
 //!
@@ -29,6 +30,7 @@ mod connectors;
 mod error;
 mod fingerprint;
 pub mod herder;
+pub mod plugins;
 pub mod registry;
 mod secret;
 mod texts;
@@ -37,7 +39,8 @@ pub mod worker;
 
 pub use connector::{Sink, Source};
 pub use error::{ConnectError, ConnectorError, FieldError};
-pub use herder::{Herder, HerderError, TargetState};
+pub use herder::{Herder, HerderError, PluginUsers, TargetState};
+pub use plugins::{InstalledPlugins, NoPlugins};
 pub use registry::{ConnectorKind, ConnectorType, connector_type, connector_types};
 pub use transforms::Transforms;
 pub use worker::{

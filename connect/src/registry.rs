@@ -321,7 +321,8 @@ fn culprit<C: DeserializeOwned>(fields: &serde_json::Map<String, Value>) -> Stri
         .unwrap_or_default()
 }
 
-fn nearest_word<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<String> {
+/// The word that was probably meant, if one is near.
+pub(crate) fn nearest_word<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<String> {
     words
         .map(|known| (strsim::damerau_levenshtein(word, known), known))
         .filter(|(distance, known)| *distance <= known.len().div_ceil(3))

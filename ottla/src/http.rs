@@ -14,6 +14,7 @@ use ottla_broker::metrics::PartitionSeries;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::connectors::Connectors;
 use crate::failure::Failure;
 use crate::pipelines_api::PipelinesApi;
 use crate::plugins_api::PluginsApi;
@@ -44,11 +45,17 @@ impl Http {
     }
 
     /// Serves until the process ends. What the node's roles leave to other nodes is refused with the reason.
-    pub async fn run(self, monitor: Monitor, sql: Option<Arc<SqlApi>>, pipelines: Option<Arc<PipelinesApi>>) {
+    pub async fn run(
+        self,
+        monitor: Monitor,
+        sql: Option<Arc<SqlApi>>,
+        pipelines: Option<Arc<PipelinesApi>>,
+        connectors: Option<Connectors>,
+    ) {
         let router = Router::new().route("/health", get(health)).route("/metrics", get(metrics));
         let of_sql = match sql {
             Some(sql) => {
-                let plugins = PluginsApi::new(Arc::clone(&sql), pipelines.clone());
+                let plugins = PluginsApi::new(Arc::clone(&sql), pipelines.clone(), connectors);
                 Router::new().route("/sql", post(run_sql)).with_state(sql).merge(plugins.router())
             }
             None => {

@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod config;
+mod connectors;
 mod failure;
 mod http;
 mod output;

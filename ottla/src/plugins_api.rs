@@ -18,25 +18,74 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use bytes::Bytes;
-use ottla_pipelines::service::{PipelineService, PluginUsers};
+use ottla_connect::Herder;
+use ottla_pipelines::service::PipelineService;
 use ottla_plugins::{Limits, PluginError, PluginFault};
 use ottla_streams::engine::{CheckedPlugin, Engine, EngineError, InstalledPlugin};
 use serde_json::{Value, json};
 
+use crate::connectors::Connectors;
 use crate::http::is_of_own_origin;
 use crate::pipelines_api::{PipelinesApi, Refusal};
 use crate::sql_api::SqlApi;
 
-/// The plugins of a server: kept by its SQL, used by that and by its pipelines.
+/// The plugins of a server: kept by its SQL, used by that, by its pipelines and by its connectors.
 pub struct PluginsApi {
     sql: Arc<SqlApi>,
     /// None on a node that runs no pipelines.
     pipelines: Option<Arc<PipelinesApi>>,
+    /// None on a node that runs no connectors.
+    connectors: Option<Connectors>,
+}
+
+/// What may use plugins besides functions.
+struct Users {
+    pipelines: Option<Arc<PipelineService>>,
+    connectors: Option<Herder>,
+}
+
+/// Who uses which plugin; while this is held, nobody begins to use one.
+struct Held<'a> {
+    pipelines: Option<ottla_pipelines::service::PluginUsers<'a>>,
+    connectors: Option<ottla_connect::PluginUsers<'a>>,
+}
+
+impl Users {
+    async fn held(&self) -> Result<Held<'_>, Refusal> {
+        let pipelines = match &self.pipelines {
+            Some(pipelines) => Some(pipelines.plugin_users().await),
+            None => None,
+        };
+        let connectors = match &self.connectors {
+            Some(herder) => Some(herder.plugin_users().await?),
+            None => None,
+        };
+        Ok(Held { pipelines, connectors })
+    }
+}
+
+impl Held<'_> {
+    /// Kinds and names of those that use a plugin.
+    fn of(&self, plugin: &str) -> Vec<(&'static str, String)> {
+        let pipelines = self.pipelines.as_ref().map(|users| users.of(plugin)).unwrap_or_default();
+        let connectors = self.connectors.as_ref().map(|users| users.of(plugin)).unwrap_or_default();
+        let pipelines = pipelines.iter().map(|name| ("pipeline", name.clone()));
+        pipelines.chain(connectors.into_iter().map(|name| ("connector", name))).collect()
+    }
+
+    /// The same in words.
+    fn told(&self, plugin: &str) -> Vec<String> {
+        self.of(plugin).into_iter().map(|(kind, name)| format!("{kind} {name}")).collect()
+    }
 }
 
 impl PluginsApi {
-    pub fn new(sql: Arc<SqlApi>, pipelines: Option<Arc<PipelinesApi>>) -> PluginsApi {
-        PluginsApi { sql, pipelines }
+    pub fn new(
+        sql: Arc<SqlApi>,
+        pipelines: Option<Arc<PipelinesApi>>,
+        connectors: Option<Connectors>,
+    ) -> PluginsApi {
+        PluginsApi { sql, pipelines, connectors }
     }
 
     /// The routes.
@@ -56,11 +105,16 @@ impl PluginsApi {
         Ok(self.sql.engine().await?)
     }
 
-    async fn pipelines(&self) -> Result<Option<Arc<PipelineService>>, Refusal> {
-        match &self.pipelines {
-            Some(pipelines) => pipelines.service().await.map(Some),
-            None => Ok(None),
-        }
+    async fn users(&self) -> Result<Users, Refusal> {
+        let pipelines = match &self.pipelines {
+            Some(pipelines) => Some(pipelines.service().await?),
+            None => None,
+        };
+        let connectors = match &self.connectors {
+            Some(connectors) => Some(connectors.herder().await?),
+            None => None,
+        };
+        Ok(Users { pipelines, connectors })
     }
 }
 
@@ -95,14 +149,13 @@ impl From<EngineError> for Refusal {
 type Api = State<Arc<PluginsApi>>;
 
 async fn list(State(api): Api) -> Result<Json<Value>, Refusal> {
-    let (pipelines, plugins) = (api.pipelines().await?, api.engine().await?.plugins().await);
-    let users = users(pipelines.as_ref()).await;
+    let (users, plugins) = (api.users().await?, api.engine().await?.plugins().await);
+    let users = users.held().await?;
     let told = plugins.into_iter().map(|(name, plugin, functions)| {
         let functions = functions.into_iter().map(|name| json!({ "kind": "function", "name": name }));
-        let pipelines = users.as_ref().map(|users| users.of(&name)).unwrap_or_default();
-        let pipelines = pipelines.iter().map(|name| json!({ "kind": "pipeline", "name": name }));
+        let others = users.of(&name).into_iter().map(|(kind, name)| json!({ "kind": kind, "name": name }));
         let mut told = plugin_json(&name, &plugin);
-        told["used_by"] = functions.chain(pipelines).collect();
+        told["used_by"] = functions.chain(others).collect();
         told
     });
     Ok(Json(told.collect()))
@@ -115,11 +168,11 @@ async fn install(
 ) -> Result<Json<Value>, Refusal> {
     // A task of its own: whoever asked may go away in the middle.
     let installing = tokio::spawn(async move {
-        // Before the pipelines are held, as compiling takes long.
+        // Before anything is held, as compiling takes long.
         let checked = CheckedPlugin::new(&name, component).await?;
-        let (pipelines, engine) = (api.pipelines().await?, api.engine().await?);
-        let users = users(pipelines.as_ref()).await;
-        let plugin = engine.install_plugin(checked, &told(users.as_ref(), &name)).await?;
+        let (users, engine) = (api.users().await?, api.engine().await?);
+        let users = users.held().await?;
+        let plugin = engine.install_plugin(checked, &users.told(&name)).await?;
         Ok(Json(plugin_json(&name, &plugin)))
     });
     installing.await.unwrap_or_else(|_| Err(going_away()))
@@ -127,9 +180,9 @@ async fn install(
 
 async fn uninstall(State(api): Api, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
     let uninstalling = tokio::spawn(async move {
-        let (pipelines, engine) = (api.pipelines().await?, api.engine().await?);
-        let users = users(pipelines.as_ref()).await;
-        engine.uninstall_plugin(&name, &told(users.as_ref(), &name)).await?;
+        let (users, engine) = (api.users().await?, api.engine().await?);
+        let users = users.held().await?;
+        engine.uninstall_plugin(&name, &users.told(&name)).await?;
         Ok(Json(json!({ "name": name })))
     });
     uninstalling.await.unwrap_or_else(|_| Err(going_away()))
@@ -138,19 +191,6 @@ async fn uninstall(State(api): Api, Path(name): Path<String>) -> Result<Json<Val
 async fn component(State(api): Api, Path(name): Path<String>) -> Result<Response, Refusal> {
     let component = api.engine().await?.plugin_component(&name).await?;
     Ok(([(header::CONTENT_TYPE, "application/wasm")], component).into_response())
-}
-
-async fn users(pipelines: Option<&Arc<PipelineService>>) -> Option<PluginUsers<'_>> {
-    match pipelines {
-        Some(pipelines) => Some(pipelines.plugin_users().await),
-        None => None,
-    }
-}
-
-/// The pipelines that use a plugin, in words.
-fn told(users: Option<&PluginUsers<'_>>, plugin: &str) -> Vec<String> {
-    let pipelines = users.map(|users| users.of(plugin)).unwrap_or_default();
-    pipelines.iter().map(|pipeline| format!("pipeline {pipeline}")).collect()
 }
 
 fn plugin_json(name: &str, plugin: &InstalledPlugin) -> Value {
@@ -181,7 +221,7 @@ mod tests {
         let pipelines = Arc::new(PipelinesApi::new(address.clone(), Arc::clone(&transport) as _, false));
         pipelines.open().await;
         let sql = Arc::new(SqlApi::new(address, transport, false));
-        let api = Arc::new(PluginsApi::new(sql, Some(Arc::clone(&pipelines))));
+        let api = Arc::new(PluginsApi::new(sql, Some(Arc::clone(&pipelines)), None));
         let put = |component: &'static [u8]| {
             install(State(Arc::clone(&api)), Path("upper".to_owned()), Bytes::from_static(component))
         };

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::definition::{Definition, Properties};
 use super::records::TargetState;
 use crate::error::ConnectError;
+use crate::plugins::InstalledPlugins;
 use crate::registry::ConnectorKind;
 use crate::worker::cluster::Cluster;
 use crate::worker::{
@@ -117,12 +118,12 @@ impl Connector {
     }
 
     /// Starts the tasks when they shall run. They must not run.
-    pub fn start(&self, cluster: &Arc<dyn Cluster>) {
+    pub fn start(&self, cluster: &Arc<dyn Cluster>, plugins: &Arc<dyn InstalledPlugins>) {
         let Some(definition) = self.definition().filter(|_| self.target() == TargetState::Started) else {
             return;
         };
         let tasks: Result<Vec<TaskHandle>, ConnectError> = (0..definition.topics.len())
-            .map(|number| start_task(cluster, &self.name, &definition, number))
+            .map(|number| start_task(cluster, plugins, &self.name, &definition, number))
             .collect();
         let mut view = self.view();
         match tasks {
@@ -132,11 +133,16 @@ impl Connector {
     }
 
     /// Starts a task anew; one that runs is stopped before.
-    pub async fn restart_task(&self, cluster: &Arc<dyn Cluster>, number: usize) {
+    pub async fn restart_task(
+        &self,
+        cluster: &Arc<dyn Cluster>,
+        plugins: &Arc<dyn InstalledPlugins>,
+        number: usize,
+    ) {
         let old = self.view().tasks.get(number).cloned();
         let (Some(old), Some(definition)) = (old, self.definition()) else { return };
         let _ = old.stop().await;
-        match start_task(cluster, &self.name, &definition, number) {
+        match start_task(cluster, plugins, &self.name, &definition, number) {
             Ok(new) => {
                 if let Some(place) = self.view().tasks.get_mut(number) {
                     *place = new;
@@ -185,6 +191,7 @@ impl Connector {
 /// a topic added later leaves its offsets alone.
 fn start_task(
     cluster: &Arc<dyn Cluster>,
+    plugins: &Arc<dyn InstalledPlugins>,
     name: &str,
     definition: &Definition,
     number: usize,
@@ -199,6 +206,7 @@ fn start_task(
                 format: definition.format.clone(),
                 schema: definition.schema.clone(),
                 transforms,
+                plugins: Arc::clone(plugins),
                 on_error: definition.on_error.clone(),
                 retry: definition.retry,
                 transaction_boundary: definition.transaction_boundary,
@@ -213,6 +221,7 @@ fn start_task(
                 format: definition.format.clone(),
                 schema: definition.schema.clone(),
                 transforms,
+                plugins: Arc::clone(plugins),
                 on_error: definition.on_error.clone(),
                 group,
                 retry: definition.retry,

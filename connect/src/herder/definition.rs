@@ -265,6 +265,21 @@ impl Definition {
                 errors
                     .push(FieldError::new("transforms", "HeaderFrom is of sources: targets take no headers"));
             }
+            let misplaced = match kind {
+                ConnectorKind::Source => {
+                    let why = "a source's records go through plugins as they go to the topic, so this must stand before Wasm";
+                    routes.after_call.map(|name| (name, why))
+                }
+                ConnectorKind::Sink => {
+                    let why = "a sink's records go through plugins as they are in the topic, so this must stand after Wasm";
+                    routes.before_call.map(|name| (name, why))
+                }
+            };
+            let misplaced =
+                misplaced.map(|(name, why)| FieldError::new(format!("transforms.{name}.type"), why));
+            // It may depend on a topic's name.
+            let misplaced = misplaced.filter(|error| !errors.contains(error));
+            errors.extend(misplaced);
             transforms.push(routes.transforms);
         }
         let mut told = |name: &str, message: String| errors.push(FieldError::new(name, message));
@@ -487,5 +502,37 @@ mod tests {
         }
         assert!(errors(&[("connector.class", "Nope")])[0].contains("FileSource"));
         assert_eq!(errors(&[]), ["connector.class: is missing and has no default"]);
+    }
+
+    #[test]
+    fn plugins_come_last_in_a_source_and_first_in_a_sink() {
+        let transforms = |order: &str, more: &[(&str, &str)]| {
+            let of_both = [
+                ("transforms", order),
+                ("transforms.decode.type", "Wasm"),
+                ("transforms.decode.plugin", "decode"),
+                ("transforms.mask.type", "MaskField$Value"),
+                ("transforms.mask.fields", "a"),
+            ];
+            errors(&[&of_both[..], more].concat())
+        };
+        let source =
+            [("connector.class", "FileSource"), ("topic", "t"), ("path", "/x.csv"), ("format", "csv")];
+        let sink =
+            [("connector.class", "BlackholeSink"), ("topics", "t, u"), ("value.schema", r#"{"a": "int"}"#)];
+        assert_eq!(transforms("mask, decode", &source), [""; 0]);
+        assert_eq!(transforms("decode, mask", &sink), [""; 0]);
+        for (order, of, expected) in [
+            ("decode, mask", &source[..], "must stand before Wasm"),
+            ("mask, decode", &sink[..], "must stand after Wasm"),
+        ] {
+            let found = transforms(order, of);
+            assert!(
+                found.len() == 1
+                    && found[0].starts_with("transforms.mask.type: ")
+                    && found[0].ends_with(expected),
+                "{found:?}"
+            );
+        }
     }
 }

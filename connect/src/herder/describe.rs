@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::definition::{CLASS, Common, Definition, Properties, class_name, class_named, common_of};
+use crate::error::FieldError;
 use crate::registry::{ConnectorType, connector_types, is_secret};
 use crate::secret::HIDDEN;
 use crate::transforms::{PACKAGE, PLUGINS, Plugin, Property, plugin};
@@ -23,7 +24,7 @@ pub(super) fn plugins(connectors_only: bool) -> Value {
         return connectors.collect();
     }
     let converters = CONVERTERS.iter().map(|class| told(class, "converter"));
-    let others = PLUGINS.iter().map(|plugin| told(&format!("{PACKAGE}{}", plugin.class), plugin.kind.word()));
+    let others = PLUGINS.iter().map(|plugin| told(&plugin.full_class(), plugin.kind.word()));
     connectors.chain(converters).chain(others).collect()
 }
 
@@ -82,9 +83,13 @@ fn transform_keys(properties: &Properties) -> (Vec<Key>, Vec<String>) {
     (keys, groups)
 }
 
-/// `PUT /connector-plugins/CLASS/config/validate`: every property with its definition, value and errors. `Err` tells what is
-/// wrong with the request itself.
-pub(super) fn validate(class: &str, properties: &Properties) -> Result<Value, String> {
+/// `PUT /connector-plugins/CLASS/config/validate`: every property with its definition, value and errors, `wrong_plugins` among
+/// them. `Err` tells what is wrong with the request itself.
+pub(super) fn validate(
+    class: &str,
+    properties: &Properties,
+    wrong_plugins: Vec<FieldError>,
+) -> Result<Value, String> {
     let found = class_named(class).ok_or_else(|| format!("there is no connector plugin {class}"))?;
     if let Some(named) = properties.get(CLASS).filter(|named| *named != class) {
         return Err(format!("Included connector type {named} does not match request type {class}"));
@@ -92,8 +97,9 @@ pub(super) fn validate(class: &str, properties: &Properties) -> Result<Value, St
     let mut whole = properties.clone();
     whole.insert(CLASS.to_owned(), class.to_owned());
     let mut errors = Definition::read(&whole).err().unwrap_or_default();
+    errors.extend(wrong_plugins);
     if whole.get("name").is_none_or(|name| name.trim().is_empty()) {
-        errors.push(crate::FieldError::new("name", "is missing and has no default"));
+        errors.push(FieldError::new("name", "is missing and has no default"));
     }
     let told = |name: &str| -> Vec<&str> {
         let of = errors.iter().filter(|error| error.field == name);
@@ -235,7 +241,7 @@ mod tests {
     fn a_validation_has_every_property_with_its_errors() {
         let properties: Properties =
             [("path", "/x"), ("frmat", "csv")].map(|(name, value)| (name.into(), value.into())).into();
-        let found = validate("FileSource", &properties).unwrap();
+        let found = validate("FileSource", &properties, Vec::new()).unwrap();
         let of = |name: &str| -> Value {
             let configs = found["configs"].as_array().unwrap();
             configs.iter().find(|config| config["value"]["name"] == name).unwrap().clone()
@@ -247,7 +253,7 @@ mod tests {
         assert_eq!(of("header")["definition"]["type"], "BOOLEAN");
         assert_eq!(of("header")["value"]["value"], "true");
         assert_eq!(found["error_count"], 4, "{found:#}");
-        assert!(validate("NoSource", &properties).is_err());
+        assert!(validate("NoSource", &properties, Vec::new()).is_err());
     }
 
     #[test]
@@ -276,7 +282,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .into();
-        let found = validate("FileSource", &properties).unwrap();
+        let found = validate("FileSource", &properties, Vec::new()).unwrap();
         assert_eq!(found["groups"], json!(["Common", "Connector", "Transforms: cast"]));
         let configs = found["configs"].as_array().unwrap();
         let spec = configs.iter().find(|config| config["value"]["name"] == "transforms.cast.spec").unwrap();

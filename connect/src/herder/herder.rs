@@ -13,9 +13,11 @@ use tokio::sync::watch;
 
 use super::connector::{Connector, ConnectorStatus};
 use super::definition::{Definition, Properties, hidden, revealed};
+use super::plugin_uses::PluginUses;
 use super::records::{ConfigRecord, TargetState};
 use super::status;
 use super::store::Store;
+use crate::plugins::InstalledPlugins;
 use crate::worker::cluster::{Cluster, KafkaCluster};
 
 /// As long as Kafka Connect's REST API waits.
@@ -65,6 +67,8 @@ pub struct Herder {
 
 pub(super) struct Inner {
     pub(super) store: Store,
+    pub(super) plugins: Arc<dyn InstalledPlugins>,
+    pub(super) plugin_uses: PluginUses,
     worker_id: String,
     connectors: Mutex<BTreeMap<String, Arc<Connector>>>,
     is_loaded: watch::Sender<bool>,
@@ -74,15 +78,22 @@ pub(super) struct Inner {
 }
 
 impl Herder {
-    /// Starts every connector that the cluster's `connect-configs` says shall run. `worker_id` is where its REST API is.
+    /// Starts every connector that the cluster's `connect-configs` says shall run. `worker_id` is where its REST API is,
+    /// `plugins` what its transforms may call.
     #[must_use]
-    pub fn start(client: Client, worker_id: String) -> Herder {
-        Herder::start_on(Arc::new(KafkaCluster::new(client)), worker_id)
+    pub fn start(client: Client, worker_id: String, plugins: Arc<dyn InstalledPlugins>) -> Herder {
+        Herder::start_on(Arc::new(KafkaCluster::new(client)), worker_id, plugins)
     }
 
-    pub(crate) fn start_on(cluster: Arc<dyn Cluster>, worker_id: String) -> Herder {
+    pub(crate) fn start_on(
+        cluster: Arc<dyn Cluster>,
+        worker_id: String,
+        plugins: Arc<dyn InstalledPlugins>,
+    ) -> Herder {
         let inner = Inner {
             store: Store::new(cluster),
+            plugins,
+            plugin_uses: PluginUses::default(),
             worker_id,
             connectors: Mutex::default(),
             is_loaded: watch::Sender::new(false),
@@ -108,7 +119,7 @@ impl Herder {
             }
             let connector = self.connector(&name);
             connector.become_(properties, target);
-            connector.start(self.inner.store.cluster());
+            self.start_tasks(&connector);
             tracing::info!(connector = name, ?target, "connector is back");
         }
         self.inner.is_loaded.send_replace(true);
@@ -191,6 +202,10 @@ impl Herder {
         }
     }
 
+    fn start_tasks(&self, connector: &Connector) {
+        connector.start(self.inner.store.cluster(), &self.inner.plugins);
+    }
+
     fn connectors(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Connector>>> {
         self.inner.connectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,18 +275,22 @@ impl Herder {
         properties.insert("name".to_owned(), name.to_owned());
         let known = self.connectors().get(name).and_then(|connector| connector.properties());
         let properties = revealed(properties, &known.unwrap_or_default());
-        Definition::read(&properties).map_err(|errors| {
+        let (coming_use, wrong_plugins) = self.use_plugins(name, &properties).await?;
+        let mut errors = Definition::read(&properties).err().unwrap_or_default();
+        errors.extend(wrong_plugins);
+        if !errors.is_empty() {
             let listed: Vec<String> = errors.iter().map(ToString::to_string).collect();
             let count = errors.len();
             let why = format!(
                 "Connector configuration is invalid and contains the following {count} error(s):\n{}\nYou can also find the above list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/validate`",
                 listed.join("\n")
             );
-            HerderError::BadRequest(why)
-        })?;
+            return Err(HerderError::BadRequest(why));
+        }
         self.loaded().await?;
         let (herder, connector, name) = (self.clone(), self.connector(name), name.to_owned());
         self.change(connector.clone(), async move {
+            let _used_from_here = coming_use;
             let exists = connector.properties().is_some();
             if exists && !may_exist {
                 return Err(HerderError::Conflict(format!("Connector {name} already exists")));
@@ -285,7 +304,7 @@ impl Herder {
             connector.stop().await;
             let target = if exists { connector.target() } else { state.unwrap_or_default() };
             connector.become_(Some(properties), target);
-            connector.start(store.cluster());
+            herder.start_tasks(&connector);
             tracing::info!(connector = name, exists, "connector has its properties");
             Ok(!exists)
         })
@@ -328,7 +347,7 @@ impl Herder {
             herder.inner.store.append(&record).await?;
             connector.stop().await;
             connector.become_(connector.properties(), target);
-            connector.start(herder.inner.store.cluster());
+            herder.start_tasks(&connector);
             tracing::info!(connector = name, ?target, "connector shall do otherwise");
             Ok(())
         })
@@ -351,13 +370,13 @@ impl Herder {
             };
             if tasks {
                 for number in numbers {
-                    connector.restart_task(cluster, number).await;
+                    connector.restart_task(cluster, &herder.inner.plugins, number).await;
                 }
             }
             // What could not be started has no tasks yet.
             if connector.status("").connector.state == "FAILED" {
                 connector.become_(connector.properties(), connector.target());
-                connector.start(cluster);
+                herder.start_tasks(&connector);
             }
             Ok(())
         })
@@ -375,7 +394,8 @@ impl Herder {
             return Err(HerderError::NotFound(format!("Unknown task: {name}-{number}")));
         }
         self.change(connector.clone(), async move {
-            connector.restart_task(herder.inner.store.cluster(), number).await;
+            let inner = &herder.inner;
+            connector.restart_task(inner.store.cluster(), &inner.plugins, number).await;
             Ok(())
         })
         .await

@@ -10,6 +10,7 @@
 //! | `describe.rs` | plugins, and properties with what is wrong about them | yes |
 //! | `store.rs` | reading and writing the topics | |
 //! | `connector.rs` | one connector: its tasks, in line with what it shall do | |
+//! | `plugin_uses.rs` | which connectors call which installed plugin | |
 //! | `herder.rs` | all of them, one change of a connector after the other | |
 //! | `offsets.rs` | reading and setting the offsets of connectors | |
 //! | `rest.rs` | Kafka Connect's REST API | |
@@ -20,6 +21,7 @@ mod describe;
 #[allow(clippy::module_inception)]
 mod herder;
 mod offsets;
+mod plugin_uses;
 mod records;
 mod rest;
 mod status;
@@ -31,6 +33,7 @@ mod tests;
 pub use connector::{ConnectorStatus, TaskReport};
 pub use definition::Properties;
 pub use herder::{Herder, HerderError};
+pub use plugin_uses::PluginUsers;
 pub(crate) use records::TOPIC as CONFIGS_TOPIC;
 pub use records::TargetState;
 pub(crate) use status::TOPIC as STATUS_TOPIC;

@@ -322,7 +322,13 @@ async fn plugin_config(Path(class): Path<String>) -> Answer {
     Ok(Json(keys.ok_or_else(unknown)?).into_response())
 }
 
-async fn validate(Path(class): Path<String>, bytes: Bytes) -> Answer {
+async fn validate(
+    State(Worker { herder, .. }): State<Worker>,
+    Path(class): Path<String>,
+    bytes: Bytes,
+) -> Answer {
     let properties = texts(body(&bytes)?)?;
-    Ok(Json(describe::validate(&class, &properties).map_err(HerderError::BadRequest)?).into_response())
+    let wrong_plugins = herder.wrong_plugins(&properties).await?;
+    let told = describe::validate(&class, &properties, wrong_plugins);
+    Ok(Json(told.map_err(HerderError::BadRequest)?).into_response())
 }

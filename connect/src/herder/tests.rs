@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::Herder;
+use crate::plugins::tests::MemoryPlugins;
 use crate::worker::memory_cluster::{MemoryCluster, Storage};
 
 /// A worker of its own, as after a restart of the process.
@@ -23,8 +24,12 @@ struct Worker {
 
 impl Worker {
     fn start(storage: &Storage) -> Worker {
+        Worker::start_with(storage, MemoryPlugins::new([]))
+    }
+
+    fn start_with(storage: &Storage, plugins: Arc<MemoryPlugins>) -> Worker {
         let cluster = Arc::new(MemoryCluster::new(storage, None));
-        let herder = Herder::start_on(cluster, "127.0.0.1:8083".to_owned());
+        let herder = Herder::start_on(cluster, "127.0.0.1:8083".to_owned(), plugins);
         Worker { router: herder.clone().router("a-cluster".to_owned()), herder }
     }
 
@@ -330,6 +335,9 @@ async fn transforms_change_what_a_source_writes_and_what_a_sink_gets() {
     assert_eq!(crate::worker::memory_cluster::header(signed, "from").as_deref(), Some("a file"));
     // The letter is the row as the source had it.
     assert_eq!(storage.values("read-dead-letters"), [r#"{"id":"2","secret":"y","price":"much"}"#]);
+    let letter = &storage.records("read-dead-letters")[0].headers;
+    let stage = crate::worker::memory_cluster::header(letter, "__connect.errors.stage");
+    assert_eq!(stage.as_deref(), Some("TRANSFORMATION"));
 
     let sink = json!({
         "connector.class": "FileSink",
@@ -346,4 +354,143 @@ async fn transforms_change_what_a_source_writes_and_what_a_sink_gets() {
     until("the file is written", || lines().lines().count() == 2).await;
     assert!(lines().contains(r#"{"id":"1","cost":2.5}"#), "{}", lines());
     worker.herder.stop().await;
+}
+
+/// A source whose records go through a plugin.
+fn calling(path: &Path, plugin: &str) -> Value {
+    let mut source = source(path);
+    let calls = json!({ "transforms": "up", "transforms.up.type": "Wasm", "transforms.up.plugin": plugin });
+    source.as_object_mut().unwrap().extend(calls.as_object().unwrap().clone());
+    source
+}
+
+#[tokio::test]
+async fn records_go_through_an_installed_plugin_and_a_sinks_before_it_reads_them() {
+    let (storage, dir) = (Storage::default(), tempfile::tempdir().unwrap());
+    let (from, to) = (dir.path().join("from.csv"), dir.path().join("to.json"));
+    fs::write(&from, "a\nx\noh!\nz\n").unwrap();
+    let plugins = MemoryPlugins::new([("upper", "refuse"), ("split", "split-lines")]);
+    let worker = Worker::start_with(&storage, plugins);
+    let mut source = calling(&from, "upper");
+    source["errors.tolerance"] = json!("all");
+    assert_eq!(worker.put("/connectors/read/config", source).await.0, 201);
+    until("the file is read", || storage.records("read-dead-letters").len() == 1).await;
+    assert_eq!(storage.values("t"), [r#"{"A":"X"}"#, r#"{"A":"Z"}"#]);
+    let letter = &storage.records("read-dead-letters")[0];
+    assert_eq!(letter.value.as_deref(), Some(&br#"{"a":"oh!"}"#[..]));
+    let header = |name: &str| crate::worker::memory_cluster::header(&letter.headers, name).unwrap();
+    assert_eq!(header("__connect.errors.stage"), "TRANSFORMATION");
+    assert_eq!(header("__connect.errors.connector.name"), "read");
+    assert!(header("__connect.errors.exception.message").ends_with("a value has a !"));
+
+    storage.create("lines", 1);
+    for value in [&b"{\"a\":\"1\"}\n{\"a\":\"2\"}"[..], b"\xff", b"# none"] {
+        storage.append("lines", 0, ottla_client::Record::of_value(value));
+    }
+    let sink = json!({
+        "connector.class": "FileSink", "topics": "lines", "path": to, "value.schema": r#"{"a": "string"}"#,
+        "errors.tolerance": "all", "transforms": "split, name", "transforms.split.type": "Wasm",
+        "transforms.split.plugin": "split", "transforms.name.type": "ReplaceField$Value",
+        "transforms.name.renames": "a:b",
+    });
+    assert_eq!(worker.put("/connectors/write/config", sink).await.0, 201);
+    until("the bad one is there", || storage.records("write-dead-letters").len() == 1).await;
+    let lines = || fs::read_to_string(&to).unwrap_or_default();
+    until("the file is written", || lines() == "{\"b\":\"1\"}\n{\"b\":\"2\"}\n").await;
+    let letter = &storage.records("write-dead-letters")[0];
+    let header = |name: &str| crate::worker::memory_cluster::header(&letter.headers, name).unwrap();
+    assert_eq!(
+        (header("__connect.errors.stage"), header("__connect.errors.offset")),
+        ("TRANSFORMATION".to_owned(), "1".to_owned())
+    );
+    let users = worker.herder.plugin_users().await.unwrap();
+    assert_eq!(
+        (users.of("upper"), users.of("split"), users.of("other")),
+        (vec!["read".to_owned()], vec!["write".to_owned()], vec![])
+    );
+    drop(users);
+    assert_eq!(worker.put("/connectors/read/stop", Value::Null).await.0, 204);
+    assert_eq!(worker.herder.plugin_users().await.unwrap().of("upper"), ["read"]);
+    assert_eq!(worker.call(Method::DELETE, "/connectors/read", Value::Null).await.0, 204);
+    assert_eq!(worker.herder.plugin_users().await.unwrap().of("upper"), [""; 0]);
+    worker.herder.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_installed_is_told_with_the_nearest_that_is() {
+    let storage = Storage::default();
+    let plugins = MemoryPlugins::new([("upper", "uppercase"), ("score", "scalar")]);
+    let worker = Worker::start_with(&storage, plugins);
+    for (plugin, expected) in [
+        ("uper", "no plugin `uper` is installed; did you mean `upper`?"),
+        ("scores", "no plugin `scores` is installed; install it with `ottla plugin install`"),
+        ("score", "the plugin `score` is of the world udf-scalar, and no transform"),
+    ] {
+        let wrong = calling(Path::new("/x"), plugin);
+        let (status, error) = worker.put("/connectors/a/config", wrong.clone()).await;
+        let message = error["message"].as_str().unwrap();
+        assert!(status == 400 && message.contains(&format!("transforms.up.plugin: {expected}")), "{message}");
+        let (status, found) = worker.put("/connector-plugins/FileSource/config/validate", wrong).await;
+        let configs = found["configs"].as_array().unwrap();
+        let config = configs.iter().find(|one| one["value"]["name"] == "transforms.up.plugin").unwrap();
+        assert_eq!((status, &config["value"]["errors"]), (200, &json!([expected])));
+        assert_eq!(config["definition"]["required"], true);
+    }
+    // Who was refused uses nothing.
+    assert_eq!(worker.herder.plugin_users().await.unwrap().of("score"), [""; 0]);
+    let (_, all) = worker.get("/connector-plugins?connectorsOnly=false").await;
+    assert!(
+        all.as_array().unwrap().iter().any(|one| one["class"] == "Wasm" && one["type"] == "transformation")
+    );
+    worker.herder.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_traps_fails_the_task_which_takes_another_when_it_is_restarted() {
+    let (storage, dir) = (Storage::default(), tempfile::tempdir().unwrap());
+    let from = dir.path().join("from.csv");
+    fs::write(&from, "a\nx\n#\n").unwrap();
+    let plugins = MemoryPlugins::new([("upper", "refuse")]);
+    let worker = Worker::start_with(&storage, plugins.clone());
+    let mut source = calling(&from, "upper");
+    source["errors.tolerance"] = json!("all");
+    assert_eq!(worker.put("/connectors/read/config", source).await.0, 201);
+    let task = async || worker.get("/connectors/read/tasks/0/status").await.1;
+    let waiting = async {
+        while task().await["state"] != "FAILED" {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("the task fails");
+    let trace = task().await["trace"].as_str().unwrap().to_owned();
+    assert!(trace.starts_with("connector 'read': transforms.up: plugin `upper`: it trapped"), "{trace}");
+    assert_eq!((storage.records("t").len(), storage.records("read-dead-letters").len()), (0, 0));
+
+    plugins.install("upper", "uppercase");
+    let restart = "/connectors/read/restart?includeTasks=true&onlyFailed=true";
+    assert_eq!(worker.call(Method::POST, restart, Value::Null).await.0, 202);
+    until("the file is read", || storage.records("t").len() == 2).await;
+    assert_eq!(storage.values("t"), [r##"{"A":"#"}"##, r#"{"A":"X"}"#]);
+    worker.herder.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_is_used_from_the_look_whether_it_is_installed_on() {
+    let worker = Worker::start_with(&Storage::default(), MemoryPlugins::new([("upper", "uppercase")]));
+    let named = [("transforms", "up"), ("transforms.up.type", "Wasm"), ("transforms.up.plugin", "upper")];
+    let properties = named.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let herder = &worker.herder;
+    let (coming, wrong) = herder.use_plugins("read", &properties).await.unwrap();
+    assert_eq!(wrong, []);
+    assert_eq!(herder.plugin_users().await.unwrap().of("upper"), ["read"], "though it does not exist yet");
+    drop(coming);
+    let users = herder.plugin_users().await.unwrap();
+    assert_eq!(users.of("upper"), [""; 0]);
+    // Who may uninstall it keeps others from looking.
+    let looking = herder.use_plugins("read", &properties);
+    let mut looking = std::pin::pin!(looking);
+    assert!(futures::poll!(&mut looking).is_pending());
+    drop(users);
+    assert_eq!(looking.await.unwrap().1, []);
+    herder.stop().await;
 }

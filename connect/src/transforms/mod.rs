@@ -1,9 +1,10 @@
-//! Kafka Connect's single message transforms, by its class names, over whole batches: pure.
+//! Kafka Connect's single message transforms, by its class names, over whole batches: pure, apart from what plugins do
+//! inside their walls.
 //!
 //! A transform changes columns; a value that it cannot change makes its record a bad one, and the others go on. What depends
 //! on the topic's name alone (predicates, routes) is decided once, when the properties are read, since a task has one topic.
 //! What depends on a record's headers, or on whether it has a value, is done to the record when its value has been read and
-//! before its columns are changed.
+//! before its columns are changed. Plugins are given records as the topic has them, many at a time.
 //!
 //! | class (`org.apache.kafka.connect.transforms.…`) | file |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | `Flatten$Value`, `HoistField$Value`, `ExtractField$Value` | `nested.rs` |
 //! | `Filter`, `InsertHeader`, `DropHeaders`, `predicates.RecordIsTombstone`, `predicates.HasHeaderKey` | `records.rs` |
 //! | which there are, with their properties | `plugins.rs` |
+//! | `Wasm` (of no package) | `wasm.rs` |
 //! | `RegexRouter`, `ValueToKey`, `ExtractField$Key`, `predicates.TopicNameMatches` | `properties.rs` |
 
 mod columns;
@@ -22,6 +24,7 @@ mod plugins;
 mod properties;
 mod records;
 mod times;
+mod wasm;
 
 use std::sync::Arc;
 
@@ -30,17 +33,27 @@ use arrow::datatypes::SchemaRef;
 use columns::Change;
 use ottla_client::Header;
 use records::Step;
+use wasm::Call;
+
+use crate::error::ConnectorError;
+use crate::plugins::InstalledPlugins;
 
 pub(crate) use plugins::{PLUGINS, Plugin, Property, plugin};
-pub(crate) use properties::{is_transform_property, read};
+pub(crate) use properties::{is_transform_property, plugins_named, read};
+pub(crate) use wasm::{Calls, Passed};
 
 /// Where Kafka Connect has its transforms.
 pub(crate) const PACKAGE: &str = "org.apache.kafka.connect.transforms.";
+/// The class that calls a plugin. Kafka Connect has none such.
+pub(crate) const WASM: &str = "Wasm";
 
 /// What is done to the records of a task, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Transforms {
     changes: Arc<[Named]>,
+    /// Each with the steps before it.
+    calls: Arc<[Call]>,
+    /// After the calls.
     steps: Arc<[Step]>,
 }
 
@@ -59,6 +72,9 @@ pub(crate) struct Routes {
     pub topic: Option<String>,
     /// The column that is the key.
     pub key: Option<String>,
+    /// A transform of columns or keys before one that calls a plugin, and one after: either is too late or too early.
+    pub before_call: Option<String>,
+    pub after_call: Option<String>,
 }
 
 /// Where the records of a batch were read, by row; a partition alone for all of them.
@@ -91,6 +107,14 @@ impl Transforms {
     /// Whether records may be left out or get other headers.
     pub(crate) fn has_steps(&self) -> bool {
         !self.steps.is_empty()
+    }
+
+    /// Opens the plugins that records go through.
+    ///
+    /// # Errors
+    /// As [`Calls::open`].
+    pub(crate) async fn open_calls(&self, plugins: &dyn InstalledPlugins) -> Result<Calls, ConnectorError> {
+        Calls::open(&self.calls, plugins).await
     }
 
     /// Changes a record's headers; false when it is to be left out.
@@ -150,6 +174,20 @@ impl Transforms {
         let empty = RecordBatch::new_empty(Arc::clone(before));
         Ok(self.apply(empty)?.batch.schema())
     }
+}
+
+/// One transform of this name that calls a plugin which is made of this fixture.
+#[cfg(test)]
+pub(crate) async fn call_of(name: &str, fixture: &str) -> Calls {
+    let properties = [
+        ("transforms".to_owned(), name.to_owned()),
+        (format!("transforms.{name}.type"), WASM.to_owned()),
+        (format!("transforms.{name}.plugin"), fixture.to_owned()),
+    ];
+    let (routes, errors) = read(&properties.into(), "t");
+    assert_eq!(errors, []);
+    let plugins = crate::plugins::tests::MemoryPlugins::new([(fixture, fixture)]);
+    routes.transforms.open_calls(&*plugins).await.unwrap()
 }
 
 #[cfg(test)]
@@ -434,5 +472,42 @@ mod tests {
             assert!(errors.iter().any(|error| error.starts_with(beginning)), "{beginning}: {errors:#?}");
         }
         assert_eq!(errors.len(), 7, "{errors:#?}");
+    }
+
+    #[test]
+    fn plugins_are_named_by_their_property_and_stand_before_or_after_columns() {
+        let class = |name: &str| format!("org.apache.kafka.connect.transforms.{name}");
+        let properties: BTreeMap<String, String> = [
+            ("transforms", "cast,decode,never,route,mask"),
+            ("transforms.cast.type", &*class("Cast$Value")),
+            ("transforms.cast.spec", "id:string"),
+            ("transforms.decode.type", "Wasm"),
+            ("transforms.decode.plugin", " decode "),
+            ("transforms.decode.config.key", "value"),
+            ("transforms.never.type", "Wasm"),
+            ("transforms.never.plugin", "other"),
+            ("transforms.never.predicate", "elsewhere"),
+            ("transforms.route.type", &class("RegexRouter")),
+            ("transforms.route.regex", "(.*)"),
+            ("transforms.route.replacement", "all"),
+            ("transforms.mask.type", &class("MaskField$Value")),
+            ("transforms.mask.fields", "id"),
+            ("predicates", "elsewhere"),
+            ("predicates.elsewhere.type", &class("predicates.TopicNameMatches")),
+            ("predicates.elsewhere.pattern", "elsewhere"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let named = [("transforms.decode.plugin", "decode"), ("transforms.never.plugin", "other")];
+        assert_eq!(plugins_named(&properties), named.map(|(at, name)| (at.to_owned(), name.to_owned())));
+        let (routes, errors) = read(&properties, "orders");
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["transforms.decode.config.key: is no property of this transform"]);
+        assert_eq!(
+            (routes.before_call.as_deref(), routes.after_call.as_deref()),
+            (Some("cast"), Some("mask"))
+        );
+        let plugins: Vec<&str> = routes.transforms.calls.iter().map(|call| call.plugin.as_str()).collect();
+        assert_eq!(plugins, ["decode"], "the other is of no record of this topic");
     }
 }

@@ -1,5 +1,7 @@
 //! Which transforms and predicates there are, and their properties, as Kafka Connect's REST API tells them.
 
+use super::{PACKAGE, WASM};
+
 /// What a class is, in Kafka Connect's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PluginKind {
@@ -22,6 +24,16 @@ pub(crate) struct Plugin {
     pub class: &'static str,
     pub kind: PluginKind,
     pub properties: &'static [Property],
+}
+
+impl Plugin {
+    /// Its class as Kafka Connect writes it; what is not Kafka's has no package.
+    pub fn full_class(&self) -> String {
+        match self.class {
+            WASM => WASM.to_owned(),
+            class => format!("{PACKAGE}{class}"),
+        }
+    }
 }
 
 /// One of its properties.
@@ -148,6 +160,14 @@ pub(crate) const PLUGINS: &[Plugin] = &[
         ],
     ),
     transform("ValueToKey", &[needed("fields", "LIST", "the column that is the key")]),
+    transform(
+        WASM,
+        &[needed(
+            "plugin",
+            "STRING",
+            "the installed plugin, of the world transform, that records go through",
+        )],
+    ),
     predicate("predicates.HasHeaderKey", &[needed("name", "STRING", "the header's name")]),
     predicate("predicates.RecordIsTombstone", &[]),
     predicate(
@@ -158,13 +178,14 @@ pub(crate) const PLUGINS: &[Plugin] = &[
 
 /// The plugin of a class, with its package or without.
 pub(crate) fn plugin(class: &str) -> Option<&'static Plugin> {
-    let class = class.strip_prefix(super::PACKAGE).unwrap_or(class);
+    let class = class.strip_prefix(PACKAGE).unwrap_or(class);
     PLUGINS.iter().find(|plugin| plugin.class == class)
 }
 
-/// The names of a kind, joined by commas.
+/// The names of those of a kind that are Kafka's, joined by commas.
 pub(super) fn known(kind: PluginKind) -> String {
-    let names = PLUGINS.iter().filter(|plugin| plugin.kind == kind).map(|plugin| plugin.class);
+    let of_kafka = PLUGINS.iter().filter(|plugin| plugin.kind == kind && plugin.class != WASM);
+    let names = of_kafka.map(|plugin| plugin.class);
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -178,10 +199,8 @@ mod tests {
         for plugin in PLUGINS {
             let is_transform = plugin.kind == PluginKind::Transformation;
             let (list, class) = (if is_transform { "transforms" } else { "predicates" }, plugin.class);
-            let mut pairs = vec![
-                (list.to_owned(), "a".to_owned()),
-                (format!("{list}.a.type"), format!("{}{class}", super::super::PACKAGE)),
-            ];
+            let mut pairs =
+                vec![(list.to_owned(), "a".to_owned()), (format!("{list}.a.type"), plugin.full_class())];
             if !is_transform {
                 pairs.push(("transforms".to_owned(), "b".to_owned()));
                 pairs.push(("transforms.b.type".to_owned(), "Filter".to_owned()));

@@ -10,11 +10,14 @@ use super::headers::HeaderFrom;
 use super::plugins::{PluginKind, known};
 use super::records::{Action, Step, When, header};
 use super::times::{Pattern, Precision, Target};
-use super::{Named, PACKAGE, Routes, Transforms};
+use super::wasm::Call;
+use super::{Named, PACKAGE, Routes, Transforms, WASM};
 use crate::error::FieldError;
 
 const TRANSFORMS: &str = "transforms";
 const PREDICATES: &str = "predicates";
+/// The property of a transform that calls a plugin.
+const PLUGIN: &str = "plugin";
 
 /// Whether a property is one of these.
 pub(crate) fn is_transform_property(name: &str) -> bool {
@@ -23,17 +26,43 @@ pub(crate) fn is_transform_property(name: &str) -> bool {
         .any(|list| name.strip_prefix(list).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
+/// The plugins that transforms call: the property that names each, and its name.
+pub(crate) fn plugins_named(properties: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let transforms = properties.get(TRANSFORMS).map(|names| words(names)).unwrap_or_default();
+    let named = transforms.into_iter().filter_map(|transform| {
+        let class = properties.get(&format!("{TRANSFORMS}.{transform}.type"))?;
+        let property = format!("{TRANSFORMS}.{transform}.{PLUGIN}");
+        let plugin = properties.get(&property)?.trim();
+        (class_of(class) == WASM && !plugin.is_empty()).then(|| (property, plugin.to_owned()))
+    });
+    named.collect()
+}
+
+fn class_of(written: &str) -> &str {
+    written.strip_prefix(PACKAGE).unwrap_or(written)
+}
+
 /// Reads what is to be done to the records of a topic, and everything that is wrong with the properties that say so.
 pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Routes, Vec<FieldError>) {
     let mut reading = Reading { properties, used: BTreeSet::new(), errors: Vec::new() };
     let (mut routes, mut changes, mut steps) = (Routes::default(), Vec::new(), Vec::new());
+    let (mut calls, mut of_columns) = (Vec::new(), None);
     let mut keys: Vec<String> = Vec::new();
     let mut topic = topic.to_owned();
     for name in reading.list(TRANSFORMS) {
         let place = format!("{TRANSFORMS}.{name}");
         let Some(class) = reading.needed(&format!("{place}.type")) else { continue };
         let when = reading.predicate(&place, &topic);
-        let class = class.strip_prefix(PACKAGE).unwrap_or(&class);
+        let class = class_of(&class);
+        if class == WASM {
+            let plugin = reading.needed(&format!("{place}.{PLUGIN}"));
+            if let Some(plugin) = plugin.filter(|_| when != When::Topic(false)) {
+                routes.before_call = routes.before_call.or_else(|| of_columns.clone());
+                let (plugin, steps) = (plugin.trim().to_owned(), std::mem::take(&mut steps));
+                calls.push(Call { transform: name, plugin, steps, when });
+            }
+            continue;
+        }
         if let Some(action) = reading.action(class, &place) {
             steps.extend(action.map(|action| Step { when, action }));
             continue;
@@ -44,6 +73,12 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
             reading.wrong(&format!("{place}.predicate"), why);
             false
         });
+        if applies && class != "RegexRouter" {
+            of_columns.get_or_insert_with(|| name.clone());
+            if !calls.is_empty() {
+                routes.after_call.get_or_insert_with(|| name.clone());
+            }
+        }
         let change = match class {
             "Cast$Value" => reading.cast(&place).map(Change::Cast),
             "ReplaceField$Value" => Some(reading.fields(&place)),
@@ -95,7 +130,7 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
             }
             _ => {
                 let known = known(PluginKind::Transformation);
-                let why = format!("{class} is not known here; there are, in {PACKAGE}*: {known}");
+                let why = format!("{class} is not known here; there are, in {PACKAGE}*: {known}; and {WASM}");
                 reading.wrong(&format!("{place}.type"), &why);
                 None
             }
@@ -107,7 +142,7 @@ pub(crate) fn read(properties: &BTreeMap<String, String>, topic: &str) -> (Route
             .wrong(TRANSFORMS, "ValueToKey needs ExtractField$Key after it: keys are the text of a column");
     }
     reading.tell_unused();
-    routes.transforms = Transforms { changes: changes.into(), steps: steps.into() };
+    routes.transforms = Transforms { changes: changes.into(), calls: calls.into(), steps: steps.into() };
     (routes, reading.errors)
 }
 

@@ -10,6 +10,8 @@ use ottla_client::{Header, Record};
 pub(crate) enum Stage {
     /// Source bytes to rows.
     KeyOrValueConverter,
+    /// Records through transforms.
+    Transformation,
     /// Rows to the target.
     TaskPut,
 }
@@ -18,6 +20,7 @@ impl Stage {
     fn word(self) -> &'static str {
         match self {
             Self::KeyOrValueConverter => "VALUE_CONVERTER",
+            Self::Transformation => "TRANSFORMATION",
             Self::TaskPut => "TASK_PUT",
         }
     }
@@ -25,7 +28,7 @@ impl Stage {
     /// Java has exception classes; these are the names of what happened here.
     fn exception(self) -> &'static str {
         match self {
-            Self::KeyOrValueConverter => "ottla.errors.BadRecord",
+            Self::KeyOrValueConverter | Self::Transformation => "ottla.errors.BadRecord",
             Self::TaskPut => "ottla.errors.RejectedRecord",
         }
     }

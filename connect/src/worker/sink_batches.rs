@@ -1,4 +1,5 @@
-//! Records of a partition as batches for a sink, in their order, and the bad ones beside them. Pure.
+//! Records of a partition as batches for a sink, in their order, and the bad ones beside them. Pure, apart from what plugins do
+//! inside their walls.
 
 use std::sync::Arc;
 
@@ -6,12 +7,13 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use bytes::Bytes;
-use ottla_client::ConsumerRecord;
+use ottla_client::{ConsumerRecord, Record};
 use ottla_formats::{Format, FormatError, JsonFormat};
 use serde_json::Value;
 
 use crate::connector::{Operation, Rows, SinkBatch};
-use crate::transforms::{Places, Transforms};
+use crate::error::ConnectorError;
+use crate::transforms::{Calls, Passed, Places, Transforms};
 
 /// How a task's records are read.
 pub(crate) struct RecordReader {
@@ -20,6 +22,8 @@ pub(crate) struct RecordReader {
     pub(crate) schema: Option<SchemaRef>,
     /// What is done to the rows of values.
     transforms: Transforms,
+    /// The plugins that records go through before.
+    calls: Calls,
     /// The columns of a delete; `None` when the sink cannot delete.
     key_schema: Option<SchemaRef>,
 }
@@ -27,7 +31,7 @@ pub(crate) struct RecordReader {
 /// A run of records with the same operation.
 pub(crate) struct Run {
     pub(crate) batch: SinkBatch,
-    /// For each row of the batch, the index of its record.
+    /// For each row of the batch, the index of its record; of several rows, where a plugin has made several of it.
     pub(crate) records: Vec<usize>,
 }
 
@@ -53,8 +57,19 @@ impl Run {
 pub(crate) struct Read {
     /// To be written in this order.
     pub(crate) runs: Vec<Run>,
-    /// Index of the record, and the reason.
+    /// What could not be read: index of the record, and the reason.
     pub(crate) bad: Vec<(usize, String)>,
+    /// What a transform could not change, or refuses.
+    pub(crate) refused: Vec<(usize, String)>,
+}
+
+/// Why records are not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRead {
+    #[error("{0}")]
+    Format(#[from] FormatError),
+    #[error("{0}")]
+    Plugin(#[from] ConnectorError),
 }
 
 impl Read {
@@ -82,12 +97,48 @@ impl RecordReader {
                 key_columns.iter().map(|name| schema.field_with_name(name).ok().cloned()).collect();
             fields.map(|fields| Arc::new(Schema::new(fields)))
         });
-        Ok(Self { format, schema, transforms, key_schema })
+        Ok(Self { format, schema, transforms, calls: Calls::default(), key_schema })
+    }
+
+    /// The same with the plugins of its transforms.
+    pub(crate) fn calling(mut self, calls: Calls) -> Self {
+        self.calls = calls;
+        self
+    }
+
+    /// Takes records through the plugins, if there are any, and reads what comes of them.
+    pub(crate) fn read(&self, partition: i32, records: &[ConsumerRecord]) -> Result<Read, NotRead> {
+        if self.calls.is_empty() {
+            return Ok(self.read_runs(partition, records)?);
+        }
+        let given = records.iter().map(|record| Record {
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: record.headers.clone(),
+            timestamp_ms: Some(record.timestamp_ms),
+        });
+        let Passed { records: passed, bad: refused } = self.calls.pass(given.collect())?;
+        let passed = passed.into_iter().filter_map(|(index, record)| {
+            let before = records.get(index)?;
+            let Record { key, value, headers, timestamp_ms } = record;
+            let timestamp_ms = timestamp_ms.unwrap_or(before.timestamp_ms);
+            let (offset, leader_epoch) = (before.offset, before.leader_epoch);
+            Some((index, ConsumerRecord { offset, timestamp_ms, key, value, headers, leader_epoch }))
+        });
+        let (indexes, passed): (Vec<usize>, Vec<ConsumerRecord>) = passed.unzip();
+        let mut read = self.read_runs(partition, &passed)?;
+        let of_runs = read.runs.iter_mut().flat_map(|run| &mut run.records);
+        let of_bad = read.bad.iter_mut().chain(&mut read.refused).map(|(index, _)| index);
+        for index in of_runs.chain(of_bad) {
+            *index = indexes.get(*index).copied().unwrap_or(usize::MAX);
+        }
+        read.refused.extend(refused);
+        Ok(read)
     }
 
     /// Reads records into runs: values as the schema's columns, records without a value as the key's.
-    pub(crate) fn read(&self, partition: i32, records: &[ConsumerRecord]) -> Result<Read, FormatError> {
-        let mut read = Read { runs: Vec::new(), bad: Vec::new() };
+    fn read_runs(&self, partition: i32, records: &[ConsumerRecord]) -> Result<Read, FormatError> {
+        let mut read = Read { runs: Vec::new(), bad: Vec::new(), refused: Vec::new() };
         let kept = self.kept(records);
         let mut from = 0;
         while from < records.len() {
@@ -143,7 +194,7 @@ impl RecordReader {
         {
             run.keep(kept, from)?;
             if !self.transforms.is_empty() {
-                self.transform(partition, records, from, &mut run, &mut read.bad);
+                self.transform(partition, records, from, &mut run, &mut read.refused);
             }
             read.push(run);
         }
@@ -157,7 +208,7 @@ impl RecordReader {
         records: &[ConsumerRecord],
         from: usize,
         run: &mut Run,
-        bad: &mut Vec<(usize, String)>,
+        refused: &mut Vec<(usize, String)>,
     ) {
         let Rows::Arrow(rows) = &run.batch.rows else { return };
         let mut places = Places { partition: Some(partition), ..Places::default() };
@@ -169,11 +220,12 @@ impl RecordReader {
         match self.transforms.apply_at(rows.clone(), &places) {
             Ok(done) => {
                 let record = |row: &usize| run.records.get(*row).copied();
-                bad.extend(done.bad.into_iter().filter_map(|(row, reason)| Some((record(&row)?, reason))));
+                refused
+                    .extend(done.bad.into_iter().filter_map(|(row, reason)| Some((record(&row)?, reason))));
                 run.records = done.rows.iter().filter_map(record).collect();
                 run.batch.rows = Rows::Arrow(done.batch);
             }
-            Err(reason) => bad.extend(run.records.drain(..).map(|record| (record, reason.clone()))),
+            Err(reason) => refused.extend(run.records.drain(..).map(|record| (record, reason.clone()))),
         }
     }
 
@@ -398,7 +450,8 @@ mod tests {
             ]
         );
         let bad: Vec<usize> = read.bad.iter().map(|(index, _)| *index).collect();
-        assert_eq!(bad, [3, 1]);
+        let refused: Vec<usize> = read.refused.iter().map(|(index, _)| *index).collect();
+        assert_eq!((bad, refused), (vec![3], vec![1]));
     }
 
     #[test]
@@ -406,5 +459,36 @@ mod tests {
         let reader = RecordReader::new(Arc::new(JsonFormat), None, Transforms::default(), &[]).unwrap();
         let read = reader.read(3, &[record(None, Some("anything"))]).unwrap();
         assert!(matches!(&read.runs[0].batch.rows, Rows::Raw(values) if values[0] == "anything"));
+    }
+
+    #[tokio::test]
+    async fn records_go_through_plugins_before_they_are_read_and_keep_whose_they_are() {
+        let records = [
+            record(Some("a"), Some("{\"k\":\"a\",\"n\":1}\n{\"k\":\"a\",\"n\":2}")),
+            record(Some("b"), Some("# nothing")),
+            record(Some("c"), None),
+            ConsumerRecord { value: Some(Bytes::from_static(b"\xff")), ..record(Some("d"), None) },
+            record(Some("e"), Some("{\"k\":\"e\"}\noops")),
+        ];
+        let reader = reader(&["k"]).calling(crate::transforms::call_of("split", "split-lines").await);
+        let read = reader.read(3, &records).unwrap();
+        let runs: Vec<_> = read.runs.iter().map(|run| (run.batch.operation, run.records.clone())).collect();
+        assert_eq!(
+            runs,
+            [(Operation::Write, vec![0, 0]), (Operation::Delete, vec![2]), (Operation::Write, vec![4])]
+        );
+        assert_eq!(read.runs[0].batch.keys, [Some("a".into()), Some("a".into())]);
+        assert_eq!(read.bad.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [4]);
+        assert_eq!(read.refused.len(), 1);
+        let (index, reason) = &read.refused[0];
+        assert!(*index == 3 && reason.contains("the value is not UTF-8"), "{index}: {reason}");
+
+        let trapping = reader_without_columns().calling(crate::transforms::call_of("a", "trap").await);
+        let error = trapping.read(3, &records).err().unwrap();
+        assert!(matches!(&error, NotRead::Plugin(_)), "{error}");
+    }
+
+    fn reader_without_columns() -> RecordReader {
+        RecordReader::new(Arc::new(JsonFormat), None, Transforms::default(), &[]).unwrap()
     }
 }

@@ -21,18 +21,20 @@ use arrow::datatypes::SchemaRef;
 use ottla_client::{Client, ConsumerRecord};
 use ottla_formats::Format;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::OnError;
 use super::cluster::{Cluster, Fetched, KafkaCluster, Reader, Topic};
 use super::dead_letter::Stage;
-use super::sink_batches::{Read, RecordReader, written_schema};
+use super::sink_batches::{NotRead, Read, RecordReader, written_schema};
 use super::sink_letters::{Bad, From, Letters, stored_offsets};
 use super::sink_under_way::{Asked, Taken, UnderWay};
 use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, TaskState, spawn};
 use crate::connector::{ConsumedOffset, OffsetStore, Sink, SinkContext};
 use crate::error::ConnectError;
+use crate::plugins::{InstalledPlugins, NoPlugins};
 use crate::registry::{Build, ConnectorKind, SinkConfig, connector_type};
-use crate::transforms::Transforms;
+use crate::transforms::{Calls, Transforms};
 
 /// How long a fetch may wait for records.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
@@ -57,6 +59,8 @@ pub struct SinkTaskConfig {
     pub schema: Option<SchemaRef>,
     /// What is done to the rows before the sink gets them.
     pub transforms: Transforms,
+    /// The plugins that the transforms may call.
+    pub plugins: Arc<dyn InstalledPlugins>,
     /// What to do with what cannot be read or transformed, or what the target refuses.
     pub on_error: OnError,
     /// The consumer group in which the offsets of a sink are kept whose target has no place for them.
@@ -77,6 +81,7 @@ impl SinkTaskConfig {
             format: Arc::new(ottla_formats::JsonFormat),
             schema: None,
             transforms: Transforms::default(),
+            plugins: Arc::new(NoPlugins),
             on_error: OnError::Stop,
             group: group_of(name),
             retry: RetryPolicy::default(),
@@ -118,7 +123,7 @@ impl SinkTask {
         };
         let sink: Arc<dyn SinkConfig> = build(config.config.clone()).map_err(invalid)?.into();
         let (name, retry) = (config.name.clone(), config.retry);
-        let task = Arc::new(Task { cluster, class: class.name, sink, config });
+        let task = Arc::new(Task { cluster, class: class.name, sink, config, calls: OnceCell::new() });
         Ok(spawn(&name, retry, move |shared, orders| Arc::clone(&task).run(shared, orders)))
     }
 }
@@ -129,6 +134,8 @@ struct Task {
     class: &'static str,
     sink: Arc<dyn SinkConfig>,
     config: SinkTaskConfig,
+    /// The plugins of the transforms, once they are open.
+    calls: OnceCell<Calls>,
 }
 
 /// One attempt, after it has found its place.
@@ -168,6 +175,8 @@ impl Task {
     /// Opens the sink and finds out what it has.
     async fn open(self: Arc<Self>, shared: Arc<Shared>) -> Result<Attempt, ConnectError> {
         let name = &self.config.name;
+        let opening = self.config.transforms.open_calls(&*self.config.plugins);
+        let calls = self.calls.get_or_try_init(|| opening).await.map_err(ConnectError::connector(name))?;
         let mut sink = self.open_sink().await?;
         let store = self.sink.offset_store();
         let committed = match store {
@@ -212,7 +221,7 @@ impl Task {
             self.config.transforms.clone(),
             sink.key_columns(),
         );
-        let records = Arc::new(records.map_err(unfit)?);
+        let records = Arc::new(records.map_err(unfit)?.calling(calls.clone()));
         let mut attempt = Attempt {
             task: Arc::clone(&self),
             shared,
@@ -374,10 +383,14 @@ impl Attempt {
         .await
         .map_err(|lost| ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })?;
         taken.records = records;
-        let Read { runs, bad } = read.map_err(ConnectError::format(name))?;
-        let unread = bad.into_iter();
+        let Read { runs, bad, refused } = read.map_err(|error| match error {
+            NotRead::Format(error) => ConnectError::format(name)(error),
+            NotRead::Plugin(error) => ConnectError::connector(name)(error),
+        })?;
+        let unread = bad.into_iter().map(|(index, reason)| (index, Stage::KeyOrValueConverter, reason));
+        let refused = refused.into_iter().map(|(index, reason)| (index, Stage::Transformation, reason));
         taken.bad =
-            unread.map(|(index, reason)| Bad { index, stage: Stage::KeyOrValueConverter, reason }).collect();
+            unread.chain(refused).map(|(index, stage, reason)| Bad { index, stage, reason }).collect();
         for run in runs {
             let answers =
                 self.sink.take(partition, run.batch).await.map_err(ConnectError::connector(name))?;

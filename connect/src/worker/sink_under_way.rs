@@ -65,7 +65,9 @@ impl Taken {
             });
             self.bad.extend(refused);
         }
+        // Where a plugin has made several rows of a record, one letter tells of it.
         self.bad.sort_by_key(|bad| bad.index);
+        self.bad.dedup_by_key(|bad| bad.index);
         Ok(())
     }
 }
@@ -170,5 +172,18 @@ mod tests {
         tellers.into_iter().for_each(|teller: Teller| teller.send(Vec::new()).unwrap());
         assert_eq!(under_way.settled().await.unwrap().len(), 2);
         assert!(under_way.has_room(false) && under_way.bytes == 0);
+    }
+
+    #[tokio::test]
+    async fn a_record_of_which_several_rows_are_refused_is_bad_once() {
+        let (mut part, teller) = part(7, 1);
+        part.asked[0].records = vec![0, 0, 0];
+        let mut under_way = UnderWay::default();
+        under_way.push(vec![part]);
+        let rejected = |row: usize| Rejected { row, reason: format!("row {row}") };
+        teller.send(vec![rejected(1), rejected(2)]).unwrap();
+        let settled = under_way.settled().await.unwrap();
+        let bad: Vec<_> = settled[0].bad.iter().map(|bad| (bad.index, bad.reason.as_str())).collect();
+        assert_eq!(bad, [(0, "row 1")]);
     }
 }

@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use ottla_client::{Client, Record, partition_of_key};
 use ottla_formats::Format;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep_until};
 
 use super::OnError;
@@ -23,8 +24,9 @@ use super::source_records::{NotPrepared, RecordMaker};
 use super::task::{End, Order, Orders, RetryPolicy, Shared, TaskHandle, spawn};
 use crate::connector::{Source, SourceBatch, SourceContext, SourceOffset};
 use crate::error::ConnectError;
+use crate::plugins::{InstalledPlugins, NoPlugins};
 use crate::registry::{Build, ConnectorKind, SourceConfig, connector_type};
-use crate::transforms::Transforms;
+use crate::transforms::{Calls, Transforms};
 
 /// A source that gives nothing for so long has nothing to give now: what it gave is committed.
 const SILENCE: Duration = Duration::from_millis(2);
@@ -69,6 +71,8 @@ pub struct SourceTaskConfig {
     pub schema: Option<SchemaRef>,
     /// What is done to the rows before they are written.
     pub transforms: Transforms,
+    /// The plugins that the transforms may call.
+    pub plugins: Arc<dyn InstalledPlugins>,
     /// What to do with what cannot be read or transformed.
     pub on_error: OnError,
     /// What is written in one transaction.
@@ -90,6 +94,7 @@ impl SourceTaskConfig {
             format: Arc::new(ottla_formats::JsonFormat),
             schema: None,
             transforms: Transforms::default(),
+            plugins: Arc::new(NoPlugins),
             on_error: OnError::Stop,
             transaction_boundary: TransactionBoundary::default(),
             retry: RetryPolicy::default(),
@@ -126,7 +131,7 @@ impl SourceTask {
         };
         let source: Arc<dyn SourceConfig> = build(config.config.clone()).map_err(invalid)?.into();
         let (name, retry) = (config.name.clone(), config.retry);
-        let task = Arc::new(Task { cluster, class: class.name, source, config });
+        let task = Arc::new(Task { cluster, class: class.name, source, config, calls: OnceCell::new() });
         Ok(spawn(&name, retry, move |shared, orders| Arc::clone(&task).run(shared, orders)))
     }
 }
@@ -137,6 +142,8 @@ struct Task {
     class: &'static str,
     source: Arc<dyn SourceConfig>,
     config: SourceTaskConfig,
+    /// The plugins of the transforms, once they are open.
+    calls: OnceCell<Calls>,
 }
 
 /// One attempt, after it has found its place.
@@ -145,7 +152,7 @@ struct Attempt {
     shared: Arc<Shared>,
     source: Box<dyn Source>,
     writer: Box<dyn Transactions>,
-    maker: RecordMaker,
+    maker: Arc<RecordMaker>,
     topics: Vec<Topic>,
     offsets: OffsetsWriter,
     uncommitted: Option<Uncommitted>,
@@ -185,6 +192,8 @@ impl Task {
         let name = &self.config.name;
         let cluster = &*self.cluster;
         let partition = self.source.partition();
+        let opening = self.config.transforms.open_calls(&*self.config.plugins);
+        let calls = self.calls.get_or_try_init(|| opening).await.map_err(ConnectError::connector(name))?;
 
         let lookup = ConnectError::client(name, "looking up its topics");
         let topic = cluster.topic(&self.config.topic, -1).await.map_err(&lookup)?;
@@ -212,9 +221,11 @@ impl Task {
             key: self.config.key.clone(),
             format: Arc::clone(&self.config.format),
             transforms: self.config.transforms.clone(),
+            calls: calls.clone(),
         };
         let topics = std::iter::once(topic).chain(dead_letters).collect();
         let task = Arc::clone(&self);
+        let maker = Arc::new(maker);
         Ok(Attempt { task, shared, source, writer, maker, topics, offsets, uncommitted: None })
     }
 
@@ -300,9 +311,18 @@ impl Attempt {
     async fn on_batch(&mut self, batch: SourceBatch) -> Result<(), ConnectError> {
         let name = self.task.config.name.clone();
         let resume = batch.resume.clone();
-        let prepared = self.maker.prepare(batch).map_err(|error| match error {
+        let maker = Arc::clone(&self.maker);
+        let prepared = if maker.blocks() {
+            let preparing = tokio::task::spawn_blocking(move || maker.prepare(batch)).await;
+            preparing
+                .map_err(|lost| ConnectError::TaskLost { name: name.clone(), reason: lost.to_string() })?
+        } else {
+            maker.prepare(batch)
+        };
+        let prepared = prepared.map_err(|error| match error {
             NotPrepared::Schema(reason) => ConnectError::Format { name: name.clone(), reason },
             NotPrepared::Format(error) => ConnectError::format(&name)(error),
+            NotPrepared::Plugin(error) => ConnectError::connector(&name)(error),
             NotPrepared::Bad { place, reason } => {
                 ConnectError::BadRecord { name: name.clone(), place, reason }
             }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{OptionalListen, ServerArguments};
+use crate::connectors::{ClusterPlugins, Connectors};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::pipelines_api::PipelinesApi;
@@ -44,7 +45,9 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
         .then(|| Arc::new(SqlApi::new(bootstrap.clone(), Arc::clone(&transport) as _, is_access_controlled)));
     let pipelines = runs_pipelines
         .then(|| Arc::new(PipelinesApi::new(bootstrap.clone(), transport, is_access_controlled)));
-    tokio::spawn(http.run(broker.monitor(), sql.clone(), pipelines.clone()));
+    let (herder_started, connectors) = Connectors::starting();
+    let connectors = connect.is_some().then_some(connectors);
+    tokio::spawn(http.run(broker.monitor(), sql.clone(), pipelines.clone(), connectors));
     if let Some(resumed) = sql.clone() {
         tokio::spawn(async move { resumed.resume().await });
     }
@@ -68,6 +71,7 @@ pub async fn run(arguments: ServerArguments) -> Result<(), Failure> {
     if let Some(listener) = connect {
         let address = listener.local_addr()?;
         herder = Some(run_connectors(&broker, listener, address).await?);
+        herder_started.send_replace(herder.clone());
         write!(out, " connect={address}")?;
     }
     if let (Some(listener), Some(sql)) = (pg, &sql) {
@@ -154,7 +158,8 @@ async fn run_connectors(
     address: SocketAddr,
 ) -> Result<Herder, Failure> {
     let client = own_client(broker, "ottla-connect").await?;
-    let herder = Herder::start(client, address.to_string());
+    let plugins = Arc::new(ClusterPlugins(client.clone()));
+    let herder = Herder::start(client, address.to_string(), plugins);
     let router = herder.clone().router(broker.context().cluster_id.to_string());
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
