@@ -124,6 +124,8 @@ pub struct Broker {
     quorum: QuorumHandle,
     /// Where the node is one of several.
     session: Option<BrokerSession>,
+    /// By which brokers reach each other, and how.
+    inter_broker: (Arc<str>, NodeTransport),
     stop: watch::Sender<bool>,
     serving: JoinSet<()>,
     /// What is done now and then.
@@ -289,10 +291,10 @@ impl Broker {
             node_id: context.node_id(),
             controller: context.controller.clone(),
             partitions: context.partitions.clone(),
-            listener,
+            listener: listener.clone(),
             config: Arc::new(context.config.replication.clone()),
             throttles: context.throttles.clone(),
-            transport: to_brokers,
+            transport: to_brokers.clone(),
         };
         let (groups, transactions) = (context.groups.clone(), context.transactions.clone());
         chores.spawn(follow_leaders(around.clone(), groups, transactions));
@@ -311,6 +313,7 @@ impl Broker {
             log_dirs,
             quorum,
             session,
+            inter_broker: (listener, to_brokers),
             stop,
             serving,
             chores,
@@ -337,9 +340,11 @@ impl Broker {
         &self.context
     }
 
-    /// A way in without a socket.
+    /// A way in without a socket; the other brokers of the cluster are reached as this one reaches them.
     pub fn in_process(&self) -> InProcess {
-        InProcess::new(self.context.clone(), self.stop.subscribe())
+        let (listener, transport) = &self.inter_broker;
+        let others = transport.connections();
+        InProcess::new(self.context.clone(), listener.clone(), others, self.stop.subscribe())
     }
 
     /// How the broker is, for as long as it runs.

@@ -23,9 +23,9 @@ struct WithoutFeatures<T> {
 #[async_trait]
 impl<T: Transport> Transport for WithoutFeatures<T> {
     async fn connect(&self, host: &str, port: u16) -> io::Result<FrameConnection> {
-        let inner = self.transport.connect(host, port).await?;
+        let mut inner = self.transport.connect(host, port).await?;
         let (outbox, responses) = mpsc::channel(16);
-        let mut inbox = inner.responses;
+        let mut inbox = std::mem::replace(&mut inner.responses, mpsc::channel(1).1);
         tokio::spawn(async move {
             let mut is_first = true;
             while let Some(answer) = inbox.recv().await {
@@ -35,7 +35,7 @@ impl<T: Transport> Transport for WithoutFeatures<T> {
                 }
             }
         });
-        Ok(FrameConnection { requests: inner.requests, responses, failure: inner.failure })
+        Ok(FrameConnection { responses, ..inner })
     }
 }
 

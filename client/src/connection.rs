@@ -78,8 +78,8 @@ impl Connection {
         address: Arc<str>,
         client_id: Str,
         timeout: Duration,
-        sasl: Option<Arc<SaslSettings>>,
     ) -> Result<Connection, ClientError> {
+        let sasl = frames.sasl.clone();
         let (commands, inbox) = mpsc::unbounded_channel();
         tokio::spawn(run(frames, inbox, address.clone()));
         let shared = Arc::new(Shared {
@@ -253,7 +253,7 @@ fn decode<R: Request>(frame: Bytes, version: i16, address: &str) -> Result<R::Re
 
 /// The owner task.
 async fn run(frames: FrameConnection, mut commands: mpsc::UnboundedReceiver<Command>, address: Arc<str>) {
-    let FrameConnection { requests, mut responses, failure } = frames;
+    let FrameConnection { requests, mut responses, failure, .. } = frames;
     let mut outgoing: VecDeque<Bytes> = VecDeque::new();
     let mut awaited: VecDeque<Awaited> = VecDeque::new();
     let mut has_handles = true;

@@ -129,5 +129,5 @@ pub(crate) async fn connect(
         Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
     };
     let address = endpoint.to_string().into();
-    Connection::open(frames, address, client_id.clone(), request_timeout, transport.sasl()).await
+    Connection::open(frames, address, client_id.clone(), request_timeout).await
 }

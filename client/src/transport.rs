@@ -21,11 +21,6 @@ const FRAMES_QUEUED: usize = 16;
 pub trait Transport: Send + Sync {
     /// Opens a connection to the broker at `host:port`.
     async fn connect(&self, host: &str, port: u16) -> io::Result<FrameConnection>;
-
-    /// How a client shows who it is at the start of each connection; none where that is known already.
-    fn sasl(&self) -> Option<Arc<SaslSettings>> {
-        None
-    }
 }
 
 /// One connection: frames without their four-byte length, out and in, each in order. Dropping either end of a
@@ -35,6 +30,8 @@ pub struct FrameConnection {
     pub responses: mpsc::Receiver<Bytes>,
     /// Why the connection ended, where the transport knows; set before `responses` ends.
     pub failure: Arc<OnceLock<io::Error>>,
+    /// How the client shows at the start who it is; none where that is known already.
+    pub sasl: Option<Arc<SaslSettings>>,
 }
 
 /// Frames over TCP, each after its length.
@@ -71,20 +68,17 @@ impl Transport for TcpTransport {
     async fn connect(&self, host: &str, port: u16) -> io::Result<FrameConnection> {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        match &self.tls {
+        let frames = match &self.tls {
             None => {
                 let (read_half, write_half) = stream.into_split();
-                Ok(carry(read_half, write_half, self.frame_len_max))
+                carry(read_half, write_half, self.frame_len_max)
             }
             Some(tls) => {
                 let (read_half, write_half) = tokio::io::split(tls.connect(host, stream).await?);
-                Ok(carry(read_half, write_half, self.frame_len_max))
+                carry(read_half, write_half, self.frame_len_max)
             }
-        }
-    }
-
-    fn sasl(&self) -> Option<Arc<SaslSettings>> {
-        self.sasl.clone()
+        };
+        Ok(FrameConnection { sasl: self.sasl.clone(), ..frames })
     }
 }
 
@@ -116,7 +110,7 @@ where
             debug!(%error, "connection write failed");
         }
     });
-    FrameConnection { requests, responses, failure }
+    FrameConnection { requests, responses, failure, sasl: None }
 }
 
 async fn read_frames(

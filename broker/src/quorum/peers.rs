@@ -66,6 +66,11 @@ impl NodeTransport {
         Ok(NodeTransport { transport, client_id: format!("node-{me}") })
     }
 
+    /// By which connections are opened.
+    pub fn connections(&self) -> Arc<dyn Transport> {
+        self.transport.clone()
+    }
+
     /// A connection of its own.
     pub fn connect(&self, address: &PeerAddress) -> NodeConnection {
         NodeConnection::new(self.transport.clone(), &address.host, address.port, &self.client_id)

@@ -11,6 +11,7 @@ use ottla_broker::ids::NodeId;
 use ottla_broker::partition::Partitions;
 use ottla_broker::quorum::{PeerAddress, QuorumState, QuorumTimeouts};
 use ottla_broker::{Broker, BrokerConfig, Monitor, StartError};
+use ottla_client::Transport;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use tempfile::TempDir;
@@ -89,6 +90,11 @@ impl Node {
 
     pub fn address(&self) -> SocketAddr {
         self.broker().address()
+    }
+
+    /// The way in for parts of its process.
+    pub fn in_process(&self) -> Arc<dyn Transport> {
+        Arc::new(self.broker().in_process())
     }
 
     /// Of a listener that is not the first.

@@ -183,6 +183,13 @@ async fn brokers_copy_from_each_other_by_name_and_password_and_nobody_else_does(
         })
     })
     .await;
+    // A part of a node's own process is at the other brokers as the node is.
+    let config = ClientConfig { bootstrap_servers: vec!["0.0.0.0:1".to_owned()], ..ClientConfig::default() };
+    let own = Client::connect_with(config, nodes[0].in_process()).await.unwrap();
+    let producer = own.producer(ProducerConfig::default()).await.unwrap();
+    for partition in 0..6 {
+        producer.send("copied", Some(partition), Record::of_value("y")).await.unwrap().await.unwrap();
+    }
     let inside = nodes[0].address_of("INSIDE");
     assert!(is_closed(TcpStream::connect(inside).await.unwrap(), &frame(17, &as_follower())).await);
     let mut guest = TcpStream::connect(inside).await.unwrap();

@@ -142,7 +142,7 @@ impl Transport for FakeBroker {
                 }
             }
         });
-        Ok(FrameConnection { requests, responses, failure: Arc::default() })
+        Ok(FrameConnection { requests, responses, failure: Arc::default(), sasl: None })
     }
 }
 
