@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Running, ottla, root, text};
+use support::{Running, ottla, root, serving, text};
 
 /// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -89,6 +89,14 @@ fn described(address: &str) -> Option<(Vec<u64>, u64)> {
     Some((ids.collect(), cluster["controller"].as_u64()?))
 }
 
+/// How many replicas a topic's first partition has.
+fn replicas(topic: &str, address: &str) -> usize {
+    let (described, said) = run(&["topic", "describe", topic, "-o", "json"], address);
+    assert!(described, "{topic}: {said}");
+    let topic: serde_json::Value = serde_json::from_str(&said).unwrap();
+    topic["partitions"][0]["replicas"].as_array().unwrap().len()
+}
+
 #[test]
 fn three_processes_are_one_cluster_that_goes_on_without_the_one_that_decides() {
     let dir = tempfile::tempdir().unwrap();
@@ -138,6 +146,20 @@ fn the_script_starts_three_nodes_and_stops_them_all() {
     assert!(said.last().is_some_and(|line| line.starts_with("all three are there")), "{said:?}");
     let address = format!("127.0.0.1:{port}");
     until("every node is told of", || described(&address).is_some_and(|(brokers, _)| brokers.len() == 3));
+    let controllers = (1..=3).map(|node| format!("{node}@127.0.0.1:{}", port + 9 + node)).collect::<Vec<_>>();
+    let mut command = ottla();
+    command.args(["server", "--node-id", "4", "--roles", "broker,streams", "--controllers"]);
+    command.arg(controllers.join(","));
+    let (streams, _, http) = serving::start(command, &dir.path().join("node-4"));
+    let (status, told) = serving::post(
+        &http,
+        "CREATE STREAM n (v INT); CREATE MATERIALIZED VIEW s AS SELECT SUM(v) AS s FROM n",
+    );
+    assert_eq!(status, 200, "{told}");
+    for topic in ["n", "s", "s-changelog", "s.dlq", "ottla-sql"] {
+        assert_eq!(replicas(topic, &address), 3, "{topic}: what SQL keeps outlives a node");
+    }
+    drop(streams);
     let ended = Command::new("kill").args(["-TERM", &script.0.id().to_string()]).status().unwrap();
     assert!(ended.success());
     assert!(script.0.wait().unwrap().success());

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Running, ottla};
@@ -10,7 +10,13 @@ use super::{Running, ottla};
 /// A server on free ports, its Kafka and its HTTP address.
 pub fn server(data_dir: &Path) -> (Running, String, String) {
     let mut command = ottla();
-    command.args(["server", "--data-dir"]).arg(data_dir);
+    command.arg("server");
+    start(command, data_dir)
+}
+
+/// As [`server`], by a command that says more about it.
+pub fn start(mut command: Command, data_dir: &Path) -> (Running, String, String) {
+    command.arg("--data-dir").arg(data_dir);
     command.args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = Running(command.spawn().expect("the binary runs"));

@@ -25,8 +25,7 @@ const NAMED: &[u8] = b"plugin:";
 
 /// Keeps a module; it is durable when this returns.
 pub(super) async fn keep(client: &Client, sha256: &str, module: &Bytes) -> Result<(), ClientError> {
-    let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-    let topic = NewTopic { name: TOPIC.to_owned(), partitions: 1, replication_factor: 1, configs };
+    let topic = NewTopic::new(TOPIC, 1).with_config("cleanup.policy", "compact");
     match client.admin().create_topics(&[topic]).await {
         Err(error) if error.code() != Some(ErrorCode::TopicAlreadyExists) => return Err(error),
         _ => {}

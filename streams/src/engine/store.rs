@@ -27,8 +27,7 @@ impl Store {
     /// Makes the topic where it is missing and reads it: what is kept, in the order in which it was made, and the names of the
     /// queries that rest.
     pub(super) async fn open(client: &Client) -> Result<(Store, Vec<Kept>, BTreeSet<String>), EngineError> {
-        let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-        let topic = NewTopic { name: TOPIC.to_owned(), partitions: 1, replication_factor: 1, configs };
+        let topic = NewTopic::new(TOPIC, 1).with_config("cleanup.policy", "compact");
         match client.admin().create_topics(&[topic]).await {
             Err(error) if error.code() != Some(ErrorCode::TopicAlreadyExists) => return Err(error.into()),
             _ => {}

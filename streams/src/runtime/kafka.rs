@@ -98,17 +98,16 @@ impl KafkaLog {
 
     async fn connect(client: &Client, config: &QueryConfig) -> Result<Self, ClientError> {
         let input = KafkaInput::open(client, &config.plan.sources).await?;
-        let replicas = config.replication_factor;
         let kept =
             BTreeMap::from([("cleanup.policy", "compact"), ("segment.bytes", CHANGELOG_SEGMENT_BYTES)]);
-        make_topic(client, &config.changelog_topic(), 1, replicas, kept).await?;
+        make_topic(client, &config.changelog_topic(), 1, kept).await?;
         // Of rows that replace others the newest of each key stays for good; rows that stand are kept as the cluster has it.
         let output = match config.plan.mode {
             ChangelogMode::Append => BTreeMap::new(),
             ChangelogMode::Upsert | ChangelogMode::Retract => BTreeMap::from([("cleanup.policy", "compact")]),
         };
-        make_topic(client, &config.output_topic, config.output_partitions, replicas, output).await?;
-        make_topic(client, &config.dead_letter_topic, 1, replicas, BTreeMap::new()).await?;
+        make_topic(client, &config.output_topic, config.output_partitions, output).await?;
+        make_topic(client, &config.dead_letter_topic, 1, BTreeMap::new()).await?;
         // The driver makes its own batches; waiting for more would only delay them.
         let producing = ProducerConfig {
             linger: Duration::ZERO,
@@ -221,11 +220,10 @@ async fn make_topic(
     client: &Client,
     name: &str,
     partitions: i32,
-    replication_factor: i16,
     configs: BTreeMap<&str, &str>,
 ) -> Result<(), ClientError> {
     let configs = configs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let topic = NewTopic { name: name.to_owned(), partitions, replication_factor, configs };
+    let topic = NewTopic { configs, ..NewTopic::new(name, partitions) };
     match client.admin().create_topics(&[topic]).await {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) => Ok(()),

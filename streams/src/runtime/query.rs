@@ -29,8 +29,6 @@ pub struct QueryConfig {
     pub output_format: String,
     /// The topic of records that cannot be processed and of late rows; made if it does not exist.
     pub dead_letter_topic: String,
-    /// Replicas of the topics it makes.
-    pub replication_factor: i16,
     /// When epochs are cut.
     pub pace: EpochPace,
 }
@@ -45,7 +43,6 @@ impl QueryConfig {
             output_partitions: 1,
             output_format: "json".to_owned(),
             dead_letter_topic: format!("{name}.dlq"),
-            replication_factor: 1,
             pace: EpochPace::default(),
             plan,
             name,
