@@ -4,13 +4,13 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::serving::expect;
+use support::serving::{self, expect};
 use support::{Running, ottla, root, text};
 
 struct Server {
@@ -21,17 +21,9 @@ struct Server {
 }
 
 fn server(data_dir: &Path) -> Server {
-    let mut command = ottla();
-    command.args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
-    command.args(["--connect-listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut running = Running(command.spawn().expect("the binary runs"));
-    let mut line = String::new();
-    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let word =
-        |name: &str| line.trim().split(' ').find_map(|word| word.strip_prefix(name)).expect(name).to_owned();
-    let (kafka, http) = (word("kafka="), word("http="));
-    Server { running, kafka, http, connect: format!("http://{}", word("connect=")) }
+    let (running, ready) = serving::start(data_dir, &["--connect-listen", "127.0.0.1:0"]);
+    let (kafka, http) = (ready.address("kafka"), ready.address("http"));
+    Server { running, kafka, http, connect: format!("http://{}", ready.address("connect")) }
 }
 
 impl Server {

@@ -2,25 +2,16 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use support::{Running, ottla, text};
+use support::{Running, ottla, serving, text};
 
 /// A server on free ports, with where its connectors are asked for.
 fn server(data_dir: &Path) -> (Running, String) {
-    let mut command = ottla();
-    command.args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
-    command.args(["--connect-listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut running = Running(command.spawn().expect("the binary runs"));
-    let mut line = String::new();
-    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let connect = line.trim().split(' ').find_map(|word| word.strip_prefix("connect=")).expect("connect=");
-    (running, format!("http://{connect}"))
+    let (running, ready) = serving::start(data_dir, &["--connect-listen", "127.0.0.1:0"]);
+    (running, format!("http://{}", ready.address("connect")))
 }
 
 fn connector(url: &str, arguments: &[&str]) -> (bool, String) {

@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Running, ottla, root, serving, text};
@@ -89,6 +89,24 @@ fn described(address: &str) -> Option<(Vec<u64>, u64)> {
     Some((ids.collect(), cluster["controller"].as_u64()?))
 }
 
+/// The script that starts three nodes, told to stop them when it goes out of scope: killed, it would leave them behind.
+struct Script(Child);
+
+impl Script {
+    fn stop(&mut self) -> ExitStatus {
+        if self.0.try_wait().unwrap().is_none() {
+            Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        }
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 /// How many replicas a topic's first partition has.
 fn replicas(topic: &str, address: &str) -> usize {
     let (described, said) = run(&["topic", "describe", topic, "-o", "json"], address);
@@ -140,17 +158,17 @@ fn the_script_starts_three_nodes_and_stops_them_all() {
     let port = ports(1_000, 23);
     let mut command = Command::new(root().join("scripts/three-nodes.sh"));
     command.arg(dir.path()).arg(port.to_string()).env("OTTLA", env!("CARGO_BIN_EXE_ottla"));
-    let mut script = Running(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut script = Script(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
     let lines = BufReader::new(script.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let said: Vec<String> = lines.take(4).collect();
     assert!(said.last().is_some_and(|line| line.starts_with("all three are there")), "{said:?}");
     let address = format!("127.0.0.1:{port}");
     until("every node is told of", || described(&address).is_some_and(|(brokers, _)| brokers.len() == 3));
     let controllers = (1..=3).map(|node| format!("{node}@127.0.0.1:{}", port + 9 + node)).collect::<Vec<_>>();
-    let mut command = ottla();
-    command.args(["server", "--node-id", "4", "--roles", "broker,streams", "--controllers"]);
-    command.arg(controllers.join(","));
-    let (streams, _, http) = serving::start(command, &dir.path().join("node-4"));
+    let controllers = controllers.join(",");
+    let arguments = ["--node-id", "4", "--roles", "broker,streams", "--controllers", &controllers];
+    let (streams, ready) = serving::start(&dir.path().join("node-4"), &arguments);
+    let http = ready.address("http");
     let (status, told) = serving::post(
         &http,
         "CREATE STREAM n (v INT); CREATE MATERIALIZED VIEW s AS SELECT SUM(v) AS s FROM n",
@@ -160,9 +178,7 @@ fn the_script_starts_three_nodes_and_stops_them_all() {
         assert_eq!(replicas(topic, &address), 3, "{topic}: what SQL keeps outlives a node");
     }
     drop(streams);
-    let ended = Command::new("kill").args(["-TERM", &script.0.id().to_string()]).status().unwrap();
-    assert!(ended.success());
-    assert!(script.0.wait().unwrap().success());
+    assert!(script.stop().success());
     for node in 0..3 {
         assert!(TcpStream::connect(("127.0.0.1", port + node)).is_err(), "node {node} is still there");
     }

@@ -16,6 +16,9 @@ use crate::authority::Authority;
 use crate::nodes::{Cluster, Node, all_know, leader_of, make, until};
 use crate::registers::all_tell_of;
 
+/// What a node says of itself, and whom it knows.
+const USERS: &str = "PlainLoginModule required username=\"node\" password=\"deep\" user_node=\"deep\" user_guest=\"shallow\";";
+
 async fn start(cluster: &Cluster, settings: &[(&str, &str)]) -> Vec<Node> {
     let configs = (1..=3).map(|id| {
         let mut config = cluster.config(id);
@@ -108,14 +111,13 @@ async fn controllers_know_each_other_by_their_certificates_and_nobody_else_votes
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_know_each_other_by_name_and_password() {
     let cluster = Cluster::of(3);
-    let users = "PlainLoginModule required username=\"node\" password=\"deep\" user_node=\"deep\" user_guest=\"shallow\";";
     let nodes = start(
         &cluster,
         &[
             ("listener.security.protocol.map", "CONTROLLER:SASL_PLAINTEXT,PLAINTEXT:PLAINTEXT"),
             ("listener.name.controller.sasl.enabled.mechanisms", "PLAIN"),
             ("sasl.mechanism.controller.protocol", "PLAIN"),
-            ("listener.name.controller.plain.sasl.jaas.config", users),
+            ("listener.name.controller.plain.sasl.jaas.config", USERS),
             ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
             ("super.users", "User:node;User:ANONYMOUS"),
         ],
@@ -141,7 +143,6 @@ async fn controllers_know_each_other_by_name_and_password() {
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_copy_from_each_other_by_name_and_password_and_nobody_else_does() {
     let cluster = Cluster::of(3);
-    let users = "PlainLoginModule required username=\"node\" password=\"deep\" user_node=\"deep\" user_guest=\"shallow\";";
     let nodes = start(
         &cluster,
         &[
@@ -150,7 +151,7 @@ async fn brokers_copy_from_each_other_by_name_and_password_and_nobody_else_does(
             ("inter.broker.listener.name", "INSIDE"),
             ("sasl.mechanism.inter.broker.protocol", "PLAIN"),
             ("listener.name.inside.sasl.enabled.mechanisms", "PLAIN"),
-            ("listener.name.inside.plain.sasl.jaas.config", users),
+            ("listener.name.inside.plain.sasl.jaas.config", USERS),
             ("connection.failed.authentication.delay.ms", "1"),
             ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
             ("super.users", "User:node;User:ANONYMOUS"),

@@ -2,30 +2,38 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::{Running, ottla};
 
-/// A server on free ports, its Kafka and its HTTP address.
-pub fn server(data_dir: &Path) -> (Running, String, String) {
-    let mut command = ottla();
-    command.arg("server");
-    start(command, data_dir)
+/// The line in which a server says where it serves.
+pub struct Ready(String);
+
+impl Ready {
+    /// The address that stands there after a name.
+    pub fn address(&self, name: &str) -> String {
+        let words = self.0.trim().split(' ');
+        let address = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next();
+        address.unwrap_or_else(|| panic!("{name} in {}", self.0)).to_owned()
+    }
 }
 
-/// As [`server`], by a command that says more about it.
-pub fn start(mut command: Command, data_dir: &Path) -> (Running, String, String) {
-    command.arg("--data-dir").arg(data_dir);
-    command.args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
+/// A server on free ports, its Kafka and its HTTP address.
+pub fn server(data_dir: &Path) -> (Running, String, String) {
+    let (running, ready) = start(data_dir, &[]);
+    (running, ready.address("kafka"), ready.address("http"))
+}
+
+/// As [`server`], told more by its arguments.
+pub fn start(data_dir: &Path, arguments: &[&str]) -> (Running, Ready) {
+    let mut command = ottla();
+    command.args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]).args(arguments);
+    command.arg("--data-dir").arg(data_dir).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut running = Running(command.spawn().expect("the binary runs"));
     let mut line = String::new();
     BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let word =
-        |name: &str| line.trim().split(' ').find_map(|word| word.strip_prefix(name)).expect(name).to_owned();
-    let (kafka, http) = (word("kafka="), word("http="));
-    (running, kafka, http)
+    (running, Ready(line))
 }
 
 /// Status and body of a POST to /sql.
